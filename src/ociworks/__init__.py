@@ -1,0 +1,71 @@
+"""Containers as a typed Python library: from a registry to a running process, without a daemon.
+
+Importing this costs next to nothing: every name below is loaded when it is first used (PEP 562).
+
+- ``api``: the porcelain, one function per job; ``pull``, ``push``, ``run``, ``verify``, ``RunOptions`` are also here
+- ``spec``: the OCI, CNI and CDI documents as frozen values
+- ``image``: sources, sinks, transforms and questions about images
+- ``runtime``: containers, from a bundle to a running process
+- ``testing``: an in-process registry and made-up images, for your tests and ours
+- ``errors``: every error, drawn as a tree
+- ``cli``: the command ``ociworks``; ``__main__`` is ``python -m ociworks``
+- ``_linux``: system calls, private
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # not from typing: that import would be most of the cost of this file
+if TYPE_CHECKING:
+    from ociworks import api, errors, image, runtime, spec, testing
+    from ociworks.api import RunOptions, pull, push, run, verify
+    from ociworks.errors import OciworksError
+    from ociworks.runtime import CompletedContainer
+
+__all__ = [
+    "CompletedContainer",
+    "OciworksError",
+    "RunOptions",
+    "__version__",
+    "api",
+    "errors",
+    "image",
+    "pull",
+    "push",
+    "run",
+    "runtime",
+    "spec",
+    "testing",
+    "verify",
+]
+
+__version__ = "0.1.0"
+
+_SUBMODULES = frozenset({"api", "errors", "image", "runtime", "spec", "testing"})
+_HOMES = {
+    "CompletedContainer": "runtime",
+    "OciworksError": "errors",
+    "RunOptions": "api",
+    "pull": "api",
+    "push": "api",
+    "run": "api",
+    "verify": "api",
+}
+
+
+if not TYPE_CHECKING:  # a type checker shall find misspelt names, so it must not see this
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is first used."""
+        from importlib import import_module
+
+        if name in _SUBMODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,12 @@
+"""``python -m ociworks``: the command ``ociworks``."""
+
+from __future__ import annotations
+
+import sys
+
+from ociworks.cli import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    sys.exit(main())

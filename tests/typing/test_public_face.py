@@ -1,0 +1,71 @@
+"""What the public names are to a type checker. ``assert_type`` is checked by mypy; running this proves the imports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_type
+
+if TYPE_CHECKING:
+    import ociworks
+    from ociworks import errors, spec
+    from ociworks.api import prepare
+    from ociworks.image import Image, Layer, Reference, layout, unpack
+    from ociworks.runtime import CompletedContainer, Container, Runtime
+    from ociworks.spec.image import Manifest
+    from ociworks.spec.runtime import Spec
+
+    def porcelain() -> None:
+        img = ociworks.pull("registry.example/app:1.4", platform="linux/amd64")
+        assert_type(img, Image)
+        assert_type(ociworks.verify(img), None)
+        assert_type(ociworks.push(img, "registry.example/app:1.5"), Reference)
+        done = ociworks.run(
+            img, ["id"], capture_output=True, timeout=1.5, options=ociworks.RunOptions(memory=1 << 26)
+        )
+        assert_type(done, CompletedContainer)
+        assert_type(done.stdout, bytes)
+        assert_type(done.returncode, int)
+        assert_type(ociworks.__version__, str)
+
+    def wrong() -> None:
+        # Each of these must be an error: mypy reports an ignore that it does not need.
+        ociworks.pull(7)  # type: ignore[arg-type]
+        ociworks.run("x", "uname -a", timeout="1")  # type: ignore[arg-type]
+        ociworks.RunOptions(memory="64m")  # type: ignore[arg-type]
+        ociworks.RunOptions(memorx=1)  # type: ignore[call-arg]
+        ociworks.no_such_name()  # type: ignore[attr-defined]
+
+    def documents(raw: bytes) -> None:
+        manifest = spec.parse(spec.image.Manifest, raw)
+        assert_type(manifest, Manifest)
+        assert_type(spec.to_json(manifest), bytes)
+        assert_type(spec.validate(manifest), list[errors.Problem])
+        assert_type(spec.Digest.parse("sha256:0"), spec.Digest)
+        assert_type(spec.Bundle.load("b").spec, Spec)
+        assert_type(spec.Document(raw, manifest).value, Manifest)
+
+    def images(img: Image) -> None:
+        assert_type(img.layers, tuple[Layer, ...])
+        assert_type(img.digest, spec.Digest)
+        with layout.open("store", create=True) as store:
+            assert_type(store.put(img, tag="app:1.4"), Image)
+        assert_type(unpack(img, "bundle"), spec.Bundle)
+
+    def containers(img: Image, bundle: spec.Bundle) -> None:
+        with Runtime() as runtime, runtime.create("id", bundle) as container:
+            assert_type(container, Container)
+            container.start()
+            assert_type(container.wait(1.0), int)
+            assert_type(container.exec(["ps"]), CompletedContainer)
+        with prepare(img, ["id"]) as (prepared_runtime, prepared):
+            assert_type(prepared_runtime, Runtime)
+            assert_type(prepared, spec.Bundle)
+
+
+def test_names_exist_when_run() -> None:
+    """The names that a type checker sees through lazy packages are there when the program runs."""
+    import ociworks
+    from ociworks import image, runtime, spec
+
+    for package in (ociworks, image, runtime, spec):
+        for name in package.__all__:
+            assert getattr(package, name) is not None
