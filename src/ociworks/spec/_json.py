@@ -1,0 +1,143 @@
+"""Strict JSON: bytes in, plain Python out, or `InvalidJSON`.
+
+What is refused, and in which order (nothing is decoded before its bound was checked):
+
+1. more bytes than ``max_size``
+2. anything but strict UTF-8: other encodings, a byte order mark, encoded surrogates
+3. more than `MAX_MEMBERS` members and items, nesting deeper than `MAX_DEPTH` (counted in the text)
+4. whatever the JSON grammar refuses, a second document, NaN and infinities (``1e400`` too),
+   integers outside 64 bits, a member name twice in one object (after unescaping)
+5. NUL and lone surrogates in any string: no kernel interface and no UTF-8 file can carry them
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+
+from ociworks.errors import InvalidJSON, quote
+from ociworks.spec._where import member
+
+__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_SIZE", "dumps", "loads"]
+
+MAX_SIZE = 16 * 1024 * 1024
+"""Bytes of a config.json or state file unless the caller says otherwise."""
+MAX_DEPTH = 64
+MAX_MEMBERS = 200_000
+
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_MARKS = bytes(code for code in range(256) if code not in b'[]{},:"')
+_SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def loads(raw: bytes, *, max_size: int = MAX_SIZE) -> object:
+    """Decode one JSON document of at most ``max_size`` bytes; raises `InvalidJSON`."""
+    text = _decode(raw, max_size)
+    _check_bounds(raw)
+    try:
+        value: object = _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise InvalidJSON(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    if b"\\" in raw and _SUSPICIOUS.search(text):
+        _check_strings(value)
+    return value
+
+
+def dumps(value: object, *, indent: int | None = None) -> bytes:
+    """Encode plain Python as compact UTF-8 JSON in the members' own order."""
+    return (_compact if indent is None else _encoder(indent)).encode(value).encode("utf-8")
+
+
+def _decode(raw: bytes, max_size: int) -> str:
+    if len(raw) > max_size:
+        raise InvalidJSON(f"document of {len(raw)} bytes, more than the {max_size} allowed")
+    try:
+        text = raw.decode("utf-8", "strict")
+    except UnicodeDecodeError as error:
+        raise InvalidJSON(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    if text.startswith("\ufeff"):
+        raise InvalidJSON("starts with a byte order mark; JSON documents have none")
+    return text
+
+
+def _check_bounds(raw: bytes) -> None:
+    """Count in the bytes; cheap upper bounds spare nearly every document the exact count."""
+    many = len(raw) > MAX_MEMBERS and raw.count(b",") + raw.count(b":") > MAX_MEMBERS
+    deep = raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
+    if not (many or deep):
+        return
+    structure = _without_strings(raw)
+    if structure.count(b",") + structure.count(b":") > MAX_MEMBERS:
+        raise InvalidJSON(f"more than {MAX_MEMBERS} members and items")
+    brackets = structure.translate(None, b",:")
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise InvalidJSON(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _without_strings(raw: bytes) -> bytes:
+    """Only the brackets, commas and colons that are not in strings.
+
+    Right for every prefix that the decoder would accept, which is all that matters: it stops at the rest.
+    """
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = raw.translate(None, _NOT_MARKS).replace(b'""', b"")
+    return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise InvalidJSON(f"member {quote(twice)} occurs more than once in one object")
+    return members
+
+
+def _integer(text: str) -> int:
+    number = int(text) if len(text) <= 20 else _MAX_INT + 1  # trusted: the decoder's grammar of integers
+    if not _MIN_INT <= number <= _MAX_INT:
+        raise InvalidJSON(f"integer {quote(text, 40)} does not fit 64 bits")
+    return number
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidJSON(f"number {quote(text, 40)} is too large")
+    return number
+
+
+def _constant(text: str) -> object:
+    raise InvalidJSON(f"{text} is not JSON")
+
+
+def _check_strings(value: object, path: str = "$") -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidJSON(f"{path}: NUL in a string")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise InvalidJSON(f"{path}: lone surrogate in a string")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_strings(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_strings(name, path + member(name))
+            _check_strings(item, path + member(name))
+
+
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, check_circular=False, indent=indent, separators=separators
+    )
+
+
+_compact = _encoder(None)
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)

@@ -1,0 +1,138 @@
+"""What all spec classes share: `Model`, and the types that their fields may have.
+
+A class is an attrs class whose annotations say everything the reader needs::
+
+    @frozen(kw_only=True, slots=False, eq=False, repr=False)
+    class Mount(Model):
+        destination: str                             # no default: the JSON member is required
+        options: tuple[str, ...] = ()                # default empty or None: optional, left out when empty
+        uid_mappings: tuple[IDMapping, ...] = ()     # uidMappings, by camelCase
+
+Equality, hash and repr are written once here instead of being generated per class: creating an attrs class then
+costs a third, and a repr shows only what is set. ``slots=False`` because the reader fills ``__dict__`` at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+
+from attrs import frozen
+
+from ociworks.spec.frozen import FrozenDict, freeze
+
+__all__ = [
+    "I32",
+    "I64",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "Base64",
+    "JSONValue",
+    "KeySet",
+    "Model",
+    "Options",
+    "Range",
+    "json_name",
+    "reading_options",
+]
+
+JSONValue: TypeAlias = bool | int | float | str | tuple["JSONValue", ...] | Mapping[str, "JSONValue"] | None
+"""Any JSON, frozen: arrays are tuples, objects are `FrozenDict`."""
+
+
+class Range(NamedTuple):
+    """The bounds of an integer field, both included, and the name for messages."""
+
+    minimum: int
+    maximum: int
+    name: str
+
+
+U8 = Annotated[int, Range(0, 2**8 - 1, "uint8")]
+U16 = Annotated[int, Range(0, 2**16 - 1, "uint16")]
+U32 = Annotated[int, Range(0, 2**32 - 1, "uint32")]
+U64 = Annotated[int, Range(0, 2**64 - 1, "uint64")]
+I32 = Annotated[int, Range(-(2**31), 2**31 - 1, "int32")]
+I64 = Annotated[int, Range(-(2**63), 2**63 - 1, "int64")]
+
+KeySet = Annotated[tuple[str, ...], "keys"]
+"""A JSON object whose values are all ``{}`` (image-spec config.md, ExposedPorts and Volumes), read as its keys."""
+
+
+Base64 = Annotated[bytes, "base64"]
+"""Bytes, which JSON holds in canonical base 64 (RFC 4648, section 4)."""
+
+
+class Options(NamedTuple):
+    """How a class is read: irregular JSON names, and two leniencies that the image format needs."""
+
+    names: Mapping[str, str] = FrozenDict()
+    required: tuple[str, ...] = ()
+    strict_case: bool = False
+    nulls: bool = False
+    forbidden: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True, slots=False, eq=False, repr=False)
+class Model:
+    """A frozen spec value. ``extra`` holds the JSON members that the specification does not name."""
+
+    extra: Mapping[str, JSONValue] = FrozenDict()
+
+    _reading: ClassVar[Options] = Options()
+
+    def __init_subclass__(
+        cls,
+        *,
+        names: Mapping[str, str] | None = None,
+        required: tuple[str, ...] = (),
+        strict_case: bool = False,
+        nulls: bool = False,
+        forbidden: tuple[str, ...] = (),
+    ) -> None:
+        """Say how the class is read.
+
+        ``names``: attribute → JSON name where camelCase does not give it. ``required``: attributes that have a
+        default in Python but must be in the JSON. ``strict_case``: refuse members that equal a known name except
+        for case. ``nulls``: read null as absent for optional members and as empty for required lists, because Go
+        writes it so. ``forbidden``: members that would make the document look like one of another kind.
+        """
+        super().__init_subclass__()
+        cls._reading = Options(FrozenDict(names or {}), required, strict_case, nulls, forbidden)
+
+    def __attrs_post_init__(self) -> None:
+        """Freeze lists and dicts that a caller passed, so that no value can change later."""
+        state = self.__dict__
+        for name, value in state.items():
+            if isinstance(value, (list, dict, MappingProxyType)):
+                state[name] = freeze(value)
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, frozenset(self.__dict__.items())))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={value!r}"
+            for name, value in self.__dict__.items()
+            if value is not None and value != () and not (isinstance(value, FrozenDict) and not value)
+        )
+        return f"{self.__class__.__name__}({shown})"
+
+
+def reading_options(cls: type[Model]) -> Options:
+    """How ``cls`` asked to be read."""
+    return cls._reading
+
+
+def json_name(attribute: str) -> str:
+    """The regular JSON name: ``no_new_privileges`` → ``noNewPrivileges``; a final underscore is dropped."""
+    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), attribute.rstrip("_"))

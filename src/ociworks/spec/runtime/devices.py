@@ -1,0 +1,36 @@
+"""Device nodes and the rules of the device cgroup (runtime-spec config-linux.md, Devices)."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ociworks.spec._model import I64, U32, Model
+
+__all__ = ["Device", "DeviceRule"]
+
+
+@frozen(kw_only=True, slots=False, eq=False, repr=False)
+class Device(Model):
+    """A device node to create (runtime-spec config-linux.md, Devices)."""
+
+    type: str
+    """``c``, ``b``, ``u`` or ``p``."""
+    path: str
+    major: I64 | None = None
+    minor: I64 | None = None
+    file_mode: U32 | None = None
+    uid: U32 | None = None
+    gid: U32 | None = None
+
+
+@frozen(kw_only=True, slots=False, eq=False, repr=False)
+class DeviceRule(Model):
+    """An entry of the allowed-device list (runtime-spec config-linux.md, Allowed Device list)."""
+
+    allow: bool
+    type: str | None = None
+    """``a``, ``c`` or ``b``; None is all."""
+    major: I64 | None = None
+    minor: I64 | None = None
+    access: str | None = None
+    """Of the letters ``rwm``."""

@@ -1,0 +1,30 @@
+"""Mounts and user-namespace mappings (runtime-spec config.md, Mounts)."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ociworks.spec._model import U32, Model
+
+__all__ = ["IDMapping", "Mount"]
+
+
+@frozen(kw_only=True, slots=False, eq=False, repr=False)
+class IDMapping(Model, names={"container_id": "containerID", "host_id": "hostID"}):
+    """A range of user or group IDs (runtime-spec config-linux.md, User namespace mappings)."""
+
+    container_id: U32
+    host_id: U32
+    size: U32
+
+
+@frozen(kw_only=True, slots=False, eq=False, repr=False)
+class Mount(Model):
+    """One mount on top of the root filesystem, in the order of the list (runtime-spec config.md, Mounts)."""
+
+    destination: str
+    type: str | None = None
+    source: str | None = None
+    options: tuple[str, ...] = ()
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()

@@ -1,0 +1,110 @@
+"""`validate`: the rules that the prose of the specifications states and a schema cannot.
+
+One file per concern, named as the file of the classes it judges. Each has ``RULES``: class name → function that
+takes a value and its JSON path and yields a `Problem` for each broken rule, citing the section. `validate` visits
+every object in a value, so a rule of `Mount` is applied wherever mounts are, and rules between objects belong to
+the class that holds both.
+
+For the runtime: ``config`` (also what depends on the platform), ``process``, ``mounts``, ``hooks``, ``linux``,
+``devices``, ``resources``, ``seccomp``, ``state``, ``features``, ``platforms`` and ``_checks`` (checks that they
+share). For images and their neighbours: ``image`` (descriptors, manifests, indexes, layouts, platforms; `pair` judges a
+manifest and its configuration together), ``image_config``, ``distribution``, ``cni``, ``cdi``, and ``_common``
+(checks that they share).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import TypeAlias
+
+from ociworks.errors import Problem, SpecError
+from ociworks.spec import _convert
+from ociworks.spec._model import Model
+from ociworks.spec._where import member
+
+__all__ = ["validate"]
+
+Rule: TypeAlias = Callable[..., Iterator[Problem]]
+
+_RULES = {
+    "ociworks.spec.cdi": "ociworks.spec.validate.cdi",
+    "ociworks.spec.cni": "ociworks.spec.validate.cni",
+    "ociworks.spec.distribution": "ociworks.spec.validate.distribution",
+    "ociworks.spec.image.config": "ociworks.spec.validate.image_config",
+    "ociworks.spec.image.descriptor": "ociworks.spec.validate.image",
+    "ociworks.spec.image.index": "ociworks.spec.validate.image",
+    "ociworks.spec.image.layout": "ociworks.spec.validate.image",
+    "ociworks.spec.image.manifest": "ociworks.spec.validate.image",
+    "ociworks.spec.platform": "ociworks.spec.validate.image",
+    "ociworks.spec.runtime.config": "ociworks.spec.validate.config",
+    "ociworks.spec.runtime.devices": "ociworks.spec.validate.devices",
+    "ociworks.spec.runtime.features": "ociworks.spec.validate.features",
+    "ociworks.spec.runtime.freebsd": "ociworks.spec.validate.platforms",
+    "ociworks.spec.runtime.hooks": "ociworks.spec.validate.hooks",
+    "ociworks.spec.runtime.linux": "ociworks.spec.validate.linux",
+    "ociworks.spec.runtime.mounts": "ociworks.spec.validate.mounts",
+    "ociworks.spec.runtime.process": "ociworks.spec.validate.process",
+    "ociworks.spec.runtime.resources": "ociworks.spec.validate.resources",
+    "ociworks.spec.runtime.seccomp": "ociworks.spec.validate.seccomp",
+    "ociworks.spec.runtime.state": "ociworks.spec.validate.state",
+    "ociworks.spec.runtime.vm": "ociworks.spec.validate.platforms",
+    "ociworks.spec.runtime.windows": "ociworks.spec.validate.platforms",
+    "ociworks.spec.runtime.zos": "ociworks.spec.validate.platforms",
+}
+"""Module of classes → module of rules, loaded when a value of such a class is met."""
+
+
+def validate(value: Model) -> list[Problem]:
+    """All problems of ``value``, those of an object before those in it; empty when it follows its specification.
+
+    A value that was not parsed but built is checked for the types of its fields first; only when these are right
+    are the rules applied.
+    """
+    return _shape(value) or list(_walk(value, "$"))
+
+
+def _shape(value: Model) -> list[Problem]:
+    try:
+        return _convert.problems(type(value), _convert.write(value))
+    except SpecError as error:
+        return [Problem("$", str(error))]
+
+
+def _walk(value: Model, at: str) -> Iterator[Problem]:
+    for cls in type(value).__mro__:
+        rule = _rules(cls.__module__).get(cls.__name__)
+        if rule is not None:
+            yield from rule(value, at)
+    for name, attribute in _convert.field_names(type(value)).items():
+        yield from _walk_item(getattr(value, attribute), at + member(name))
+
+
+def _walk_item(item: object, at: str) -> Iterator[Problem]:
+    if isinstance(item, Model):
+        yield from _walk(item, at)
+    elif isinstance(item, tuple):
+        for index, part in enumerate(item):
+            yield from _walk_item(part, f"{at}[{index}]")
+    elif isinstance(item, Mapping):
+        for key, part in item.items():
+            yield from _walk_item(part, at + member(key))
+
+
+def _rules(module: str) -> Mapping[str, Rule]:
+    if module not in _RULES:
+        return {}
+    rules: Mapping[str, Rule] = importlib.import_module(_RULES[module]).RULES
+    return rules
+
+
+class _Callable(ModuleType):
+    """Importing a file of rules makes ``spec.validate`` this package, not the function: both can be called."""
+
+    def __call__(self, value: Model) -> list[Problem]:
+        return validate(value)
+
+
+sys.modules[__name__].__class__ = _Callable
