@@ -1,0 +1,247 @@
+"""Processes: clone3, namespaces, prctl, descriptors, identities.
+
+Everything here acts on the calling process or thread and belongs into a single-threaded helper process (design
+rule 7); the library's own process only uses ``sealed_copy`` and ``pidfd_pid``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+
+from ociworks._linux.libc import address, check_uint, cstring, libc, oserror, syscall, syscall_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
+
+__all__ = [
+    "CLONE_INTO_CGROUP",
+    "CLONE_NEWCGROUP",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWTIME",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "CLONE_PARENT",
+    "clone",
+    "close_on_exec_from",
+    "install_seccomp",
+    "join_session_keyring",
+    "pidfd_pid",
+    "prctl",
+    "sealed_copy",
+    "set_domainname",
+    "set_hostname",
+    "set_personality",
+    "set_scheduler",
+    "setns",
+    "unshare",
+]
+
+CLONE_NEWTIME: Final = 0x80
+CLONE_PARENT: Final = 0x8000
+CLONE_NEWNS: Final = 0x20000
+CLONE_NEWCGROUP: Final = 0x2000000
+CLONE_NEWUTS: Final = 0x4000000
+CLONE_NEWIPC: Final = 0x8000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+CLONE_INTO_CGROUP: Final = 0x200000000
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_KEEPCAPS: Final = 8
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+_CLONE_PIDFD: Final = 0x1000
+_CLONE3: Final = 435
+_CLOSE_RANGE: Final = 436
+_CLOSE_RANGE_CLOEXEC: Final = 4
+_SIGCHLD: Final = 17
+_SECCOMP_SET_MODE_FILTER: Final = 1
+_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+# The child continues in Python, so the GIL must not change hands around the call.
+_held = ctypes.PyDLL(None, use_errno=True).syscall
+_held.restype = ctypes.c_long
+_held.argtypes = [ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t]
+
+for _name, _types in {
+    "prctl": [ctypes.c_int] + [ctypes.c_ulong] * 4,
+    "setns": [ctypes.c_int, ctypes.c_int],
+    "unshare": [ctypes.c_int],
+    "sethostname": [ctypes.c_char_p, ctypes.c_size_t],
+    "setdomainname": [ctypes.c_char_p, ctypes.c_size_t],
+    "personality": [ctypes.c_ulong],
+}.items():
+    _function = getattr(libc, _name)
+    _function.argtypes = _types
+    _function.restype = ctypes.c_int
+
+
+class _CloneArgs(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+class _SchedAttr(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime", ctypes.c_uint64),
+        ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    ]
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def clone(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
+    """clone3(2) as a fork with ``flags``: ``(pid, pidfd)`` in the parent, ``(0, -1)`` in the child.
+
+    With ``cgroup``, a descriptor of a cgroup v2 directory, the child is born in it. Only for a process with one
+    thread. With CLONE_PARENT the child reports its end to our parent, with the signal that we would send.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = _CloneArgs(flags=flags | _CLONE_PIDFD, pidfd=ctypes.addressof(pidfd))
+    args.exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    if cgroup >= 0:
+        args.flags |= CLONE_INTO_CGROUP
+        args.cgroup = cgroup
+    pid: int = _held(_CLONE3, ctypes.addressof(args), ctypes.sizeof(args))
+    if pid == -1:
+        raise oserror("clone3")
+    return pid, pidfd.value
+
+
+def pidfd_pid(pidfd: int) -> int:
+    """The pid behind a pidfd as this process's PID namespace sees it; 0 when it is outside, -1 when reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as stream:
+        for line in stream:
+            if line.startswith(b"Pid:"):
+                return int(line[4:])  # trusted: the kernel's
+    return -1
+
+
+def setns(fd: int, kinds: int) -> None:
+    """setns(2): join the namespace behind ``fd``, or those of ``kinds`` of the process behind a pidfd."""
+    if libc.setns(fd, check_uint(kinds, 31, "namespace kinds")) == -1:
+        raise oserror("setns")
+
+
+def unshare(kinds: int) -> None:
+    """unshare(2)."""
+    if libc.unshare(check_uint(kinds, 31, "namespace kinds")) == -1:
+        raise oserror("unshare")
+
+
+def prctl(option: int, *args: int) -> int:
+    """prctl(2)."""
+    padded = [check_uint(arg, 64, "prctl argument") for arg in args] + [0] * (4 - len(args))
+    result: int = libc.prctl(option, *padded)
+    if result == -1:
+        raise oserror(f"prctl {option}")
+    return result
+
+
+def close_on_exec_from(first: int) -> None:
+    """close_range(2): mark every descriptor from ``first`` on close-on-exec."""
+    syscall(_CLOSE_RANGE, first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, call="close_range")
+
+
+def install_seccomp(program: bytes, flags: int) -> int:
+    """seccomp(2): install a classic BPF program (8 bytes an instruction) on this process."""
+    if not program or len(program) % 8:
+        raise ValueError(f"a BPF program is a multiple of 8 bytes, got {len(program)}")
+    fprog = _SockFprog(check_uint(len(program) // 8, 16, "instructions"), program)
+    number = syscall_number("seccomp")
+    return syscall(number, _SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(fprog), call="seccomp")
+
+
+def join_session_keyring(name: str) -> None:
+    """keyctl(2): a new session keyring, so that the caller's keys stay outside."""
+    raw = cstring(name)
+    syscall(syscall_number("keyctl"), _KEYCTL_JOIN_SESSION_KEYRING, address(raw), call="keyctl")
+
+
+def set_hostname(name: str) -> None:
+    """sethostname(2)."""
+    raw = cstring(name)
+    if libc.sethostname(raw, len(raw)) == -1:
+        raise oserror("sethostname")
+
+
+def set_domainname(name: str) -> None:
+    """setdomainname(2)."""
+    raw = cstring(name)
+    if libc.setdomainname(raw, len(raw)) == -1:
+        raise oserror("setdomainname")
+
+
+def set_personality(persona: int) -> None:
+    """personality(2)."""
+    if libc.personality(check_uint(persona, 32, "personality")) == -1:
+        raise oserror("personality")
+
+
+def set_scheduler(values: Sequence[int]) -> None:
+    """sched_setattr(2) for this process: policy, flags, nice, priority, runtime, deadline, period."""
+    attr = _SchedAttr(ctypes.sizeof(_SchedAttr), *values)
+    syscall(syscall_number("sched_setattr"), 0, ctypes.addressof(attr), 0, call="sched_setattr")
+
+
+def set_io_priority(class_: int, level: int) -> None:
+    """ioprio_set(2) for this process."""
+    syscall(syscall_number("ioprio_set"), 1, 0, class_ << 13 | level, call="ioprio_set")
+
+
+def sealed_copy(path: str, name: str) -> int:
+    """A memfd with the bytes of ``path`` that nobody can write any more; close-on-exec.
+
+    Raises OSError(EACCES) when the host forbids executable memfds.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(source).st_size
+            offset = 0
+            while offset < size:
+                sent = os.sendfile(fd, source, offset, size - offset)
+                if not sent:
+                    raise OSError(5, f"{path} changed while it was copied", path)
+                offset += sent
+        finally:
+            os.close(source)
+        os.fchmod(fd, 0o511)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

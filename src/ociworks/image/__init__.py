@@ -1,0 +1,92 @@
+"""Images: sources and sinks that speak the same three protocols, and questions to ask of them.
+
+::
+
+    from ociworks.image import layout, remote
+
+    with remote.Client() as registry, layout.open("store", create=True) as store:
+        img = registry.image("registry.example/app:1.4", platform="linux/arm64")   # manifest and config only
+        store.put(img, tag="app:1.4")                                               # blobs, verified, in parallel
+
+==========================  ====================================================================================
+where                       what
+==========================  ====================================================================================
+``types``                   the protocols Image, ImageIndex, Layer; attributes never do I/O
+``partial``                 complete images from their documents and a source of blobs
+``stream``, ``memory``      verified streams; blobs in memory
+``reference``, ``origin``   image references; hosts, origins and URLs
+``progress``                progress events for a plain callback
+``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin
+``layout``                  the OCI layout as a content-addressable store; below it ``_cas`` (blobs by digest),
+                            ``_files`` (opened without links, locked, replaced), ``_parallel`` (several at a time)
+``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
+``bundle``, ``users``       image configuration to runtime configuration; the image's user database
+==========================  ====================================================================================
+
+Importing this package loads no module; names are loaded when first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ociworks.image import auth, layout, partial, remote
+    from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
+    from ociworks.image.bundle import RuntimeOptions, runtime_spec
+    from ociworks.image.progress import Progress
+    from ociworks.image.reference import Reference
+    from ociworks.image.tar import Limits
+    from ociworks.image.types import Image, ImageIndex, Layer
+    from ociworks.image.users import resolve_user
+
+__all__ = [
+    "Image",
+    "ImageIndex",
+    "Layer",
+    "Limits",
+    "Progress",
+    "Reference",
+    "RuntimeOptions",
+    "auth",
+    "layout",
+    "partial",
+    "remote",
+    "remove_bundle",
+    "resolve_user",
+    "runtime_spec",
+    "unpack",
+    "unpack_layers",
+]
+
+_HOMES = {
+    "Image": "ociworks.image.types",
+    "ImageIndex": "ociworks.image.types",
+    "Layer": "ociworks.image.types",
+    "Limits": "ociworks.image.tar.limits",
+    "Progress": "ociworks.image.progress",
+    "Reference": "ociworks.image.reference",
+    "RuntimeOptions": "ociworks.image.bundle",
+    "remove_bundle": "ociworks.image._unpack",
+    "resolve_user": "ociworks.image.users",
+    "runtime_spec": "ociworks.image.bundle",
+    "unpack": "ociworks.image._unpack",
+    "unpack_layers": "ociworks.image._unpack",
+}
+_MODULES = frozenset({"auth", "layout", "partial", "remote"})
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

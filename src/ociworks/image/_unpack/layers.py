@@ -1,0 +1,71 @@
+"""Layers into a directory: the part of unpacking that knows nothing of bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociworks.image._unpack.extractor import Extractor
+from ociworks.image._unpack.pipeline import LayerStream
+from ociworks.image._unpack.policy import Budget
+from ociworks.image.progress import Reporter
+from ociworks.image.tar.reader import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ociworks.image._unpack.policy import LayerReport, UnpackOptions
+    from ociworks.image.progress import ProgressCallback
+    from ociworks.image.types import Layer
+    from ociworks.spec.digest import Readable
+
+__all__ = ["apply_layer", "unpack_layers"]
+
+
+def apply_layer(
+    stream: Readable, rootfd: int, options: UnpackOptions, budget: Budget | None = None
+) -> LayerReport:
+    """Apply one uncompressed layer to the tree at ``rootfd`` (a directory open for reading), and report.
+
+    Reads ``stream`` to its end. Nothing outside the tree is touched, whatever the archive says; after an error the
+    tree is incomplete and is the caller's to remove. ``budget`` carries the counts of an image from layer to layer.
+
+    Raises :class:`ociworks.errors.TarError`, :class:`ociworks.errors.LayerError` (the disk failed),
+    :class:`ociworks.errors.LimitExceeded`, and what ``stream`` raises.
+    """
+    budget = budget or Budget(options.limits)
+    reader = TarReader(_Counted(stream, budget), options.limits)
+    with Extractor(rootfd, options, budget) as extractor:
+        for entry in reader:
+            extractor.apply(entry, reader.content())
+        extractor.finish()
+    return budget.report()
+
+
+def unpack_layers(
+    layers: Iterable[Layer], rootfd: int, options: UnpackOptions, *, progress: ProgressCallback | None = None
+) -> tuple[LayerReport, ...]:
+    """Apply verified layers, base first, to the tree at ``rootfd``; each is compared with digest, size and diff ID.
+
+    Raises like :func:`apply_layer`, and :class:`ociworks.errors.ContentError` when a layer is not what it should be.
+    """
+    budget = Budget(options.limits)
+    report = Reporter(progress, "unpack")
+    reports = []
+    for layer in layers:
+        budget.begin_layer()
+        with LayerStream(layer, options.limits, report) as stream:
+            reports.append(apply_layer(stream, rootfd, options, budget))
+    return tuple(reports)
+
+
+class _Counted:
+    """A stream whose bytes count against the budget, padding and all."""
+
+    def __init__(self, stream: Readable, budget: Budget) -> None:
+        self._stream = stream
+        self._budget = budget
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._budget.count_bytes(len(data))
+        return data

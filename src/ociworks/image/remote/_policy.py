@@ -1,0 +1,102 @@
+"""Which origins may be asked: one decision for registries, redirects, token endpoints and upload locations.
+
+=============================  ===========================================================================
+plain http                     only loopback, or ``host:port`` that the caller listed as insecure
+https → http                   never, in no hop
+addresses that are not public  only the registry's own host and port, or ``host:port`` listed as trusted
+names                          any: what they resolve to is the network's business, not the registry's
+bodies                         are sent only to the registry's own origin
+=============================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from attrs import frozen
+
+from ociworks.errors import RegistryProtocolError, SpecError
+from ociworks.image.origin import Origin, Url, is_loopback, is_public, split_authority
+from ociworks.image.reference import DOCKER_HUB
+from ociworks.image.remote._messages import Request, Response
+
+__all__ = ["REDIRECTS", "TargetPolicy", "next_hop"]
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HUB_API: Final = "registry-1.docker.io"
+
+
+def _authorities(given: Collection[str]) -> frozenset[tuple[str, int]]:
+    """``host:port`` each; a host without port would leave open what is allowed."""
+    found = set()
+    for text in given:
+        host, port = split_authority(text)
+        if port is None:
+            raise SpecError(f"expected host:port, got {text!r}")
+        found.add((host, port))
+    return frozenset(found)
+
+
+@frozen
+class TargetPolicy:
+    """The caller's exceptions, and the rules above."""
+
+    insecure: frozenset[tuple[str, int]]
+    trusted: frozenset[tuple[str, int]]
+    https: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, insecure: Collection[str], trusted: Collection[str], https: Collection[str]) -> TargetPolicy:
+        """Read the caller's lists of ``host:port``; raises :class:`~ociworks.errors.SpecError`."""
+        return cls(_authorities(insecure), _authorities(trusted), _authorities(https))
+
+    def registry(self, registry: str) -> Origin:
+        """The origin of a reference's registry."""
+        host, port = split_authority(_HUB_API if registry == DOCKER_HUB else registry)
+        if self._plain(host, port):
+            return Origin("http", host, port or 80)
+        return Origin("https", host, port or 443)
+
+    def _plain(self, host: str, port: int | None) -> bool:
+        if (host, port or 443) in self.https:
+            return False
+        return is_loopback(host) or (host, port or 80) in self.insecure
+
+    def check(self, target: Url, registry: Origin, what: str) -> None:
+        """Raise :class:`~ociworks.errors.RegistryProtocolError` unless this registry may send us there."""
+        origin = target.origin
+        if origin == registry:
+            return
+        place = (origin.host, origin.port)
+        if origin.scheme == "http" and (registry.scheme == "https" or not self._plain(*place)):
+            raise RegistryProtocolError(f"{what}: expected https, got http", url=target.redacted)
+        known = self.trusted | self.insecure | {(registry.host, registry.port)}
+        if not is_public(origin.host) and place not in known:
+            raise RegistryProtocolError(
+                f"{what}: expected a public host; if {origin.authority} is meant, list it as trusted",
+                url=target.redacted,
+            )
+
+
+def next_hop(request: Request, response: Response, registry: Origin, policy: TargetPolicy) -> Request:
+    """The request that follows a redirect; its authorization stays behind when it leaves the origin.
+
+    Raises :class:`~ociworks.errors.RegistryProtocolError`.
+    """
+    if request.method not in {"GET", "HEAD"}:
+        raise RegistryProtocolError(
+            f"a redirected {request.method} is not followed", url=request.url.redacted
+        )
+    location = response.headers.one("location")
+    if not location:
+        raise RegistryProtocolError("redirect without Location", url=request.url.redacted)
+    try:
+        target = request.url.join(location)
+    except SpecError as error:
+        raise RegistryProtocolError(f"redirect, Location: {error}", url=request.url.redacted) from None
+    if request.url.origin.scheme == "https" and target.origin.scheme == "http":
+        raise RegistryProtocolError("redirect: expected https, got http", url=target.redacted)
+    policy.check(target, registry, "redirect")
+    kept = request.authorization if target.origin == request.url.origin else None
+    return Request(method=request.method, url=target, headers=request.headers, authorization=kept)

@@ -1,0 +1,156 @@
+"""The three protocols that every source and sink of images speaks: Layer, Image, ImageIndex.
+
+The rule of the house: **attributes never do I/O**. Whoever hands out an Image has already read (and
+verified) its manifest and configuration; everything heavier is behind a method, and every byte that a
+method yields is checked against its descriptor before it counts as content.
+
+============  ==========================================  ====================================
+protocol      attributes (in memory)                      methods (I/O)
+============  ==========================================  ====================================
+Layer         descriptor digest diff_id size media_type   open() uncompressed()
+Image         descriptor digest manifest config layers    none: its layers do the I/O
+              raw_manifest raw_config
+ImageIndex    descriptor digest index raw_index           image(platform) child(descriptor)
+============  ==========================================  ====================================
+
+``ociworks.image.partial`` completes all three from a small core. ``isinstance(found, ImageIndex)`` tells the two kinds
+of document apart; the other two protocols are for type checkers only, because an ``isinstance`` would read properties.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from ociworks.spec import Digest, Platform
+    from ociworks.spec.image import Descriptor, ImageConfiguration, Index, Manifest
+
+__all__ = ["BlobSource", "ByteStream", "Image", "ImageIndex", "Layer"]
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """Bytes to be read once, front to back, inside a ``with`` block.
+
+    For verified streams leaving the block without an exception drains what is left and compares digest and
+    size (:class:`ociworks.errors.DigestMismatch`, :class:`ociworks.errors.SizeMismatch`), so what was read
+    may be published only *after* the block. Leaving it with an exception only closes.
+    """
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes (all that is left when negative); ``b""`` only at the end."""
+
+    def close(self) -> None:
+        """Release what the stream holds; closing twice is harmless."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class BlobSource(Protocol):
+    """Where the blobs of an image come from: one method, safe to call from several threads."""
+
+    def open_blob(self, descriptor: Descriptor, /) -> ByteStream:
+        """A stream of exactly this blob, verified.
+
+        Raises :class:`ociworks.errors.BlobNotFound` or, from registries,
+        :class:`ociworks.errors.RegistryError`.
+        """
+
+
+class Layer(Protocol):
+    """One layer of an image (image-spec layer.md): a tar archive, mostly compressed."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The descriptor as it stands in the manifest."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes as they travel (compressed)."""
+
+    @property
+    def diff_id(self) -> Digest:
+        """The digest of the uncompressed tar, as the image's configuration states it (config.md, DiffID)."""
+
+    @property
+    def size(self) -> int:
+        """The size in bytes as they travel."""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the bytes as they travel; it decides the compression."""
+
+    def open(self) -> ByteStream:
+        """The bytes as they travel, verified against digest and size."""
+
+    def uncompressed(self) -> ByteStream:
+        """The tar archive. The bytes below it are verified; comparing the diff ID is up to the caller."""
+
+
+class Image(Protocol):
+    """One image for one platform: a manifest, its configuration, its layers (image-spec manifest.md)."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What an index would say of this image: media type, digest, size, and the platform when known."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest's bytes."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as a value."""
+
+    @property
+    def raw_manifest(self) -> bytes:
+        """The manifest's exact bytes."""
+
+    @property
+    def config(self) -> ImageConfiguration:
+        """The configuration as a value; :class:`ociworks.errors.NotSupported` when it is of another type."""
+
+    @property
+    def raw_config(self) -> bytes:
+        """The configuration's exact bytes."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, base first."""
+
+
+@runtime_checkable
+class ImageIndex(Protocol):
+    """A list of images, mostly one per platform (image-spec image-index.md)."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What a parent index would say of this one: media type, digest, size."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the index's bytes."""
+
+    @property
+    def index(self) -> Index:
+        """The index as a value."""
+
+    @property
+    def raw_index(self) -> bytes:
+        """The index's exact bytes."""
+
+    def image(self, platform: Platform | str | None = None) -> Image:
+        """The image for ``platform`` (None: this host's); ImageNotFound when there is none.
+
+        Nested indexes are walked within bounds; among equal matches the first in document order wins.
+        """
+
+    def child(self, descriptor: Descriptor) -> Image | ImageIndex:
+        """The entry that ``descriptor`` names, read and verified."""

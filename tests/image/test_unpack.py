@@ -1,0 +1,412 @@
+"""Images to bundles: what appears, what does not, and what is left when something goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from ociworks import spec
+from ociworks.errors import (
+    BundleExists,
+    CompressionError,
+    DigestMismatch,
+    ImageConfigError,
+    ImageError,
+    LayerError,
+    LimitExceeded,
+    NotSupported,
+    TarError,
+)
+from ociworks.image import Image, Limits, Progress, partial, remove_bundle, unpack
+from ociworks.image._unpack.staging import PREFIX
+from ociworks.image.memory import MemoryBlobs
+from ociworks.spec.image import Config, Manifest
+from ociworks.testing.images import Compression, image_from_layers
+from tests.image.archives import directory, entry, file, layer, listing, symlink
+
+CONFIG = Config(cmd=("/bin/true",), env=("A=b",), working_dir="/srv")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def image(*layers: bytes, compression: Compression = "gzip") -> Image:
+    return image_from_layers(layers, config=CONFIG, compression=compression)
+
+
+THREE = (layer(file(b"a", b"1"), file(b"d/b", b"2")), layer(file(b".wh.a")), layer(symlink(b"l", b"d/b")))
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Iterator[Path]:
+    """The oracle "no-leak": descriptors, threads and files beside the bundle are as before."""
+    descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
+    place = tmp_path / "place"
+    place.mkdir()
+    yield place
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() == threads
+    assert [name for name in os.listdir(place) if name != "bundle"] == []
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_unpack(clean: Path, compression: Compression) -> None:
+    bundle = unpack(image(*THREE, compression=compression), clean / "bundle")
+    assert listing(bundle.rootfs) == {"d": "dir", "d/b": b"2", "l": "-> d/b"}
+    assert bundle.path == clean / "bundle"
+    assert bundle.spec == spec.Bundle.load(clean / "bundle").spec
+    assert spec.validate(bundle.spec) == []
+    assert bundle.spec.process is not None
+    assert (bundle.spec.process.args, bundle.spec.process.cwd) == (("/bin/true",), "/srv")
+    remove_bundle(bundle.path)
+    assert not bundle.path.exists()
+
+
+def test_no_layers(clean: Path) -> None:
+    assert listing(unpack(image(), clean / "bundle").rootfs) == {}
+
+
+def test_progress(clean: Path) -> None:
+    events: list[Progress] = []
+    img = image(*THREE)
+    unpack(img, clean / "bundle", progress=events.append)
+    for found in img.layers:
+        own = [event for event in events if event.digest == found.digest]
+        assert [event.phase for event in own if event.phase != "transfer"] == ["start", "done"]
+        assert own[-1].done == own[-1].total == found.size
+
+
+# --- UN-08 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_un_08_private_whatever_the_umask(clean: Path, umask: int) -> None:
+    old = os.umask(umask)
+    try:
+        bundle = unpack(image(layer(entry(b"sh", mode=0o4755))), clean / "bundle")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(bundle.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(bundle.rootfs.stat().st_mode) == 0o755
+    assert stat.S_IMODE((bundle.rootfs / "sh").stat().st_mode) == 0o4755
+    assert stat.S_IMODE((bundle.path / "config.json").stat().st_mode) == 0o600
+
+
+@as_root
+def test_un_08_another_user_sees_nothing(clean: Path) -> None:
+    bundle = unpack(image(layer(entry(b"sh", mode=0o4755))), clean / "bundle")
+    for above in (clean, *clean.parents):
+        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+            above.chmod(0o711)
+    command = [
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "cat",
+        str(bundle.rootfs / "sh"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Permission denied" in done.stderr
+
+
+def test_un_08_existing_places(clean: Path) -> None:
+    place = clean / "bundle"
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    with pytest.raises(BundleExists):
+        unpack(image(*THREE), place)
+    place.chmod(0o700)
+    (place / "file").touch()
+    with pytest.raises(BundleExists):
+        unpack(image(*THREE), place)
+    (place / "file").unlink()
+    unpack(image(*THREE), place)
+    with pytest.raises(BundleExists):
+        unpack(image(*THREE), place)
+
+
+def test_un_08_a_link_is_no_place(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (clean / "bundle").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleExists):
+        unpack(image(*THREE), clean / "bundle")
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+# --- UN-14, UN-22 ---------------------------------------------------------------------------------------
+
+GOOD = layer(file(b"x", b"1"))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_un_14_padding_is_streamed_and_counted(clean: Path, compression: Compression) -> None:
+    bomb = layer(file(b"a")) + bytes(40_000_000)
+    unpack(image(bomb, compression=compression), clean / "bundle")
+    remove_bundle(clean / "bundle")
+    with pytest.raises(LimitExceeded, match="unpacked_bytes_per_layer"):
+        unpack(
+            image(bomb, compression=compression),
+            clean / "bundle",
+            limits=Limits(unpacked_bytes_per_layer=10**7),
+        )
+    with pytest.raises(LimitExceeded, match="unpacked_bytes_per_image"):
+        unpack(image(bomb, bomb, bomb), clean / "bundle", limits=Limits(unpacked_bytes_per_image=10**8))
+
+
+def test_un_14_entries_of_an_image(clean: Path) -> None:
+    layers = [layer(*(file(b"%d" % number) for number in range(5)))] * 3
+    with pytest.raises(LimitExceeded, match="entries_per_image"):
+        unpack(image(*layers), clean / "bundle", limits=Limits(entries_per_image=14))
+
+
+@as_root
+def test_un_14_a_full_disk_leaves_nothing(clean: Path) -> None:
+    disk = clean / "bundle"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        with pytest.raises(LayerError, match="No space"):
+            unpack(image(layer(file(b"big", bytes(5_000_000)))), disk / "b")
+        assert os.listdir(disk) == []
+        unpack(image(GOOD), disk / "b")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("bad", [layer(file(b"../x")), GOOD[:700], b"", layer(file(b"x"), file(b"y"))[:1200]])
+def test_un_22_a_bad_layer_in_the_middle(clean: Path, bad: bytes) -> None:
+    with pytest.raises(TarError):
+        unpack(image(GOOD, bad, GOOD), clean / "bundle")
+    assert not (clean / "bundle").exists()
+    unpack(image(GOOD, GOOD, GOOD), clean / "bundle")
+
+
+def retold(img: Image, *, diff_ids: tuple[spec.Digest, ...]) -> Image:
+    """The same layers under a configuration with other diff IDs."""
+    blobs = MemoryBlobs()
+    layers = []
+    for found in img.layers:
+        with found.open() as stream:
+            layers.append(blobs.add(stream.read(), found.media_type))
+    config = evolve(img.config, rootfs=evolve(img.config.rootfs, diff_ids=diff_ids))
+    raw = spec.to_json(config)
+    manifest = Manifest(
+        media_type=img.manifest.media_type,
+        config=blobs.add(raw, img.manifest.config.media_type),
+        layers=tuple(layers),
+    )
+    return partial.image(spec.to_json(manifest), raw, blobs)
+
+
+def test_un_22_diff_ids_are_compared(clean: Path) -> None:
+    img = image(GOOD, layer(file(b"y")))
+    first, second = img.config.rootfs.diff_ids
+    with pytest.raises(DigestMismatch):
+        unpack(retold(img, diff_ids=(second, first)), clean / "bundle")
+
+
+def test_un_22_diff_ids_are_counted(clean: Path) -> None:
+    img = image(GOOD)
+    with pytest.raises(ImageConfigError):
+        unpack(retold(img, diff_ids=img.config.rootfs.diff_ids * 2), clean / "bundle")
+
+
+def test_un_22_the_same_layer_twice(clean: Path) -> None:
+    assert listing(unpack(image(GOOD, GOOD), clean / "bundle").rootfs) == {"x": b"1"}
+
+
+class Cancelled(BaseException):
+    """What a caller's progress callback may raise."""
+
+
+@pytest.mark.parametrize("phase", ["start", "transfer", "done"])
+def test_un_22_cancellation(clean: Path, phase: str) -> None:
+    def cancel(event: Progress) -> None:
+        if event.phase == phase:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        unpack(image(layer(file(b"big", os.urandom(3_000_000)))), clean / "bundle", progress=cancel)
+    assert not (clean / "bundle").exists()
+
+
+def test_un_22_a_reader_that_fails_early_ends_the_thread(clean: Path) -> None:
+    big = layer(file(b"../x"), file(b"big", os.urandom(20_000_000)))
+    with pytest.raises(TarError):
+        unpack(image(big, compression="none"), clean / "bundle")
+
+
+def test_un_22_content_behind_the_compressed_end(clean: Path) -> None:
+    blobs = MemoryBlobs()
+    img = image(GOOD)
+    with img.layers[0].open() as stream:
+        descriptor = blobs.add(stream.read() + b"junk", img.layers[0].media_type)
+    blobs.add(img.raw_config, img.manifest.config.media_type)
+    manifest = evolve(img.manifest, layers=(descriptor,))
+    with pytest.raises(CompressionError):
+        unpack(partial.image(spec.to_json(manifest), img.raw_config, blobs), clean / "bundle")
+
+
+def test_un_22_killed_processes_leave_what_the_next_one_removes(clean: Path) -> None:
+    program = textwrap.dedent(
+        f"""
+        import os, signal
+        from ociworks.image import unpack
+        from ociworks.testing.images import image_from_files
+        from ociworks.spec.image import Config
+        def die(event): os.kill(os.getpid(), signal.SIGKILL)
+        unpack(image_from_files({{"a": b"x"}}, config=Config(cmd=("/a",))), {str(clean / "bundle")!r}, progress=die)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -9
+    assert [name for name in os.listdir(clean) if os.fsencode(name).startswith(PREFIX)]
+    unpack(image(GOOD), clean / "bundle")
+    assert os.listdir(clean) == ["bundle"]
+
+
+def test_un_22_staging_in_use_stays(clean: Path) -> None:
+    busy = clean / (os.fsdecode(PREFIX) + "0123456789abcdef")
+    busy.mkdir(mode=0o700)
+    fd = os.open(busy, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    unpack(image(GOOD), clean / "bundle")
+    assert busy.exists()
+    os.close(fd)
+    remove_bundle(clean / "bundle")
+    unpack(image(GOOD), clean / "bundle")
+    assert not busy.exists()
+
+
+def test_un_22_the_place_appears_meanwhile(clean: Path) -> None:
+    def occupy(event: Progress) -> None:
+        (clean / "bundle").mkdir(exist_ok=True, mode=0o755)
+
+    with pytest.raises(BundleExists):
+        unpack(image(GOOD), clean / "bundle", progress=occupy)
+    assert os.listdir(clean / "bundle") == []
+
+
+def test_no_parent(clean: Path) -> None:
+    with pytest.raises(ImageError, match="cannot unpack into"):
+        unpack(image(GOOD), clean / "missing" / "bundle")
+
+
+def test_a_configuration_that_cannot_run(clean: Path) -> None:
+    with pytest.raises(ImageConfigError, match="no program"):
+        unpack(image_from_layers([GOOD]), clean / "bundle")
+
+
+# --- removal --------------------------------------------------------------------------------------------
+
+
+def test_remove_bundle_looks_first(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letters").touch()
+    for path in (tmp_path / "home", tmp_path / "home" / "letters"):
+        with pytest.raises(ImageError):
+            remove_bundle(path)
+    with pytest.raises(FileNotFoundError):
+        remove_bundle(tmp_path / "missing")
+    remove_bundle(tmp_path / "missing", missing_ok=True)
+    assert (tmp_path / "home" / "letters").exists()
+
+
+def test_remove_bundle_follows_nothing(tmp_path: Path) -> None:
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    (keep / "file").touch()
+    unpack(
+        image(layer(symlink(b"out", os.fsencode(keep)), directory(b"locked", mode=0))), tmp_path / "bundle"
+    )
+    remove_bundle(tmp_path / "bundle")
+    assert (keep / "file").exists()
+
+
+# --- an ordinary user -----------------------------------------------------------------------------------
+
+ROOTLESS = """
+import os, stat, sys
+from pathlib import Path
+from ociworks.errors import NotSupported
+from ociworks.image import unpack, remove_bundle
+from ociworks.testing.images import image_from_layers
+from ociworks.spec.image import Config
+sys.path.insert(0, sys.argv[2])
+from tests.image.archives import layer, file, directory, entry, listing
+lower = layer(directory(b"ro", mode=0o555), file(b"ro/f", b"1"), directory(b"none", mode=0), file(b"none/f", b"2"),
+              entry(b"owned", uid=1000, mode=0o4711), entry(b"dev", b"3", device=(1, 3)))
+upper = layer(file(b"ro/g", b"3"), file(b"none/g", b"4"), file(b"none/.wh.f"))
+img = image_from_layers([lower, upper], config=Config(cmd=("/x",)))
+path = Path(sys.argv[1]) / "bundle"
+bundle = unpack(img, path)
+root = bundle.rootfs
+mode = lambda name: stat.S_IMODE((root / name).stat().st_mode)
+assert (mode("ro"), mode("none"), mode("owned")) == (0o555, 0, 0o4711), (mode("ro"), mode("none"), mode("owned"))
+assert (root / "owned").stat().st_uid == os.getuid()
+(root / "none").chmod(0o700)
+assert set(listing(root)) == {"ro", "ro/f", "ro/g", "none", "none/g", "owned"}, listing(root)
+(root / "none").chmod(0)
+assert [n.type for n in bundle.spec.linux.namespaces][0] == "user"
+remove_bundle(path)
+assert os.listdir(sys.argv[1]) == []
+try:
+    unpack(img, path, rootless=False)
+except NotSupported:
+    sys.exit(0)
+sys.exit("expected NotSupported")
+"""
+
+
+def test_an_ordinary_user(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    drop: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed")
+        os.chown(place, 65534, 65534)
+        for above in tmp_path.parents:
+            if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
+                above.chmod(0o711)
+        tmp_path.chmod(0o711)
+        drop = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    checkout = Path(__file__).parents[2]
+    command = [*drop, sys.executable, "-c", ROOTLESS, str(place), str(checkout)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    if done.returncode == 126 or "Permission denied: '" + str(checkout) in done.stderr:
+        pytest.skip("the checkout cannot be read by others")
+    assert done.returncode == 0, done.stderr
+
+
+def test_rootless_is_explicit_for_root(clean: Path) -> None:
+    if os.geteuid() != 0:
+        with pytest.raises(NotSupported):
+            unpack(image(GOOD), clean / "bundle", rootless=False)
+        return
+    bundle = unpack(image(layer(entry(b"f", uid=1000))), clean / "bundle", rootless=True)
+    assert (bundle.rootfs / "f").stat().st_uid == 0
+
+
+def test_errors_name_the_disk(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ociworks.image._unpack.extractor.os.write", full)
+    with pytest.raises(LayerError, match="No space left"):
+        unpack(image(GOOD), clean / "bundle")
