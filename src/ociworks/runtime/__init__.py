@@ -1,0 +1,42 @@
+"""Containers from Python: plan, launch, execute, end.
+
+Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
+and state file), ``ids``, ``stdio``, ``console``, ``_progress`` (follows an init), ``_host`` (what containers share),
+``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
+``_init`` (what runs in the helper and in the container),
+``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ociworks.runtime.completed import CompletedContainer
+    from ociworks.runtime.console import Console
+    from ociworks.runtime.container import Container
+    from ociworks.runtime.plan import Plan
+    from ociworks.runtime.runtime import Runtime
+
+__all__ = ["CompletedContainer", "Console", "Container", "Plan", "Runtime"]
+
+_HOMES = {
+    "CompletedContainer": "ociworks.runtime.completed",
+    "Console": "ociworks.runtime.console",
+    "Container": "ociworks.runtime.container",
+    "Plan": "ociworks.runtime.plan",
+    "Runtime": "ociworks.runtime.runtime",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

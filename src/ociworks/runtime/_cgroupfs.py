@@ -1,0 +1,229 @@
+"""Making, filling and removing control groups: the loops that the launcher runs, from plain data.
+
+The launcher imports this beside nothing heavier than ``os``; what to do was decided by
+:mod:`ociworks.runtime.cgroups` and arrives as :data:`Plain`, a tuple that ``marshal`` can carry. Order of work::
+
+    mounts      each still has the device number that was detected        (nothing was mounted over it)
+    parents     made where missing; shared ones may exist and may vanish under us, then they are made again
+    directories the leaves, one per hierarchy; each must be new
+    inherit     cpuset files of new groups are filled from the group above (v1 leaves them empty)
+    settings    every limit that was asked for; a failure undoes everything and is raised
+    attempts    what only feeds statistics; a kernel without it is no error
+    program     the v2 device filter: loaded, attached, and read back
+
+Errors are OSErrors that name the file; the caller turns them into ``CgroupError``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ociworks.runtime._cgroupkill import kill, move, pause, processes, read_text, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    Plain: TypeAlias = tuple[
+        tuple[tuple[str, int], ...],  # mounts: (path, st_dev)
+        tuple[str, ...],  # parents, from the top
+        tuple[str, ...],  # of these, the ones that are removed whenever they are empty
+        tuple[str, ...],  # directories: the leaves
+        tuple[tuple[str, str], ...],  # inherit: (from, to)
+        tuple[tuple[tuple[str, bytes], ...], ...],  # settings: the first way whose file exists is taken
+        tuple[tuple[str, bytes], ...],  # attempts
+        str,  # the leaf in the unified hierarchy, or ""
+        bytes,  # the device program, or b""
+    ]
+
+__all__ = ["apply_setting", "create", "join", "kill", "open_procs", "open_unified", "processes", "remove"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RETRIES = 64
+_IN_USE = (errno.EBUSY, errno.ENOTEMPTY)
+_ABSENT = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
+
+
+def create(plain: Plain) -> list[str]:
+    """Make the groups and apply every limit; return what :func:`remove` needs, in its order.
+
+    Entries that end in ``/`` are parents: they go only when nothing else is in them. On failure nothing is left.
+    """
+    mounts, parents, shared, directories, inherit, settings, attempts, unified, program = plain
+    _check_mounts(mounts)
+    leaves: list[str] = []
+    above = [path + "/" for path in reversed(shared)]
+    try:
+        for directory in directories:
+            above = [path for path in _make(directory, parents) if path not in above] + above
+            leaves.append(directory)
+        for source, target in inherit:
+            _inherit(source, target)
+        for ways in settings:
+            apply_setting(ways)
+        for path, value in attempts:
+            _attempt(path, value)
+        if program:
+            _filter_devices(unified, program)
+    except BaseException:
+        remove(leaves + above)
+        raise
+    return leaves + above
+
+
+def join(procs: Sequence[str], pid: int) -> None:
+    """Move ``pid``, as our PID namespace sees it, into the groups with these ``cgroup.procs`` files."""
+    for path in procs:
+        write(path, b"%d" % pid)
+
+
+def open_procs(procs: Sequence[str]) -> list[int]:
+    """Open ``cgroup.procs`` files for writing, close-on-exec; a process that writes ``0`` moves itself."""
+    opened: list[int] = []
+    try:
+        for path in procs:
+            opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW))  # noqa: PERF401
+    except BaseException:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened
+
+
+def open_unified(plain: Plain) -> int:
+    """A descriptor of the leaf in the unified hierarchy, for CLONE_INTO_CGROUP; -1 when there is none."""
+    return os.open(plain[7], os.O_PATH | _DIRECTORY) if plain[7] else -1
+
+
+def remove(made: Sequence[str], timeout: float = 2.0) -> list[str]:
+    """Remove groups and all below them; parents (``…/``) only when empty. Return the leaves that are still in use.
+
+    What is already gone is fine. A busy leaf (a process that is just ending) is tried again until ``timeout``.
+    """
+    left = [path for path in made if not path.endswith("/")]
+    delay = 0.001
+    while left and (left := [path for path in left if not _remove_tree(path)]):
+        if timeout <= 0:
+            break
+        pause(delay)
+        timeout -= delay
+        delay = min(delay * 2, 0.05)
+    for path in made:
+        if path.endswith("/"):
+            _remove_if_empty(path)
+    return left
+
+
+def _check_mounts(mounts: Sequence[tuple[str, int]]) -> None:
+    for path, device in mounts:
+        if os.stat(path).st_dev != device:
+            raise OSError(errno.ESTALE, "another filesystem is mounted over the control groups", path)
+
+
+def _make(directory: str, parents: Sequence[str]) -> list[str]:
+    """Make one leaf, and the parents above it that are missing; return those, deepest first, marked."""
+    above = [path for path in parents if directory.startswith(path + "/")]
+    made: list[str] = []
+    for attempt in range(_RETRIES):
+        try:
+            for path in above:
+                try:
+                    os.mkdir(path, 0o755)
+                except FileExistsError:
+                    continue
+                made.insert(0, path + "/")
+            os.mkdir(directory, 0o755)
+        except OSError as error:
+            # Another container's removal may take an empty shared parent away between our two steps.
+            if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == _RETRIES - 1:
+                for path in made:
+                    _remove_if_empty(path)
+                raise
+        else:
+            break
+    return list(dict.fromkeys(made))
+
+
+def _inherit(source: str, target: str) -> None:
+    if not read_text(target).strip():
+        write(target, read_text(source).strip().encode("ascii"))
+
+
+def apply_setting(ways: Sequence[tuple[str, bytes]]) -> None:
+    """Make one setting in the first way whose file exists; the last way's error when none does."""
+    for path, value in ways[:-1]:
+        if os.path.exists(path):
+            write(path, value)
+            return
+    write(*ways[-1])
+
+
+def _attempt(path: str, value: bytes) -> None:
+    try:
+        write(path, value)
+    except OSError as error:
+        if error.errno not in _ABSENT and not path.endswith("/cgroup.subtree_control"):
+            raise
+
+
+def _filter_devices(directory: str, program: bytes) -> None:
+    from ociworks.runtime._cgroupbpf import attach
+
+    descriptor = os.open(directory, _DIRECTORY)
+    try:
+        attach(descriptor, program)
+    except OSError as error:
+        raise OSError(error.errno, f"device filter: {error.strerror}", directory) from None
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (*_IN_USE, errno.ENOENT, errno.EACCES, errno.EPERM):
+            raise
+
+
+def _remove_tree(path: str) -> bool:
+    """Remove ``path`` and all groups below; False when something in it is in use."""
+    try:
+        _remove_below(path)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return not os.path.lexists(path)
+    except OSError as error:
+        if error.errno not in _IN_USE:
+            raise
+        return False
+    return True
+
+
+def _remove_below(path: str) -> None:
+    """Remove the groups in ``path``, deepest first, with one descriptor whatever the depth.
+
+    A container that may write its groups can nest them deeper than any path or descriptor limit.
+    """
+    current = os.open(path, _DIRECTORY)
+    names: list[str] = []
+    try:
+        while True:
+            child = _first_directory(current)
+            if child is not None:
+                names.append(child)
+                current = move(current, child)
+            elif names:
+                current = move(current, "..")
+                os.rmdir(names.pop(), dir_fd=current)
+            else:
+                return
+    finally:
+        os.close(current)
+
+
+def _first_directory(descriptor: int) -> str | None:
+    with os.scandir(descriptor) as entries:
+        return next((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), None)

@@ -1,0 +1,39 @@
+"""What runs outside the caller: the launcher process and, in a container, the executor of a plan.
+
+This package is imported by a bare interpreter (``-I -S -B``) that then enters untrusted surroundings, so it imports
+only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_imports.py`` holds that.
+
+- ``wire``: the messages between caller, launcher and init, drawn as a table
+- ``launcher``: the loop of the helper process; owns what must go when the caller dies
+- ``spawn``: one clone3 per process, id maps, joining namespaces
+- ``context``: what the operations of one plan share
+- ``execute``: runs the operations of a plan, one after the other
+- ``rootfs``, ``mounts``, ``devices``, ``terminal``, ``identity``, ``hooks``: the operations by concern
+"""
+
+ALLOWED_IMPORTS = frozenset(
+    {
+        "__future__",
+        "_signal",
+        "_socket",
+        "ctypes",
+        "errno",
+        "fcntl",
+        "gc",
+        "marshal",
+        "os",
+        "resource",
+        "select",
+        "stat",
+        "struct",
+        "sys",
+        "termios",
+        "time",
+        "ociworks._linux",
+        "ociworks.runtime._cgroupbpf",
+        "ociworks.runtime._cgroupfs",
+        "ociworks.runtime._cgroupkill",
+        "ociworks.runtime._init",
+    }
+)
+"""Every module that this package may import at run time; names below ``ociworks`` stand for what is below them."""

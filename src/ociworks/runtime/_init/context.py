@@ -1,0 +1,45 @@
+"""What the operations of one plan share while it executes."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Sequence
+
+__all__ = ["Context", "StepError"]
+
+
+class StepError(Exception):
+    """A step failed without an errno of its own, or with a hint; ``number`` is an errno or 0."""
+
+    def __init__(self, text: str, path: str = "", number: int = 0) -> None:
+        super().__init__(text)
+        self.text, self.path, self.number = text, path, number
+
+
+class Context:
+    """The state of one init: descriptors that later operations need, and what earlier ones found out."""
+
+    def __init__(
+        self, sync: _socket.socket, cgroup_procs: Sequence[int], last_capability: int, host_pid: int
+    ) -> None:
+        self.sync = sync
+        self.cgroup_procs = tuple(cgroup_procs)
+        self.last_capability = last_capability
+        self.host_pid = host_pid
+        self.root = -1
+        self.null = -1
+        self.terminal = -1
+        self.cwd_pending = ""
+        self.no_new_privileges = False
+        self.expected_ids: tuple[int, int] | None = None
+
+    def close(self, name: str) -> None:
+        """Close one of the descriptors by attribute name, if it is open."""
+        fd = getattr(self, name)
+        if fd >= 0:
+            os.close(fd)
+            setattr(self, name, -1)

@@ -1,0 +1,95 @@
+"""Operations below ``/dev``: device nodes, links. ``/dev`` itself must be a real directory of the root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ociworks._linux import mount, path
+from ociworks.runtime._init import mounts
+from ociworks.runtime._init.context import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ociworks.runtime._init.context import Context
+
+__all__ = ["bind_device", "dev_link", "make_device", "open_dev"]
+
+_AT_FDCWD: Final = -100
+
+
+def open_dev(context: Context, name: str) -> int:
+    """A descriptor of a directory at or below ``/dev``, made when missing and reached without links."""
+    os.close(mounts.directory(context, name))
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return path.openat2(
+            context.root, name, flags, resolve=path.RESOLVE_IN_ROOT | path.RESOLVE_NO_SYMLINKS
+        )
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StepError(
+                "expected a directory, found a symbolic link in the image", name, errno.ELOOP
+            ) from None
+        raise
+
+
+def make_device(
+    context: Context, name: str, kind: int, major: int, minor: int, mode: int, owner: tuple[int, int]
+) -> None:
+    """Mknod one device; the same device already there is kept, anything else there is an error."""
+    parent, _, base = name.rpartition("/")
+    place = open_dev(context, parent or "/")
+    try:
+        device = os.makedev(major, minor)
+        try:
+            os.mknod(base, kind | mode, device, dir_fd=place)
+        except FileExistsError:
+            info = os.stat(base, dir_fd=place, follow_symlinks=False)
+            if stat.S_IFMT(info.st_mode) != kind or info.st_rdev != device:
+                raise StepError(
+                    "something else than the device is already there", name, errno.EEXIST
+                ) from None
+        os.chown(base, *owner, dir_fd=place, follow_symlinks=False)
+    finally:
+        os.close(place)
+
+
+def bind_device(context: Context, name: str, source: str) -> None:
+    """Bind a host device where mknod is not allowed (in a user namespace)."""
+    parent, _, base = name.rpartition("/")
+    place = open_dev(context, parent or "/")
+    try:
+        try:
+            os.mknod(base, stat.S_IFREG | 0o600, dir_fd=place)
+        except FileExistsError:
+            pass
+        spot = path.openat2(place, base, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            made = mount.clone_tree(_AT_FDCWD, source)
+            try:
+                mount.attach(made, spot)
+            finally:
+                os.close(made)
+        finally:
+            os.close(spot)
+    finally:
+        os.close(place)
+
+
+def dev_link(context: Context, name: str, target: str) -> None:
+    """Make one of the customary links in ``/dev``; a link already there is replaced."""
+    place = open_dev(context, "/dev")
+    try:
+        try:
+            os.symlink(target, name, dir_fd=place)
+        except FileExistsError:
+            if not stat.S_ISLNK(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                return
+            os.unlink(name, dir_fd=place)
+            os.symlink(target, name, dir_fd=place)
+    finally:
+        os.close(place)

@@ -1,0 +1,98 @@
+"""Runs one hook: a program with the container's state on its standard input, within a time limit.
+
+Used by the caller for the hooks of the runtime namespace and by the init for those of the container namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from ociworks.runtime._init.context import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ociworks.runtime._init.context import Context
+
+__all__ = ["run", "run_in_container"]
+
+_SIGKILL: Final = 9
+_OUTPUT: Final = 4096
+
+
+def run_in_container(
+    context: Context,
+    program: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    timeout: int,
+    state: tuple[bytes, bytes],
+) -> None:
+    """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs."""
+    run(program, args, env, timeout, state[0] + str(context.host_pid).encode() + state[1])
+
+
+def run(program: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int, state: bytes) -> None:
+    """Run a hook to its end; StepError when it cannot start, fails, or outlives ``timeout`` seconds (0: no limit)."""
+    state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(state_fd, state)
+        os.lseek(state_fd, 0, os.SEEK_SET)
+        environment = dict(entry.split("=", 1) for entry in env)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, state_fd, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_DUP2, writer, 2),
+        ]
+        pid = os.posix_spawn(
+            program, args or (program,), environment, file_actions=actions, setpgroup=0, setsigmask=()
+        )
+        os.close(writer)
+        writer = -1
+        output, ended = _wait(pid, reader, timeout)
+        _, status = os.waitpid(pid, 0)
+        if not ended:
+            raise StepError(
+                f"hook did not end within {timeout} seconds and was killed", program, errno.ETIMEDOUT
+            )
+        code = os.waitstatus_to_exitcode(status)
+        if code:
+            said = output.decode("utf-8", "backslashreplace").strip()
+            raise StepError(f"hook ended with status {code}" + (f": {said}" if said else ""), program)
+    finally:
+        os.close(state_fd)
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+
+
+def _wait(pid: int, reader: int, timeout: int) -> tuple[bytes, bool]:
+    """Read the hook's output until the hook itself ends; kill its process group when the time is over."""
+    output = b""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.register(reader, select.POLLIN)
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic()) * 1000 if timeout else None
+            events = poller.poll(left)
+            if not events:
+                os.killpg(pid, _SIGKILL)
+                return output, False
+            ready = [fd for fd, _ in events]
+            if reader in ready:
+                data = os.read(reader, _OUTPUT)
+                output = (output + data)[:_OUTPUT]
+                if not data:
+                    poller.unregister(reader)
+            elif pidfd in ready:
+                return output, True
+    finally:
+        os.close(pidfd)

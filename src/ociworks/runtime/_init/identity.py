@@ -1,0 +1,263 @@
+"""Operations on the process: limits, capabilities, identity, filter, and the program itself.
+
+The order in which a plan has them (RT-25): session keyring, control groups, namespaces, mounts, root, limits,
+no-new-privileges, [filter when it needs privilege], bounding set, groups, gid, uid, capabilities, umask, working
+directory, [filter], signals, descriptors, execve.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import fcntl
+import os
+import resource
+import struct
+
+from ociworks._linux import capabilities, process
+from ociworks.runtime._init import wire
+from ociworks.runtime._init.context import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ociworks.runtime._init.context import Context
+
+__all__ = [
+    "bounding",
+    "capability_sets",
+    "change_directory",
+    "close_descriptors",
+    "domainname",
+    "execute",
+    "hostname",
+    "identity",
+    "io_priority",
+    "join_cgroups",
+    "keyring",
+    "loopback_up",
+    "no_new_privileges",
+    "oom_score_adj",
+    "personality",
+    "reach",
+    "rlimit",
+    "scheduler",
+    "seccomp",
+    "session",
+    "umask",
+    "unshare",
+    "wait_start",
+]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_KEEPCAPS: Final = 8
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SIGKILL: Final = 9
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 1
+_INFINITY: Final = (1 << 64) - 1
+_DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+
+
+def keyring(context: Context, name: str) -> None:  # noqa: ARG001 - operations share one signature
+    """A session keyring of our own; a kernel or sandbox without keyrings has none to leak."""
+    try:
+        process.join_session_keyring(name)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise
+
+
+def join_cgroups(context: Context) -> None:
+    """Enter the container's control groups through descriptors that were opened on the host side."""
+    for fd in context.cgroup_procs:
+        os.write(fd, b"0")
+        os.close(fd)
+    context.cgroup_procs = ()
+
+
+def unshare(context: Context, kinds: int) -> None:  # noqa: ARG001
+    """Leave namespaces late: the cgroup namespace takes its root from where we are by now."""
+    process.unshare(kinds)
+
+
+def hostname(context: Context, name: str) -> None:  # noqa: ARG001
+    """Set the hostname of our UTS namespace."""
+    process.set_hostname(name)
+
+
+def domainname(context: Context, name: str) -> None:  # noqa: ARG001
+    """Set the NIS domain name of our UTS namespace."""
+    process.set_domainname(name)
+
+
+def loopback_up(context: Context) -> None:  # noqa: ARG001
+    """Bring the loopback interface of a new network namespace up."""
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack_from("16xh", fcntl.ioctl(control.fileno(), _SIOCGIFFLAGS, request))[0]
+        fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+    finally:
+        control.close()
+
+
+def oom_score_adj(context: Context, value: int) -> None:  # noqa: ARG001
+    """Write our oom_score_adj through the host's procfs, before the root changes."""
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as stream:  # trusted: procfs
+        stream.write(str(value).encode())
+
+
+def rlimit(context: Context, number: int, soft: int, hard: int) -> None:  # noqa: ARG001
+    """setrlimit(2); 2**64-1 means infinity."""
+    values = [resource.RLIM_INFINITY if value == _INFINITY else value for value in (soft, hard)]
+    try:
+        resource.setrlimit(number, (values[0], values[1]))
+    except ValueError as error:
+        raise StepError(str(error), "", errno.EPERM) from None
+
+
+def scheduler(context: Context, values: tuple[int, ...]) -> None:  # noqa: ARG001
+    """sched_setattr(2)."""
+    process.set_scheduler(values)
+
+
+def io_priority(context: Context, class_: int, level: int) -> None:  # noqa: ARG001
+    """ioprio_set(2)."""
+    process.set_io_priority(class_, level)
+
+
+def personality(context: Context, persona: int) -> None:  # noqa: ARG001
+    """personality(2)."""
+    process.set_personality(persona)
+
+
+def session(context: Context) -> None:  # noqa: ARG001
+    """A session and process group of our own."""
+    os.setsid()
+
+
+def wait_start(context: Context) -> None:
+    """Report that all is ready and wait until the caller starts us; a caller that is gone ends us."""
+    wire.send(context.sync, wire.READY)
+    kind, _, _ = wire.receive(context.sync)
+    if kind != wire.CONTINUE:
+        os._exit(128 + _SIGKILL)
+
+
+def reach(context: Context, name: str) -> None:
+    """Report a named point (the caller runs hooks there) and wait to go on."""
+    wire.send(context.sync, wire.POINT, name.encode())
+    kind, _, _ = wire.receive(context.sync)
+    if kind != wire.CONTINUE:
+        os._exit(128 + _SIGKILL)
+
+
+def no_new_privileges(context: Context) -> None:
+    """No execve from here on can add privileges."""
+    process.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    context.no_new_privileges = True
+
+
+def bounding(context: Context, keep: int) -> None:
+    """Drop all other capabilities from the bounding set."""
+    capabilities.drop_bounding(keep, context.last_capability)
+
+
+def identity(context: Context, uid: int, gid: int, groups: tuple[int, ...] | None) -> None:  # noqa: ARG001
+    """Become the user: groups first (None: the user namespace denies setgroups), then gid, then uid; read back."""
+    process.prctl(_PR_SET_KEEPCAPS, 1)
+    if groups is not None:
+        os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+        raise StepError(f"expected uid {uid} and gid {gid}, got {os.getresuid()} and {os.getresgid()}")
+    if groups is not None and sorted(set(os.getgroups())) != sorted(set(groups)):
+        raise StepError(f"expected supplementary groups {groups}, got {os.getgroups()}")
+    process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    process.prctl(_PR_SET_DUMPABLE, 0)
+
+
+def capability_sets(context: Context, effective: int, permitted: int, inheritable: int, ambient: int) -> None:
+    """Set the sets of the process; ambient last, because it needs the other two."""
+    capabilities.set_capabilities(effective, permitted, inheritable)
+    capabilities.raise_ambient(ambient, context.last_capability)
+
+
+def umask(context: Context, value: int) -> None:  # noqa: ARG001
+    """Set the file mode creation mask."""
+    os.umask(value)
+
+
+def change_directory(context: Context, cwd: str, last: bool) -> None:  # noqa: FBT001
+    """Enter the working directory as the runtime, and if that may not, as the user (``last``); then ask where we are.
+
+    getcwd fails when the directory is outside the root, which is how a descriptor leak would show (RT-08).
+    """
+    if last and not context.cwd_pending:
+        return
+    try:
+        os.chdir(cwd)
+    except PermissionError:
+        if last:
+            raise
+        context.cwd_pending = cwd
+        return
+    context.cwd_pending = ""
+    try:
+        found = os.getcwd()
+    except FileNotFoundError:
+        found = ""
+    if not found.startswith("/"):
+        raise StepError("the working directory is outside the container's root", cwd, errno.EPERM)
+
+
+def close_descriptors(context: Context) -> None:  # noqa: ARG001
+    """Mark all but the standard streams close-on-exec; before the filter, which may deny close_range."""
+    process.close_on_exec_from(3)
+
+
+def seccomp(context: Context, program: bytes, flags: int) -> None:  # noqa: ARG001
+    """Install the compiled filter."""
+    process.install_seccomp(program, flags)
+
+
+def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], search: bytes) -> None:  # noqa: ARG001
+    """Reset every signal to its default action and become the program."""
+    for number in range(1, _signal.NSIG):
+        if number not in (_SIGKILL, 19, 32, 33):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    environment = dict(entry.split(b"=", 1) for entry in env)
+    _exec(args, environment, search)
+
+
+def _exec(args: tuple[bytes, ...], environment: dict[bytes, bytes], search: bytes) -> None:
+    program = args[0]
+    candidates = (
+        [program]
+        if b"/" in program
+        else [(part or b".") + b"/" + program for part in (search or _DEFAULT_PATH).split(b":")]
+    )
+    failure: OSError | None = None
+    for candidate in candidates:
+        try:
+            os.execve(candidate, args, environment)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            if failure is None or error.errno == errno.EACCES:
+                failure = error
+    name = program.decode("utf-8", "backslashreplace")
+    number = (failure.errno if failure is not None else 0) or errno.ENOENT
+    if b"/" in program:
+        raise StepError(os.strerror(number), name, number)
+    if number == errno.EACCES:
+        raise StepError("permission denied", name, number)
+    raise StepError("executable file not found in $PATH", name, number)

@@ -1,0 +1,261 @@
+"""The helper process: makes containers' processes, waits for them, and cleans up when its caller is gone.
+
+One thread, one loop. It holds a *trust* per container: the state directory, control groups and scratch directories
+that exist because of it. A trust ends with ``remove``, or when the caller ends in whatever way (the control channel
+closes, or its pidfd says so): then everything in it is killed and removed.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import gc
+import os
+import select
+import sys
+
+from ociworks._linux import capabilities, path, process
+from ociworks._linux.libc import address
+from ociworks.runtime import _cgroupfs
+from ociworks.runtime._init import spawn, wire
+from ociworks.runtime._init.context import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+__all__ = ["main"]
+
+_SIGKILL: Final = 9
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NAME: Final = 15
+_NAME: Final = b"ociworks"
+
+
+class Trust:
+    """What exists because of one container and must go with it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.init = -1
+        self.made: Sequence[str] = ()
+        self.groups: Sequence[str] = ()
+
+    def remove(self) -> None:
+        """Kill what is left in the control groups, then remove them and the state directory; again is harmless."""
+        if self.made:
+            _cgroupfs.kill(self.groups)
+            busy = _cgroupfs.remove(self.made)
+            if busy:
+                raise StepError("the control group is still in use", busy[0], errno.EBUSY)
+        self.made = self.groups = ()
+        _remove_directory(self.directory)
+
+
+class Process:
+    """One child that we wait for."""
+
+    def __init__(
+        self, monitor: _socket.socket, trust: Trust | None, *, is_init: bool, ephemeral: bool
+    ) -> None:
+        self.monitor = monitor
+        self.trust = trust
+        self.is_init = is_init
+        self.ephemeral = ephemeral
+
+
+class Launcher:
+    """The loop's state: the control channel, the children by pidfd, and the trusts by name."""
+
+    def __init__(self, control: _socket.socket, caller: int) -> None:
+        self.control = control
+        self.caller = caller
+        self.children: dict[int, Process] = {}
+        self.trusts: dict[str, Trust] = {}
+        self.poll = select.epoll()
+        self.last_capability = capabilities.last_capability()
+
+    def run(self) -> None:
+        """Serve until the caller is gone, then remove everything."""
+        for fd in (self.control.fileno(), self.caller):
+            self.poll.register(fd, select.EPOLLIN)
+        try:
+            while self._serve():
+                pass
+        finally:
+            self._abandon()
+
+    def _serve(self) -> bool:
+        for fd, _ in self.poll.poll():
+            if fd == self.caller:
+                return False
+            if fd == self.control.fileno():
+                frame = wire.receive_frame(self.control)
+                if frame is None:
+                    return False
+                self._handle(*frame)
+            elif fd in self.children:
+                self._reap(fd)
+        return True
+
+    def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
+        monitor = _socket.socket(fileno=fds[0])
+        try:
+            if request["kind"] == "spawn":
+                self._spawn(request, monitor, fds[1:])
+                return
+            if request["kind"] == "remove":
+                self._remove(request["name"])
+            else:
+                self._scratch(request["name"], request["directory"])
+            _tell(monitor, wire.DONE)
+        except OSError as error:
+            name = error.filename if isinstance(error.filename, str) else ""
+            _fail(monitor, error.errno or 0, request["kind"], error.strerror or "", name)
+        except StepError as error:
+            _fail(monitor, error.number, request["kind"], error.text, error.path)
+        finally:
+            for fd in fds[1:]:
+                os.close(fd)
+
+    def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
+        try:
+            pid, pidfd = spawn.spawn(request, fds, self.last_capability)
+        except BaseException:
+            if trust is not None and request["claim"]:
+                self._drop(request["name"])
+            raise
+        if trust is not None and request["claim"]:
+            trust.init = pidfd
+        child = Process(monitor, trust, is_init=bool(request["claim"]), ephemeral=request["ephemeral"])
+        self.children[pidfd] = child
+        self.poll.register(pidfd, select.EPOLLIN)
+        _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
+
+    def _claim(self, request: Mapping[str, Any]) -> Trust:
+        """Make the state directory (its name is the container's) and the control groups, or nothing at all."""
+        directory = request["claim"]
+        os.mkdir(directory, 0o700)
+        trust = self.trusts[request["name"]] = Trust(directory)
+        try:
+            if request["cgroup"] is not None:
+                trust.made = _cgroupfs.create(request["cgroup"])
+                trust.groups = request["groups"]
+        except BaseException:
+            self._drop(request["name"])
+            raise
+        return trust
+
+    def _scratch(self, name: str, directory: str) -> None:
+        os.mkdir(directory, 0o700)
+        self.trusts[name] = Trust(directory)
+
+    def _remove(self, name: str) -> None:
+        trust = self.trusts.get(name)
+        if trust is None:
+            raise StepError("nothing of this name is held here", name, errno.ENOENT)
+        self._end(trust)
+        self._drop(name)
+
+    def _end(self, trust: Trust) -> None:
+        """Kill a container's init, wait for it, and report; its PID namespace ends with it."""
+        if trust.init in self.children:
+            _signal.pidfd_send_signal(trust.init, _SIGKILL)
+            self._reap(trust.init)
+
+    def _drop(self, name: str) -> None:
+        trust = self.trusts.get(name)
+        if trust is not None:
+            trust.remove()
+            del self.trusts[name]
+
+    def _reap(self, pidfd: int) -> None:
+        child = self.children.pop(pidfd)
+        self.poll.unregister(pidfd)
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        status = 0 if result is None else result.si_status
+        if result is not None and result.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            status = -status
+        os.close(pidfd)
+        if child.is_init and child.trust is not None:
+            child.trust.init = -1
+            if child.ephemeral:
+                self._drop_ephemeral(child.trust)
+        _tell(child.monitor, wire.EXITED, wire.pack_number(status))
+
+    def _drop_ephemeral(self, trust: Trust) -> None:
+        """Remove what a one-off run leaves; if that fails the trust stays, and ``remove`` will say why."""
+        for name, held in list(self.trusts.items()):
+            if held is trust:
+                try:
+                    trust.remove()
+                except (OSError, StepError):
+                    return
+                del self.trusts[name]
+
+    def _abandon(self) -> None:
+        """The caller is gone: end every process and remove everything, whatever single steps say."""
+        for pidfd in list(self.children):
+            try:
+                _signal.pidfd_send_signal(pidfd, _SIGKILL)
+            except ProcessLookupError:
+                continue
+        for pidfd in list(self.children):
+            if pidfd in self.children:
+                self._reap(pidfd)
+        for name in list(self.trusts):
+            try:
+                self._drop(name)
+            except (OSError, StepError):
+                continue
+
+
+def _tell(
+    monitor: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[int] = (), *, last: bool = True
+) -> None:
+    """Send on a monitor; a caller that no longer listens is not an error."""
+    try:
+        wire.send(monitor, kind, body, fds)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            raise
+    finally:
+        if last:
+            monitor.close()
+
+
+def _fail(monitor: _socket.socket, number: int, step: str, text: str, name: str) -> None:
+    _tell(monitor, wire.FAILED, wire.pack_failure(number, 0, step, text, name))
+
+
+def _remove_directory(directory: str) -> None:
+    parent, _, name = directory.rpartition("/")
+    try:
+        place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        path.remove_tree_at(place, name, missing_ok=True)
+    finally:
+        os.close(place)
+
+
+def main(control_fd: int, caller_pid: int) -> None:
+    """Run the launcher on its control channel; never returns."""
+    process.prctl(_PR_SET_NAME, address(_NAME))
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):
+        _signal.signal(number, _signal.SIG_IGN)
+    control = _socket.socket(fileno=control_fd)
+    sys.meta_path.clear()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        Launcher(control, os.pidfd_open(caller_pid)).run()
+    except BaseException as error:  # noqa: BLE001 - the boundary of the process: the caller hears of it
+        control.send(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[:1024])
+    finally:
+        os._exit(0)

@@ -1,0 +1,254 @@
+"""One process of a container: cloned, mapped, moved into namespaces, then handed to the executor of its plan.
+
+::
+
+    launcher ──clone3(new namespaces)──> init                                          (create)
+    launcher ──clone3──> joiner ──setns…, clone3(CLONE_PARENT)──> process, joiner ends (exec, or namespaces by path)
+
+Either way the process is a child of the launcher, which waits for it by pidfd.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import os
+
+from ociworks._linux import process
+from ociworks.runtime._init import execute, wire
+from ociworks.runtime._init.context import Context, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+__all__ = ["spawn"]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_SIGKILL: Final = 9
+_NS_GET_NSTYPE: Final = 0xB703
+_FIRST_FREE: Final = 3
+_HIGH: Final = 256
+
+
+def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> tuple[int, int]:
+    """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
+
+    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd.
+    Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
+    """
+    cgroup_procs = [os.open(name, os.O_WRONLY | os.O_CLOEXEC) for name in request["procs"]]
+    joins: list[tuple[int, int]] = []
+    mapped = os.pipe2(os.O_CLOEXEC) if request["maps"] else None
+    try:
+        joins += _open_namespaces(request["joins"])
+        if request["join_kinds"]:
+            joins.append((os.dup(fds[4]), request["join_kinds"]))
+        child = _Child(request, fds, cgroup_procs, last_capability, mapped)
+        pid, pidfd = _clone_joined(child, joins) if joins else _clone(child, request["flags"])
+        if mapped is not None:
+            _finish_mapping(pid, pidfd, request["maps"], mapped)
+        return pid, pidfd
+    finally:
+        for fd in (*cgroup_procs, *(fd for fd, _ in joins), *(mapped or ())):
+            _close(fd)
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+
+
+def _open_namespaces(joins: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
+    """Open namespace files once and prove that each is a namespace of the kind that the configuration says."""
+    opened: list[tuple[int, int]] = []
+    try:
+        for kind, path in joins:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened.append((fd, kind))
+            try:
+                found = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+            except OSError:
+                raise StepError("expected a namespace file", path, errno.EINVAL) from None
+            if found != kind:
+                raise StepError(
+                    f"expected a namespace of kind {kind:#x}, found {found:#x}", path, errno.EINVAL
+                )
+    except BaseException:
+        for fd, _ in opened:
+            os.close(fd)
+        raise
+    return opened
+
+
+class _Child:
+    """What a cloned process needs to become the container's; everything is inherited through the clone."""
+
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        fds: Sequence[int],
+        cgroup_procs: Sequence[int],
+        last_capability: int,
+        mapped: tuple[int, int] | None,
+    ) -> None:
+        self.operations = request["ops"]
+        self.flags = request["flags"]
+        self.fds = fds
+        self.cgroup_procs = cgroup_procs
+        self.last_capability = last_capability
+        self.mapped = mapped
+        self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
+
+    def run(self) -> None:
+        """Never returns."""
+        try:
+            process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+            if self.mapped is not None:
+                self._wait_mapped(*self.mapped)
+            os.umask(0)
+            execute.execute(self._context(), self.operations)
+        finally:
+            os._exit(255)
+
+    def _wait_mapped(self, reader: int, writer: int) -> None:
+        os.close(writer)
+        if os.read(reader, 1) != b"1":
+            os._exit(255)
+        # Root of the new user namespace, where there is one; the identity of the program comes later.
+        try:
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+    def _context(self) -> Context:
+        """Leave only the standard streams (0–2), sync (3) and the cgroup descriptors open."""
+        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *self.cgroup_procs]
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
+        for place, fd in enumerate(moved):
+            os.dup2(fd, place, inheritable=place < _FIRST_FREE)
+        os.closerange(len(moved), max(moved) + 1)
+        host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
+        procs = range(_FIRST_FREE + 1, len(moved))
+        return Context(_socket.socket(fileno=_FIRST_FREE), tuple(procs), self.last_capability, host_pid)
+
+
+def _clone(child: _Child, flags: int) -> tuple[int, int]:
+    pid, pidfd = process.clone(flags)
+    if pid == 0:
+        child.run()
+    return pid, pidfd
+
+
+def _clone_joined(child: _Child, joins: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Clone through a joiner, which enters the namespaces, makes the process as our child, and ends."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        joiner, joiner_fd = process.clone(0)
+        if joiner == 0:
+            _join(child, joins, theirs)
+        os.close(joiner_fd)
+        theirs.close()
+        kind, body, fds = wire.receive(ours)
+        os.waitpid(joiner, 0)
+    finally:
+        ours.close()
+        theirs.close()
+    if kind == wire.SPAWNED and fds:
+        pidfd = fds[0]
+        return process.pidfd_pid(pidfd), pidfd
+    if kind == wire.FAILED:
+        number, _, step, text, path = wire.unpack_failure(body)
+        raise StepError(f"{step}: {text}", path, number)
+    raise StepError("the process that joins namespaces ended early")
+
+
+def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket) -> None:
+    """In the joiner; never returns. The user namespace goes first if it is joined: it gives the right to the others."""
+    step = "setns"
+    try:
+        process.prctl(_PR_SET_DUMPABLE, 0)
+        for fd in child.cgroup_procs:
+            os.write(fd, b"0")
+        child.cgroup_procs = ()
+        for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
+            process.setns(fd, kinds)
+        step = "clone3"
+        pid, pidfd = process.clone(process.CLONE_PARENT | child.flags)
+        if pid == 0:
+            channel.close()
+            child.run()
+        wire.send(channel, wire.SPAWNED, wire.pack_number(pid), [pidfd])
+        os._exit(0)
+    except OSError as error:
+        wire.send(
+            channel, wire.FAILED, wire.pack_failure(error.errno or 0, 0, step, error.strerror or "", "")
+        )
+    finally:
+        os._exit(255)
+
+
+def _finish_mapping(pid: int, pidfd: int, maps: tuple[Any, ...], mapped: tuple[int, int]) -> None:
+    """Write the id maps of a new user namespace from outside and let the child go on, or end it."""
+    try:
+        _write_maps(pid, *maps)
+    except BaseException:
+        os.close(mapped[1])
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+        raise
+    os.write(mapped[1], b"1")
+
+
+def _write_maps(
+    pid: int,
+    uid_map: str,
+    gid_map: str,
+    deny_setgroups: bool,  # noqa: FBT001 - a plain tuple from the wire
+    helpers: tuple[str, str] | None,
+) -> None:
+    if deny_setgroups:
+        _write(f"/proc/{pid}/setgroups", b"deny")
+    if helpers is not None:
+        for helper, text in zip(helpers, (uid_map, gid_map), strict=True):
+            _run_helper(helper, [str(pid), *text.split()])
+        return
+    _write(f"/proc/{pid}/gid_map", gid_map.encode())
+    _write(f"/proc/{pid}/uid_map", uid_map.encode())
+
+
+def _write(path: str, value: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(fd)
+
+
+def _run_helper(helper: str, arguments: list[str]) -> None:
+    """Newuidmap or newgidmap, by absolute path, with numbers only."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, writer, 2)]
+        pid = os.posix_spawn(helper, [helper, *arguments], {}, file_actions=actions)
+        os.close(writer)
+        writer = -1
+        said = os.read(reader, 4096)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if status:
+        text = said.decode("utf-8", "backslashreplace").strip()
+        raise StepError(text or f"ended with status {os.waitstatus_to_exitcode(status)}", helper)

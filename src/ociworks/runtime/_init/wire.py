@@ -1,0 +1,153 @@
+"""Messages between the caller, the launcher and an init.
+
+Three channels, each read by one side only:
+
+=========  ======================  =======================================================================
+channel    who → whom              messages
+=========  ======================  =======================================================================
+control    caller → launcher       one frame per request: ``spawn``, ``remove``, ``scratch`` (a stream; marshal, with
+                                   descriptors attached; marshal is safe here because both ends are the same
+                                   interpreter binary and the caller is trusted)
+monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or ``E`` failed, later ``X`` ended (status);
+                                   ``D`` done, the answer to ``remove`` and ``scratch``
+sync       init → caller           ``S`` a named point is reached, ``R`` ready to start, ``C`` the terminal's master
+                                   (attached), ``E`` a step failed; end of file: the program is executing
+           caller → init           ``G`` go on
+=========  ======================  =======================================================================
+
+The control channel ends with the caller: at end of file the launcher removes everything it was entrusted with.
+Monitor and sync keep message boundaries (SOCK_SEQPACKET). What an init says is never unmarshalled by the caller,
+only parsed by the fixed schema below.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import marshal
+import os
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Final
+
+CONTINUE: Final = b"G"
+READY: Final = b"R"
+POINT: Final = b"S"
+CONSOLE: Final = b"C"
+FAILED: Final = b"E"
+SPAWNED: Final = b"P"
+EXITED: Final = b"X"
+DONE: Final = b"D"
+
+MAX_MESSAGE: Final = 16384
+MAX_FRAME: Final = 64 << 20
+MAX_FDS: Final = 200
+
+_HEADER: Final = struct.Struct("!II")
+_FAILURE: Final = struct.Struct("!II")
+_NUMBER: Final = struct.Struct("!q")
+_INT: Final = struct.Struct("i")
+
+
+class ProtocolError(Exception):
+    """The other side said something that is not in the table."""
+
+
+def send_frame(channel: _socket.socket, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    """Send one request on the control channel, with descriptors attached to its header."""
+    body = marshal.dumps(request)
+    if len(body) > MAX_FRAME or len(fds) > MAX_FDS:
+        raise OSError(errno.EMSGSIZE, "a request to the launcher is larger than its channel allows")
+    header = _HEADER.pack(len(body), len(fds))
+    _send_with_fds(channel, header, fds)
+    channel.sendall(body)
+
+
+def receive_frame(channel: _socket.socket) -> tuple[Any, list[int]] | None:
+    """The next request and its descriptors; None at end of file."""
+    header, fds = _receive_with_fds(channel, _HEADER.size, MAX_FDS)
+    if not header:
+        return None
+    while len(header) < _HEADER.size:
+        header += _some(channel, _HEADER.size - len(header))
+    length, count = _HEADER.unpack(header)
+    if length > MAX_FRAME or count != len(fds):
+        raise ProtocolError(f"frame of {length} bytes with {len(fds)} descriptors instead of {count}")
+    body = bytearray()
+    while len(body) < length:
+        body += _some(channel, length - len(body))
+    return marshal.loads(body), fds
+
+
+def _some(channel: _socket.socket, size: int) -> bytes:
+    data = channel.recv(min(size, 1 << 20))
+    if not data:
+        raise ProtocolError("end of file inside a frame")
+    return data
+
+
+def send(channel: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[int] = ()) -> None:
+    """Send one message on monitor or sync."""
+    _send_with_fds(channel, kind + body[: MAX_MESSAGE - 1], fds)
+
+
+def receive(channel: _socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """The next message on monitor or sync as (kind, body, descriptors); kind is empty at end of file."""
+    data, fds = _receive_with_fds(channel, MAX_MESSAGE, 1)
+    return data[:1], data[1:], fds
+
+
+def pack_number(value: int) -> bytes:
+    """The body of SPAWNED (a pid) and EXITED (a wait status as subprocess has it: negative for a signal)."""
+    return _NUMBER.pack(value)
+
+
+def unpack_number(body: bytes) -> int:
+    """The reverse of :func:`pack_number`."""
+    if len(body) != _NUMBER.size:
+        raise ProtocolError(f"expected {_NUMBER.size} bytes, got {len(body)}")
+    value: int = _NUMBER.unpack(body)[0]
+    return value
+
+
+def pack_failure(number: int, index: int, step: str, text: str, path: str) -> bytes:
+    """The body of FAILED: errno (0: none), index of the operation, its name, what happened, the path if one matters."""
+    parts = [
+        part.replace("\0", "\\0").encode("utf-8", "backslashreplace")[:4096] for part in (step, text, path)
+    ]
+    return _FAILURE.pack(number, index) + b"\0".join(parts)
+
+
+def unpack_failure(body: bytes) -> tuple[int, int, str, str, str]:
+    """The reverse of :func:`pack_failure`."""
+    parts = body[_FAILURE.size :].split(b"\0")
+    if len(body) < _FAILURE.size or len(parts) != 3:
+        raise ProtocolError("a failure without its fields")
+    number, index = _FAILURE.unpack_from(body)
+    step, text, path = (part.decode("utf-8", "backslashreplace") for part in parts)
+    return number, index, step, text, path
+
+
+def _send_with_fds(channel: _socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    if fds:
+        rights = b"".join(_INT.pack(fd) for fd in fds)
+        channel.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    else:
+        channel.send(data)
+
+
+def _receive_with_fds(channel: _socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    space = _socket.CMSG_SPACE(most * _INT.size)
+    data, ancillary, flags, _ = channel.recvmsg(size, space, _socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, rights in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds.extend(value for (value,) in _INT.iter_unpack(rights[: len(rights) // _INT.size * _INT.size]))
+    if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
+        for fd in fds:
+            os.close(fd)
+        raise ProtocolError("a message or its descriptors were cut")
+    return data, fds

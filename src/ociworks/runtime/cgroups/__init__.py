@@ -1,0 +1,59 @@
+"""Control groups, version 1, version 2 and hybrids of both: plan, then do.
+
+=================  =====================================================================================
+``detect``         what is mounted where, and what this process may do: :func:`detect` → :class:`Hierarchies`
+``paths``          names: ``linux.cgroupsPath``, checked
+``plan``           :func:`plan`: spec → :class:`CgroupPlan`, directories, files and values as data
+``v1``, ``v2``     one function per controller: the part of ``linux.resources`` → files and values
+``settings``       what both share: the shape of a setting, checked numbers and words
+``rules``          device rules, folded into a default and exceptions
+``devices_bpf``    the same as an eBPF program, for version 2
+``operations``     apply, join, kill, freeze, thaw, remove, processes, and proof of membership
+``update``         new limits for groups that exist
+``stats``          :func:`stats` → :class:`ContainerStats`
+=================  =====================================================================================
+
+The loops themselves are in ``runtime/_cgroupfs.py`` and ``_cgroupkill.py``, which the launcher runs without any of
+the above: planning happens in the caller, doing in the process that can still clean up when the caller is killed.
+
+    >>> hierarchies = detect()
+    >>> made = apply(plan(hierarchies, None, "job-7", resources))
+"""
+
+from __future__ import annotations
+
+from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy, detect
+from ociworks.runtime.cgroups.operations import (
+    apply,
+    freeze,
+    frozen,
+    join,
+    kill,
+    processes,
+    remove,
+    thaw,
+    verify_membership,
+)
+from ociworks.runtime.cgroups.plan import CgroupPlan, plan
+from ociworks.runtime.cgroups.stats import ContainerStats, stats
+from ociworks.runtime.cgroups.update import update
+
+__all__ = [
+    "CgroupPlan",
+    "ContainerStats",
+    "Hierarchies",
+    "Hierarchy",
+    "apply",
+    "detect",
+    "freeze",
+    "frozen",
+    "join",
+    "kill",
+    "plan",
+    "processes",
+    "remove",
+    "stats",
+    "thaw",
+    "update",
+    "verify_membership",
+]

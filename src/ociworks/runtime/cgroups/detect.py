@@ -1,0 +1,202 @@
+"""What control-group hierarchies this process sees, where, and whether it may make groups in them.
+
+Nothing is assumed about mount points: controllers are found through ``/proc/self/mountinfo``, the process's own
+groups through ``/proc/self/cgroup``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from ociworks.errors import CgroupError
+from ociworks.runtime._cgroupkill import number
+from ociworks.spec.frozen import FrozenDict
+
+__all__ = ["Hierarchies", "Hierarchy", "detect"]
+
+_NOT_CONTROLLERS = frozenset(
+    ("rw", "ro", "xattr", "clone_children", "noprefix", "cpuset_v2_mode", "all", "none")
+)
+
+
+@attrs.frozen(kw_only=True)
+class Hierarchy:
+    """One mounted hierarchy.
+
+    ``version`` is 1 or 2; ``controllers`` what it offers (a named one offers only ``name=…``). ``root`` is the group
+    that the mount shows at ``mount_point``, ``own`` the group of this process, both as ``/proc/PID/cgroup`` writes
+    them. ``device`` is the ``st_dev`` of the mount.
+    """
+
+    version: int
+    controllers: tuple[str, ...]
+    mount_point: str
+    root: str
+    own: str
+    device: int
+
+    def locate(self, group: str) -> str:
+        """The directory of ``group``, given as ``/proc/PID/cgroup`` writes it, below the mount point.
+
+        Raises CgroupError when the mount does not show that group.
+        """
+        if self.root not in ("/", group) and not group.startswith(self.root + "/"):
+            raise CgroupError(
+                f"control group {group} is not below {self.root}, which is mounted at {self.mount_point}"
+            )
+        inner = group if self.root == "/" else group[len(self.root) :]
+        return self.mount_point + inner.rstrip("/")
+
+    def name(self, directory: str) -> str:
+        """The group of ``directory``, as ``/proc/PID/cgroup`` writes it: the reverse of :meth:`locate`."""
+        inner = directory[len(self.mount_point) :]
+        return (inner if self.root == "/" else self.root + inner) or "/"
+
+
+@attrs.frozen(kw_only=True)
+class Hierarchies:
+    """All hierarchies. ``mode`` is ``v1``, ``hybrid`` (v1 controllers beside a unified mount), ``v2`` or ``none``.
+
+    ``available`` says whether this process may make groups below ``base``; ``reason`` why not, for people. ``base``
+    maps mount points to the directory that default and relative paths start from: the mount point itself for a
+    privileged process, a delegated group for others.
+    """
+
+    mode: str
+    mounts: tuple[Hierarchy, ...] = ()
+    base: Mapping[str, str] = FrozenDict()
+    available: bool = False
+    reason: str = ""
+
+    def find(self, controller: str) -> Hierarchy | None:
+        """The hierarchy that offers ``controller``; each controller is in one only."""
+        return next((mount for mount in self.mounts if controller in mount.controllers), None)
+
+    @property
+    def unified(self) -> Hierarchy | None:
+        """The version 2 hierarchy, also when it offers few controllers or none."""
+        return next((mount for mount in self.mounts if mount.version == 2), None)
+
+
+def detect(
+    *, mountinfo: str | None = None, self_cgroup: str | None = None, read: Callable[[str], str] | None = None
+) -> Hierarchies:
+    """Find the hierarchies and what this process may do in them.
+
+    The arguments replace the contents of ``/proc/self/mountinfo`` and ``/proc/self/cgroup`` and the reader of files
+    below the mounts, for tests and for looking at another machine.
+    """
+    read = read or _read
+    own = _own_groups(_read("/proc/self/cgroup") if self_cgroup is None else self_cgroup)
+    table = _read("/proc/self/mountinfo") if mountinfo is None else mountinfo
+    mounts = tuple(_hierarchies(table, own, read))
+    mode = _mode(mounts)
+    if mode == "none":
+        return Hierarchies(mode=mode, reason="no control group filesystem is mounted")
+    base, reason = _permission(mounts)
+    return Hierarchies(mode=mode, mounts=mounts, base=FrozenDict(base), available=not reason, reason=reason)
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        return stream.read()
+
+
+def _own_groups(text: str) -> dict[str, str]:
+    """Controller → group, from lines ``number:controllers:path``; the unified hierarchy is the controller ``""``."""
+    groups = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups.update(dict.fromkeys(controllers.split(","), path))
+    return groups
+
+
+def _hierarchies(table: str, own: Mapping[str, str], read: Callable[[str], str]) -> list[Hierarchy]:
+    """One Hierarchy per distinct filesystem; of several mounts of one, the mount that shows most of it."""
+    found: dict[int, Hierarchy] = {}
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, (kind, _, options) = left.split(" "), right.split(" ", 2)
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        major, _, minor = fields[2].partition(":")
+        device = os.makedev(number(major), number(minor))
+        mount_point, root = _unescape(fields[4]), _unescape(fields[3])
+        version = 1 if kind == "cgroup" else 2
+        controllers = _controllers_v1(options) if version == 1 else _controllers_v2(mount_point, read)
+        group = own.get(controllers[0] if version == 1 and controllers else "")
+        if group is None or (device in found and len(found[device].root) <= len(root)):
+            continue
+        found[device] = Hierarchy(
+            version=version,
+            controllers=controllers,
+            mount_point=mount_point,
+            root=root,
+            own=group,
+            device=device,
+        )
+    return list(found.values())
+
+
+def _controllers_v1(options: str) -> tuple[str, ...]:
+    words = options.split(",")
+    named = [word for word in words if word.startswith("name=")]
+    return tuple(named + [word for word in words if word not in _NOT_CONTROLLERS and "=" not in word])
+
+
+def _controllers_v2(mount_point: str, read: Callable[[str], str]) -> tuple[str, ...]:
+    try:
+        return tuple(read(f"{mount_point}/cgroup.controllers").split())
+    except OSError:
+        return ()
+
+
+def _unescape(field: str) -> str:
+    """Undo how mountinfo writes space, tab, newline and backslash (three octal digits)."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field
+
+
+def _mode(mounts: tuple[Hierarchy, ...]) -> str:
+    versions = {mount.version for mount in mounts}
+    if versions == {1, 2}:
+        return "hybrid"
+    return {1: "v1", 2: "v2"}.get(next(iter(versions), 0), "none")
+
+
+def _permission(mounts: tuple[Hierarchy, ...]) -> tuple[dict[str, str], str]:
+    """Where groups can be made, and "" or the reason why they cannot."""
+    base = {}
+    for mount in mounts:
+        directory = mount.mount_point if _may_make(mount.mount_point) else _delegated(mount)
+        if directory is None:
+            return {}, (
+                f"this process may not make control groups in {mount.mount_point}; "
+                "run as root, or in a delegated group (systemd-run --user --scope -p Delegate=yes …)"
+            )
+        base[mount.mount_point] = directory
+    return base, ""
+
+
+def _delegated(mount: Hierarchy) -> str | None:
+    """The group to build in without privilege: on v2 the parent of our own when it is ours as well.
+
+    Our own group holds this process, so that the kernel would not let it hand controllers to groups below it.
+    """
+    try:
+        own = mount.locate(mount.own)
+    except CgroupError:
+        return None
+    above = os.path.dirname(own)
+    if mount.version == 2 and above.startswith(mount.mount_point + "/") and _may_make(above):
+        return above
+    return own if _may_make(own) else None
+
+
+def _may_make(directory: str) -> bool:
+    needed = (directory, f"{directory}/cgroup.procs")
+    return all(os.access(path, os.W_OK, effective_ids=True) for path in needed)

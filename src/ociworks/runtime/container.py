@@ -1,0 +1,349 @@
+"""One container: start it, look at it, run more in it, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from ociworks.errors import (
+    CommandFailed,
+    ContainerError,
+    ContainerTimeout,
+    InvalidSpec,
+    Problem,
+)
+from ociworks.runtime import cgroups, plan, state
+from ociworks.runtime._host import Host
+from ociworks.runtime._init import hooks
+from ociworks.runtime._init.context import StepError
+from ociworks.runtime._progress import Follower
+from ociworks.runtime.completed import CompletedContainer
+from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
+from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Spec, State
+from ociworks.spec.signals import signal_number
+
+if TYPE_CHECKING:
+    from ociworks.runtime.console import Console
+
+__all__ = ["Container", "finish"]
+
+_KILL_TIMEOUT = 10.0
+_log = logging.getLogger(__name__)
+
+
+class Container:
+    """A container of a :class:`Runtime`. As a context manager it is deleted, by force, at the end.
+
+    Made by :meth:`Runtime.create`, found again by :meth:`Runtime.get`. One found in another process cannot report an
+    exit status: only the parent of a process is told.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        record: state.Record,
+        spawned: Spawned | None = None,
+        follower: Follower | None = None,
+        streams: Streams | None = None,
+    ) -> None:
+        self._host = host
+        self._record = record
+        self._spawned = spawned
+        self._follower = follower
+        self._lock = threading.RLock()
+        self._streams = streams
+        self._deleted = False
+
+    @property
+    def id(self) -> str:
+        """The container's ID."""
+        return self._record.id
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it has been deleted through this object."""
+        return self._deleted
+
+    @property
+    def pid(self) -> int:
+        """The pid of its first process on the host; 0 when it has ended."""
+        return self._record.pid if self.status != "stopped" else 0
+
+    @property
+    def bundle(self) -> str:
+        """The path of its bundle."""
+        return self._record.bundle
+
+    @property
+    def spec(self) -> Spec:
+        """Its configuration."""
+        return self._record.spec
+
+    @property
+    def console(self) -> Console | None:
+        """Its terminal, when the configuration has one; only in the process that created it."""
+        return self._follower.console if self._follower is not None else None
+
+    @property
+    def stdin(self) -> int | None:
+        """Our end of its standard input, when that was created as PIPE; a descriptor."""
+        return self._streams.stdin if self._streams is not None else None
+
+    @property
+    def stdout(self) -> int | None:
+        """Our end of its standard output, when that was created as PIPE; a descriptor."""
+        return self._streams.stdout if self._streams is not None else None
+
+    @property
+    def stderr(self) -> int | None:
+        """Our end of its standard error, when that was created as PIPE; a descriptor."""
+        return self._streams.stderr if self._streams is not None else None
+
+    @property
+    def status(self) -> str:
+        """``created``, ``running``, ``paused`` or ``stopped`` (runtime-spec runtime.md, State)."""
+        if self._deleted or not self._alive():
+            return "stopped"
+        if not self._record.started:
+            return "created"
+        return "paused" if self._record.cgroups and cgroups.frozen(self._record.cgroups) else "running"
+
+    def state(self) -> State:
+        """The state as the specification has it (runtime-spec runtime.md, State); ``paused`` is an extension."""
+        return State(
+            oci_version=self.spec.oci_version,
+            id=self.id,
+            status=self.status,
+            pid=self.pid,
+            bundle=self.bundle,
+            annotations=self.spec.annotations,
+        )
+
+    def start(self) -> None:
+        """Let the program run. Raises CommandNotFound or CreateFailed when it cannot; the container is then stopped."""
+        with self._lock:
+            state.allow("start", self.status, self.id)
+            if self._follower is None:
+                raise ContainerError(
+                    f"container {self.id} can only be started by the process that created it"
+                )
+            self._record = attrs.evolve(self._record, started=True)
+            self._follower.go_on()
+            self._follower.until_waiting()
+            self._host.save(self._record)
+        self._run_hooks("poststart", "running")
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; the exit status, or the negative number of the signal.
+
+        Raises ContainerTimeout after ``timeout`` seconds; the container goes on.
+        """
+        if self._spawned is not None:
+            status = self._spawned.wait(timeout)
+            if status is None:
+                raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
+            return status
+        if not self._wait_foreign(timeout):
+            raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
+        raise ContainerError(
+            f"container {self.id} has ended; only the process that created it learns the status"
+        )
+
+    def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
+        """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all`` in the control group."""
+        number = signal_number(str(signum))
+        state.allow("kill", self.status, self.id)
+        if all:
+            self._kill_all(number)
+            return
+        with self._pidfd() as pidfd, contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+
+    def exec(
+        self,
+        args: Sequence[str] | Process,
+        *,
+        capture_output: bool = True,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: Stream = DEVNULL,
+    ) -> CompletedContainer:
+        """Run a further program to its end, as the container's user or as a whole Process says.
+
+        Raises ContainerTimeout after ``timeout`` seconds (the program is killed), CommandNotFound, and with ``check``
+        CommandFailed.
+        """
+        target = self._exec_process(args)
+        output = PIPE if capture_output else None
+        streams = Streams(PIPE if input is not None else stdin, output, output)
+        try:
+            spawned = self._spawn_exec(target, streams)
+            try:
+                streams.started()
+                Follower(spawned).until_waiting()
+                done = finish(spawned, streams, target.args, input, timeout)
+            finally:
+                spawned.end()
+        finally:
+            streams.close()
+        done = attrs.evolve(done, container_id=self.id)
+        if check and done.returncode:
+            raise CommandFailed(done)
+        return done
+
+    def stats(self) -> cgroups.ContainerStats:
+        """What its control groups count. Raises CgroupError when it has none."""
+        return cgroups.stats(self._record.cgroups)
+
+    def processes(self) -> tuple[int, ...]:
+        """The pids of all its processes on the host."""
+        state.allow("processes", self.status, self.id)
+        if not self._record.cgroups:
+            return (self._record.pid,)
+        return cgroups.processes(self._record.cgroups)
+
+    def pause(self) -> None:
+        """Freeze every process."""
+        state.allow("pause", self.status, self.id)
+        cgroups.freeze(self._record.cgroups)
+
+    def resume(self) -> None:
+        """Let frozen processes go on."""
+        state.allow("resume", self.status, self.id)
+        cgroups.thaw(self._record.cgroups)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove everything that is there because of it; a running one only by ``force``; again is harmless."""
+        with self._lock:
+            if self._deleted:
+                return
+            if not force:
+                state.allow("delete", self.status, self.id)
+            self._remove()
+            self._deleted = True
+            if self._spawned is not None:
+                self._spawned.close()
+            if self._streams is not None:
+                self._streams.close()
+            if self.console is not None:
+                self.console.close()
+        self._run_hooks("poststop", "stopped")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.delete(force=True)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id} {self.status}>"
+
+    def _remove(self) -> None:
+        if self._spawned is not None:
+            self._host.remove(self.id)
+            return
+        if self.status != "stopped":
+            self.kill("KILL")
+            self._wait_foreign(_KILL_TIMEOUT)
+        self._host.remove_foreign(self._record)
+
+    def _alive(self) -> bool:
+        if self._spawned is not None:
+            return self._spawned.alive()
+        return state.is_alive(self._record)
+
+    @contextlib.contextmanager
+    def _pidfd(self) -> Iterator[int]:
+        """A pidfd of the first process: the one from its creation, or a new one proved to be the same process."""
+        if self._spawned is not None:
+            yield self._spawned.pidfd
+            return
+        pidfd = os.pidfd_open(self._record.pid)
+        try:
+            if not state.is_alive(self._record):
+                raise ContainerError(f"container {self.id} has ended")
+            yield pidfd
+        finally:
+            os.close(pidfd)
+
+    def _wait_foreign(self, timeout: float | None) -> bool:
+        if not self._alive():
+            return True
+        with self._pidfd() as pidfd:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+    def _kill_all(self, number: int) -> None:
+        if number == signal.SIGKILL and self._record.cgroups:
+            cgroups.kill(self._record.cgroups)
+            return
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _exec_process(self, args: Sequence[str] | Process) -> Process:
+        if isinstance(args, Process):
+            return args
+        own = self.spec.process
+        if own is None:
+            raise InvalidSpec([Problem("$.process", "the container has none to take the settings from")])
+        return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None, oom_score_adj=None)
+
+    def _spawn_exec(self, target: Process, streams: Streams) -> Spawned:
+        state.allow("exec", self.status, self.id)
+        planned = plan.build_exec(
+            self._record.kinds,
+            target,
+            self.spec.linux or Linux(),
+            may_set_groups=not self._record.deny_setgroups,
+        )
+        request = SpawnRequest(
+            name=self.id,
+            ops=tuple(op.encode() for op in planned.operations),
+            procs=tuple(f"{path}/cgroup.procs" for path in self._record.cgroups),
+            join_kinds=planned.kinds,
+        )
+        with self._pidfd() as pidfd:
+            return self._host.launcher().spawn(request, streams.child, pidfd)
+
+    def _run_hooks(self, point: str, status: str) -> None:
+        """Hooks after the fact: a failing one is logged, and the others run (runtime-spec runtime.md, Lifecycle)."""
+        for hook in getattr(self.spec.hooks or Hooks(), point):
+            try:
+                self._run_hook(hook, status)
+            except (StepError, OSError) as error:
+                _log.warning("%s hook of container %s: %s", point, self.id, error)
+
+    def _run_hook(self, hook: Hook, status: str) -> None:
+        before, after = plan.state_around_pid(self.spec, self.id, self.bundle, status)
+        raw = before + str(self._record.pid).encode() + after
+        hooks.run(hook.path, hook.args, hook.env, hook.timeout or 0, raw)
+
+
+def finish(
+    spawned: Spawned, streams: Streams, args: Sequence[str], data: bytes | None, timeout: float | None
+) -> CompletedContainer:
+    """Feed and drain a started program to its end; ContainerTimeout, with the output so far, when it takes too long."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    stdout, stderr, late = communicate(streams, data, deadline, spawned.monitor.fileno(), spawned.kill)
+    status = spawned.wait()
+    if late:
+        raise ContainerTimeout(
+            f"{args!r} did not end within {timeout} seconds and was killed",
+            timeout=timeout or 0.0,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    return CompletedContainer(args=tuple(args), returncode=status or 0, stdout=stdout, stderr=stderr)

@@ -1,0 +1,10 @@
+"""The caller's side of the launcher: start it, ask it for processes, hear how they end.
+
+``sealed`` starts a bare interpreter from a sealed memfd; ``client`` speaks the protocol of ``_init.wire``.
+"""
+
+from __future__ import annotations
+
+from ociworks.runtime.launcher.client import Launcher, Spawned, SpawnRequest
+
+__all__ = ["Launcher", "SpawnRequest", "Spawned"]

@@ -1,0 +1,199 @@
+"""One launcher process, as the caller sees it. Any thread may ask; requests are independent of each other."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import weakref
+from typing import Any
+
+from attrs import fields, frozen
+
+from ociworks.errors import CreateFailed, LauncherError
+from ociworks.runtime._init import wire
+from ociworks.runtime.launcher import sealed
+
+__all__ = ["Launcher", "SpawnRequest", "Spawned"]
+
+
+@frozen(kw_only=True)
+class SpawnRequest:
+    """What the launcher needs to make one process; the fields are those that ``_init.spawn`` reads."""
+
+    name: str
+    ops: tuple[tuple[Any, ...], ...]
+    claim: str = ""
+    """The state directory to make for a new container; empty for a further process of one."""
+    ephemeral: bool = False
+    """Remove everything as soon as the init has ended."""
+    cgroup: tuple[Any, ...] | None = None
+    groups: tuple[str, ...] = ()
+    procs: tuple[str, ...] = ()
+    flags: int = 0
+    joins: tuple[tuple[int, str], ...] = ()
+    join_kinds: int = 0
+    maps: tuple[Any, ...] | None = None
+
+    def encode(self) -> dict[str, Any]:
+        """The request as the launcher reads it."""
+        return {"kind": "spawn", **{item.name: getattr(self, item.name) for item in fields(SpawnRequest)}}
+
+
+class Spawned:
+    """A process that the launcher made: its pid, its pidfd, and the two channels to it."""
+
+    def __init__(self, pid: int, pidfd: int, monitor: socket.socket, sync: socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.monitor = monitor
+        self.sync = sync
+        self._status: int | None = None
+        self._lock = threading.Lock()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status (negative: the signal that killed it), or None when ``timeout`` seconds passed first."""
+        if self._status is not None:
+            return self._status
+        poller = select.poll()
+        poller.register(self.monitor, select.POLLIN)
+        if not poller.poll(None if timeout is None else max(0.0, timeout) * 1000):
+            return None
+        with self._lock:
+            if self._status is None:
+                kind, body, _ = wire.receive(self.monitor)
+                if kind != wire.EXITED:
+                    raise LauncherError("the launcher ended; it takes its containers with it")
+                self._status = wire.unpack_number(body)
+            return self._status
+
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._status is None and self.wait(0) is None
+
+    def kill(self) -> None:
+        """SIGKILL, if it is still there."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def end(self) -> None:
+        """Kill it if it is still there, wait for its end, close the descriptors."""
+        if self.pidfd >= 0:
+            self.kill()
+            self.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors; the process goes on."""
+        self.monitor.close()
+        self.sync.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+class Launcher:
+    """A running launcher. ``close`` ends it and everything that it holds."""
+
+    def __init__(self) -> None:
+        self.pid, self._control = sealed.start()
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _finish, self.pid, self._control, self._owner)
+
+    @property
+    def usable(self) -> bool:
+        """Whether this process may ask it: it is not closed, and we are not a fork of its caller."""
+        return self._finalizer.alive and self._owner == os.getpid()
+
+    def close(self) -> None:
+        """End the launcher, wait until it has cleaned up; again is harmless."""
+        self._finalizer()
+
+    def spawn(self, request: SpawnRequest, streams: tuple[int, int, int], pidfd: int = -1) -> Spawned:
+        """Make a process. ``streams`` become its standard streams; ``pidfd`` names the container to join.
+
+        Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``.
+        """
+        sync, init_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with init_sync:
+                fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()))
+                monitor = self._ask(request.encode(), fds)
+            try:
+                pid, new_pidfd = _spawned(monitor)
+            except BaseException:
+                monitor.close()
+                raise
+        except BaseException:
+            sync.close()
+            raise
+        return Spawned(pid, new_pidfd, monitor, sync)
+
+    def remove(self, name: str) -> None:
+        """Kill what is left of a container and remove everything that exists because of it."""
+        self._done({"kind": "remove", "name": name})
+
+    def scratch(self, name: str, directory: str) -> None:
+        """Make a private directory that goes, at the latest, with the caller."""
+        self._done({"kind": "scratch", "name": name, "directory": directory})
+
+    def _done(self, request: dict[str, Any]) -> None:
+        with self._ask(request, ()) as monitor:
+            kind, body, _ = wire.receive(monitor)
+            if kind != wire.DONE:
+                raise _failure(kind, body)
+
+    def _ask(self, request: dict[str, Any], fds: tuple[int, ...]) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs, self._lock:
+                wire.send_frame(self._control, request, (theirs.fileno(), *fds))
+        except OSError as error:
+            ours.close()
+            raise LauncherError(f"the launcher does not answer: {self._last_words() or error}") from error
+        return ours
+
+    def _last_words(self) -> str:
+        try:
+            return self._control.recv(1024, socket.MSG_DONTWAIT).decode("utf-8", "backslashreplace")
+        except OSError:
+            return ""
+
+
+def _spawned(monitor: socket.socket) -> tuple[int, int]:
+    kind, body, fds = wire.receive(monitor)
+    if kind != wire.SPAWNED or not fds:
+        raise _failure(kind, body)
+    return wire.unpack_number(body), fds[0]
+
+
+def _failure(kind: bytes, body: bytes) -> CreateFailed | LauncherError:
+    if kind != wire.FAILED:
+        return LauncherError("the launcher ended without an answer")
+    number, _, step, text, path = wire.unpack_failure(body)
+    where = f": {path}" if path else ""
+    return CreateFailed(f"{step}: {text}{where}", step=step, errno=number, path=path)
+
+
+def _finish(pid: int, control: socket.socket, owner: int) -> None:
+    """Close the control channel and, in the process that started it, wait for the launcher's end."""
+    if os.getpid() != owner:
+        control.close()
+        return
+    control.shutdown(socket.SHUT_WR)
+    while True:
+        try:
+            if not control.recv(1024):
+                break
+        except OSError:
+            break
+    control.close()
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return

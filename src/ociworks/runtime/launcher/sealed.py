@@ -1,0 +1,77 @@
+"""Starts the helper: a fresh interpreter from a memfd that nobody can write (RT-01), with nothing inherited.
+
+The interpreter gets ``-I -S -B`` and an empty environment; the packages that it may import are named in its start-up
+code, so that no ``site``, ``.pth`` file or variable has a say.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+
+from ociworks._linux.process import sealed_copy
+from ociworks.errors import LauncherError, NotSupported
+
+__all__ = ["start"]
+
+_BOOT = """\
+import sys
+for name, path in {packages!r}:
+    module = type(sys)(name)
+    module.__path__ = [path]
+    sys.modules[name] = module
+from ociworks.runtime._init import launcher
+launcher.main(3, {caller})
+"""
+_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def start() -> tuple[int, socket.socket]:
+    """Start a launcher; returns its pid and our end of the control channel."""
+    if sys.platform != "linux":
+        raise NotSupported(f"containers need Linux, this is {sys.platform}")
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    packages = [("ociworks", package), ("ociworks.runtime", os.path.join(package, "runtime"))]
+    boot = _BOOT.format(packages=packages, caller=os.getpid())
+    interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        pid = _spawn(interpreter, boot, theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return pid, ours
+
+
+def _spawn(interpreter: str, boot: str, control: int) -> int:
+    try:
+        binary = sealed_copy(interpreter, "ociworks-launcher")
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise NotSupported("this host forbids executable memfds (sysctl vm.memfd_noexec)") from error
+        raise
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        actions = [
+            *((os.POSIX_SPAWN_DUP2, null, stream) for stream in (0, 1, 2)),
+            (os.POSIX_SPAWN_DUP2, control, 3),
+        ]
+        return os.posix_spawn(
+            f"/proc/self/fd/{binary}",
+            [interpreter, "-I", "-S", "-B", "-X", "utf8", "-c", boot],
+            {},
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+    except OSError as error:
+        raise LauncherError(f"cannot start {interpreter} as the launcher: {error}") from error
+    finally:
+        os.close(null)
+        os.close(binary)

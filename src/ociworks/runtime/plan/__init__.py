@@ -1,0 +1,12 @@
+"""From a configuration to a plan, and from a plan to what the launcher reads.
+
+``build`` decides, ``ops`` are the operations, ``options`` sorts mount options, ``mounts``, ``groups``, ``namespaces``,
+``process``, ``sysctl`` each translate one concern, ``refuse`` says what is not done.
+"""
+
+from __future__ import annotations
+
+from ociworks.runtime.plan.build import ExecPlan, Plan, build, build_exec, state_around_pid
+from ociworks.runtime.plan.ops import Op
+
+__all__ = ["ExecPlan", "Op", "Plan", "build", "build_exec", "state_around_pid"]

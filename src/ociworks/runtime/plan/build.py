@@ -1,0 +1,237 @@
+"""From a bundle to a plan: everything that can be decided before anything exists."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from ociworks._linux import mount, process
+from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
+from ociworks.runtime import cgroups
+from ociworks.runtime import seccomp as filters
+from ociworks.runtime.plan import ops
+from ociworks.runtime.plan import process as processes
+from ociworks.runtime.plan.groups import Groups
+from ociworks.runtime.plan.mounts import device_ops, mount_ops
+from ociworks.runtime.plan.namespaces import IDMaps, Namespaces, id_maps, namespaces
+from ociworks.runtime.plan.options import PROPAGATION
+from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
+from ociworks.runtime.plan.sysctl import sysctl_ops
+from ociworks.spec import Bundle, validate
+from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
+
+__all__ = ["ExecPlan", "Plan", "build", "build_exec", "state_around_pid"]
+
+CREATE_RUNTIME: Final = "createRuntime"
+_NO_HOOKS: Final = Hooks()
+
+
+@frozen(kw_only=True)
+class Plan:
+    """All that a container's creation will do. ``print(plan)`` shows it; ``attrs.evolve`` changes it."""
+
+    container_id: str
+    bundle: str
+    spec: Spec
+    namespaces: Namespaces
+    maps: IDMaps | None
+    cgroup: cgroups.CgroupPlan
+    operations: tuple[ops.Op, ...]
+    """What the container's first process does, in order."""
+
+    @property
+    def clone_flags(self) -> int:
+        """The namespaces that are made by the clone; the cgroup namespace comes later, from inside its group."""
+        return self.namespaces.new & ~process.CLONE_NEWCGROUP
+
+    def __str__(self) -> str:
+        lines = [f"container {self.container_id}", f"bundle {self.bundle}"]
+        lines += [f"cgroup {path}" for path in self.cgroup.directories]
+        lines += [f"set {path} = {value!a}" for path, value in self.cgroup.settings]
+        lines += [f"{number:3} {op}" for number, op in enumerate(self.operations)]
+        return "\n".join(lines)
+
+
+@frozen(kw_only=True)
+class ExecPlan:
+    """What a further process of a running container will do."""
+
+    operations: tuple[ops.Op, ...]
+    kinds: int
+    """The namespaces to join, as the kernel's flags."""
+
+
+def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
+    """Plan a container. ``wait`` makes it stop before its program until it is started.
+
+    Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
+    CgroupError for an unusable control group path.
+    """
+    spec = bundle.spec
+    problems = validate(spec)
+    if problems:
+        raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
+    return _Builder(spec, os.fspath(bundle.path), container_id).plan(wait=wait)
+
+
+class _Builder:
+    """The parts of one plan, and the facts that several of them need."""
+
+    def __init__(self, spec: Spec, bundle: str, container_id: str) -> None:
+        if spec.process is None or spec.root is None:
+            missing = "$.process" if spec.process is None else "$.root"
+            raise InvalidSpec([Problem(missing, "a container to run needs it")], what=f"{bundle}/config.json")
+        self.spec, self.bundle, self.container_id = spec, bundle, container_id
+        self.process: Process = spec.process
+        self.rootfs = os.path.normpath(os.path.join(bundle, spec.root.path))
+        self.linux = spec.linux or Linux()
+        self.hooks = spec.hooks or _NO_HOOKS
+        refuse_unsupported(spec, self.linux)
+        refuse_process(self.process)
+        self.namespaces = namespaces(self.linux)
+        if not self.namespaces.new & process.CLONE_NEWNS:
+            raise NotSupported("$.linux.namespaces: a container needs a mount namespace of its own")
+        self.has_user_namespace = bool(self.namespaces.private & process.CLONE_NEWUSER)
+        self.maps = id_maps(self.linux) if self.namespaces.new & process.CLONE_NEWUSER else None
+
+    def plan(self, *, wait: bool) -> Plan:
+        hierarchies = cgroups.detect()
+        group = cgroups.plan(
+            hierarchies,
+            self.linux.cgroups_path,
+            self.container_id,
+            self.linux.resources,
+            devices=not self.has_user_namespace,
+        )
+        groups = Groups(
+            hierarchies=hierarchies,
+            directories=tuple(group.directories),
+            own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
+        )
+        operations = (*self._entry(), *self._root(groups), *self._process(wait=wait))
+        return Plan(
+            container_id=self.container_id,
+            bundle=self.bundle,
+            spec=self.spec,
+            namespaces=self.namespaces,
+            maps=self.maps,
+            cgroup=group,
+            operations=operations,
+        )
+
+    def _entry(self) -> Iterator[ops.Op]:
+        yield from processes.entry_ops(self.container_id, self.process)
+        yield ops.join_cgroups()
+        if self.namespaces.new & process.CLONE_NEWCGROUP:
+            yield ops.unshare(process.CLONE_NEWCGROUP)
+        if self.spec.hostname:
+            yield self._uts("$.hostname", ops.hostname(self.spec.hostname))
+        if self.spec.domainname:
+            yield self._uts("$.domainname", ops.domainname(self.spec.domainname))
+        if self.namespaces.new & process.CLONE_NEWNET:
+            yield ops.loopback_up()
+
+    def _uts(self, where: str, op: ops.Op) -> ops.Op:
+        if not self.namespaces.private & process.CLONE_NEWUTS:
+            raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
+        return op
+
+    def _root(self, groups: Groups) -> Iterator[ops.Op]:
+        linux, user = self.linux, self.process.user
+        shared = linux.rootfs_propagation in ("shared", "rshared")
+        parent = _mount_point(self.rootfs) if shared else ""
+        yield ops.pin_root(self.rootfs, 0 if shared else mount.MS_SLAVE, parent)
+        yield from mount_ops(self.spec, self.bundle, groups)
+        yield from device_ops(self.spec, linux, bind=self.has_user_namespace)
+        if self.process.terminal:
+            size = self.process.console_size
+            yield ops.open_terminal(
+                (size.width, size.height) if size else (0, 0), (user.uid, user.gid), own_root=True
+            )
+        if self.hooks.prestart or self.hooks.create_runtime:
+            yield ops.reach(CREATE_RUNTIME)
+        yield from self._hooks(self.hooks.create_container, "creating")
+        yield from sysctl_ops(linux.sysctl, self.namespaces.private)
+        yield ops.prepare_cwd(self.process.cwd)
+        if linux.readonly_paths:
+            yield ops.read_only(linux.readonly_paths)
+        if linux.masked_paths:
+            yield ops.mask(linux.masked_paths)
+        if self.spec.root is not None and self.spec.root.readonly:
+            yield ops.root_read_only()
+        yield ops.pivot()
+        if linux.rootfs_propagation:
+            yield ops.root_propagation(_propagation(linux.rootfs_propagation))
+
+    def _process(self, *, wait: bool) -> Iterator[ops.Op]:
+        yield from processes.setup_ops(self.process, self.linux.personality)
+        if wait:
+            yield ops.wait_start()
+        yield from self._hooks(self.hooks.start_container, "created")
+        may_set_groups = self.maps is None or not self.maps.deny_setgroups
+        yield from processes.final_ops(
+            self.process, _compile(self.linux.seccomp), may_set_groups=may_set_groups
+        )
+
+    def _hooks(self, hooks: Sequence[Hook], status: str) -> Iterator[ops.Op]:
+        for hook in hooks:
+            yield ops.hook(hook.path, hook.args, hook.env, hook.timeout or 0, self._state(status))
+
+    def _state(self, status: str) -> tuple[bytes, bytes]:
+        """The state document, cut where the pid of the first process goes."""
+        return state_around_pid(self.spec, self.container_id, self.bundle, status)
+
+
+def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) -> tuple[bytes, bytes]:
+    """The state that hooks get on their standard input (runtime-spec runtime.md, State), cut at the pid."""
+    state: dict[str, object] = {
+        "ociVersion": spec.oci_version,
+        "id": container_id,
+        "status": status,
+        "bundle": bundle,
+    }
+    if spec.annotations:
+        state["annotations"] = dict(spec.annotations)
+    text = json.dumps(state).encode()
+    return text[:-1] + b', "pid": ', b"}"
+
+
+def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: bool) -> ExecPlan:
+    """Plan a further process of a container: join its namespaces, then the process part of a plan."""
+    refuse_process(target)
+    operations: list[ops.Op] = [*processes.entry_ops("exec", target)]
+    if target.terminal:
+        size = target.console_size
+        owner = (target.user.uid, target.user.gid)
+        operations.append(
+            ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
+        )
+    operations += processes.setup_ops(target, linux.personality)
+    operations += processes.final_ops(target, _compile(linux.seccomp), may_set_groups=may_set_groups)
+    return ExecPlan(operations=tuple(operations), kinds=kinds)
+
+
+def _compile(profile: Seccomp | None) -> filters.CompiledFilter | None:
+    if profile is None:
+        return None
+    compiled = filters.compile(profile)
+    if compiled.needs_listener:
+        raise NotSupported("$.linux.seccomp: SCMP_ACT_NOTIFY with a listener is not supported yet")
+    return compiled
+
+
+def _propagation(name: str) -> int:
+    if name not in PROPAGATION:
+        raise InvalidSpec([Problem("$.linux.rootfsPropagation", f"unknown propagation {quote(name)}")])
+    return PROPAGATION[name]
+
+
+def _mount_point(path: str) -> str:
+    """The mount point that holds ``path``."""
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

@@ -1,0 +1,50 @@
+"""How the container sees the host's control groups."""
+
+from __future__ import annotations
+
+import os
+
+from attrs import frozen
+
+from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
+from ociworks.runtime.plan import ops
+
+__all__ = ["Groups", "cgroup_layout"]
+
+
+@frozen(kw_only=True)
+class Groups:
+    """The host's hierarchies, the container's group in each (if any), and whether it sees only those."""
+
+    hierarchies: Hierarchies
+    directories: tuple[str, ...]
+    own_namespace: bool
+
+
+def cgroup_layout(groups: Groups) -> tuple[ops.Hierarchy, ...]:
+    """What to mount for a mount of type ``cgroup``: a single tree on v2, one directory per hierarchy otherwise."""
+    mounts = groups.hierarchies.mounts
+    if groups.hierarchies.mode == "v2":
+        return (("", "cgroup2", (), _host_path(mounts[0], groups), ()),)
+    return tuple(_show(mount, groups) for mount in mounts)
+
+
+def _show(mount: Hierarchy, groups: Groups) -> ops.Hierarchy:
+    host_path = _host_path(mount, groups)
+    if mount.version == 2:
+        return ("unified", "cgroup2", (), host_path, ())
+    names = [name.removeprefix("name=") for name in mount.controllers]
+    links = tuple(names) if len(names) > 1 else ()
+    options = tuple(option for name in mount.controllers for option in _options(name))
+    return (",".join(names), "cgroup", options, host_path, links)
+
+
+def _options(controller: str) -> ops.Options:
+    if controller.startswith("name="):
+        return (("none", None), ("name", controller.removeprefix("name=")))
+    return ((controller, None),)
+
+
+def _host_path(mount: Hierarchy, groups: Groups) -> str:
+    inside = mount.mount_point + os.sep
+    return next((path for path in groups.directories if path.startswith(inside)), mount.mount_point)

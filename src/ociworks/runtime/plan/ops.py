@@ -1,0 +1,299 @@
+"""Init operations as data: what a container's first process does, one after the other, before it is the program.
+
+An :class:`Op` is a name and plain arguments; the executor (``ociworks.runtime._init.execute``) has one function per
+name. The functions here build them with types, so that a plan can be made, printed, compared and edited anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+__all__ = [
+    "Attributes",
+    "Hierarchy",
+    "Op",
+    "Options",
+    "Value",
+    "bind",
+    "bind_device",
+    "bounding",
+    "capability_sets",
+    "cgroup_tree",
+    "change_directory",
+    "close_descriptors",
+    "dev_link",
+    "domainname",
+    "execute",
+    "filesystem",
+    "hook",
+    "hostname",
+    "identity",
+    "io_priority",
+    "join_cgroups",
+    "keyring",
+    "loopback_up",
+    "make_device",
+    "mask",
+    "no_new_privileges",
+    "oom_score_adj",
+    "open_terminal",
+    "personality",
+    "pin_root",
+    "pivot",
+    "prepare_cwd",
+    "reach",
+    "read_only",
+    "rlimit",
+    "root_propagation",
+    "root_read_only",
+    "scheduler",
+    "seccomp",
+    "session",
+    "sysctl",
+    "take_terminal",
+    "umask",
+    "unshare",
+    "wait_start",
+]
+
+Value: TypeAlias = "str | bytes | int | bool | tuple[Value, ...] | None"
+"""What an operation's argument may be: plain data that any process can read."""
+Options: TypeAlias = tuple[tuple[str, str | None], ...]
+"""File-system options, one key each; None for a flag."""
+Attributes: TypeAlias = tuple[int, int, int, int]
+"""Mount attributes: to set and to clear on the mount itself, then to set and to clear on all below too."""
+Hierarchy: TypeAlias = tuple[str, str, Options, str, tuple[str, ...]]
+"""A cgroup hierarchy to show: directory, file system type, options, host path, links to the directory."""
+
+_SHOWN: Final = 160
+
+
+@frozen
+class Op:
+    """One operation. ``str(op)`` is one line for people; bytes (programs, arguments) are shown by length."""
+
+    name: str
+    args: tuple[Value, ...] = ()
+
+    def encode(self) -> tuple[Value, ...]:
+        """The flat tuple that the executor reads."""
+        return (self.name, *self.args)
+
+    def __str__(self) -> str:
+        text = f"{self.name} {' '.join(_show(arg) for arg in self.args)}".rstrip()
+        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _show(value: Value) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_show(item) for item in value) + ")"
+    return ascii(value)
+
+
+def keyring(name: str) -> Op:
+    """Join a new session keyring."""
+    return Op("keyring", (name,))
+
+
+def join_cgroups() -> Op:
+    """Enter the control groups whose descriptors the launcher opened."""
+    return Op("join_cgroups")
+
+
+def unshare(kinds: int) -> Op:
+    """unshare(2) of namespaces that must come late."""
+    return Op("unshare", (kinds,))
+
+
+def session() -> Op:
+    """setsid(2)."""
+    return Op("session")
+
+
+def oom_score_adj(value: int) -> Op:
+    """Set /proc/self/oom_score_adj."""
+    return Op("oom_score_adj", (value,))
+
+
+def hostname(name: str) -> Op:
+    """sethostname(2)."""
+    return Op("hostname", (name,))
+
+
+def domainname(name: str) -> Op:
+    """setdomainname(2)."""
+    return Op("domainname", (name,))
+
+
+def loopback_up() -> Op:
+    """Bring ``lo`` up in a new network namespace."""
+    return Op("loopback_up")
+
+
+def pin_root(rootfs: str, propagation: int, parent_mount: str) -> Op:
+    """Cut the tree from the host's and mount the root over itself."""
+    return Op("pin_root", (rootfs, propagation, parent_mount))
+
+
+def filesystem(
+    fstype: str, source: str, target: str, options: Options, attributes: int, propagation: int
+) -> Op:
+    """Mount a new file system."""
+    return Op("filesystem", (fstype, source, target, options, attributes, propagation))
+
+
+def bind(source: str, target: str, *, recursive: bool, attributes: Attributes, propagation: int) -> Op:
+    """Bind a host path."""
+    return Op("bind", (source, target, recursive, attributes, propagation))
+
+
+def cgroup_tree(target: str, layout: Sequence[Hierarchy], *, own_namespace: bool, attributes: int) -> Op:
+    """Mount the control group hierarchies."""
+    return Op("cgroup_tree", (target, tuple(layout), own_namespace, attributes))
+
+
+def make_device(path: str, kind: int, number: tuple[int, int], mode: int, owner: tuple[int, int]) -> Op:
+    """Mknod a device; ``kind`` is S_IFCHR, S_IFBLK or S_IFIFO."""
+    return Op("make_device", (path, kind, *number, mode, owner))
+
+
+def bind_device(path: str, source: str) -> Op:
+    """Bind a host's device node."""
+    return Op("bind_device", (path, source))
+
+
+def dev_link(name: str, target: str) -> Op:
+    """A link in ``/dev``."""
+    return Op("dev_link", (name, target))
+
+
+def open_terminal(size: tuple[int, int], owner: tuple[int, int], *, own_root: bool) -> Op:
+    """Open a terminal (width, height), send its master to the caller."""
+    return Op("open_terminal", (*size, owner, own_root))
+
+
+def take_terminal() -> Op:
+    """Make the terminal the controlling one and the standard streams."""
+    return Op("take_terminal")
+
+
+def sysctl(name: str, value: str) -> Op:
+    """Write a kernel setting; ``name`` is its path below ``/proc/sys``."""
+    return Op("sysctl", (name, value))
+
+
+def reach(point: str) -> Op:
+    """Tell the caller that a point is reached and wait to go on."""
+    return Op("reach", (point,))
+
+
+def hook(
+    program: str, args: Sequence[str], env: Sequence[str], timeout: int, state: tuple[bytes, bytes]
+) -> Op:
+    """Run a hook inside the container's namespaces; ``timeout`` in seconds, 0 for none."""
+    return Op("hook", (program, tuple(args), tuple(env), timeout, state))
+
+
+def prepare_cwd(cwd: str) -> Op:
+    """Make the working directory if it is missing."""
+    return Op("prepare_cwd", (cwd,))
+
+
+def mask(paths: Sequence[str]) -> Op:
+    """Make paths unreadable."""
+    return Op("mask", (tuple(paths),))
+
+
+def read_only(paths: Sequence[str]) -> Op:
+    """Make paths read-only."""
+    return Op("read_only", (tuple(paths),))
+
+
+def root_read_only() -> Op:
+    """Make the root mount read-only."""
+    return Op("root_read_only")
+
+
+def pivot() -> Op:
+    """Change the root."""
+    return Op("pivot")
+
+
+def root_propagation(propagation: int) -> Op:
+    """Set the propagation type of the new root."""
+    return Op("root_propagation", (propagation,))
+
+
+def personality(persona: int) -> Op:
+    """personality(2)."""
+    return Op("personality", (persona,))
+
+
+def rlimit(number: int, soft: int, hard: int) -> Op:
+    """setrlimit(2)."""
+    return Op("rlimit", (number, soft, hard))
+
+
+def scheduler(values: Sequence[int]) -> Op:
+    """sched_setattr(2): policy, flags, nice, priority, runtime, deadline, period."""
+    return Op("scheduler", (tuple(values),))
+
+
+def io_priority(class_: int, level: int) -> Op:
+    """ioprio_set(2)."""
+    return Op("io_priority", (class_, level))
+
+
+def wait_start() -> Op:
+    """Report readiness and wait for ``start``."""
+    return Op("wait_start")
+
+
+def no_new_privileges() -> Op:
+    """PR_SET_NO_NEW_PRIVS."""
+    return Op("no_new_privileges")
+
+
+def bounding(keep: int) -> Op:
+    """Reduce the bounding set to a mask."""
+    return Op("bounding", (keep,))
+
+
+def change_directory(cwd: str, *, last: bool) -> Op:
+    """Enter the working directory, as the runtime or (``last``) as the user."""
+    return Op("change_directory", (cwd, last))
+
+
+def identity(uid: int, gid: int, groups: Sequence[int] | None) -> Op:
+    """Become the user; None leaves the groups alone, where a user namespace denies setgroups."""
+    return Op("identity", (uid, gid, None if groups is None else tuple(groups)))
+
+
+def capability_sets(effective: int, permitted: int, inheritable: int, ambient: int) -> Op:
+    """Set the capability sets from masks."""
+    return Op("capability_sets", (effective, permitted, inheritable, ambient))
+
+
+def umask(value: int) -> Op:
+    """umask(2)."""
+    return Op("umask", (value,))
+
+
+def close_descriptors() -> Op:
+    """Mark all but the standard streams close-on-exec."""
+    return Op("close_descriptors")
+
+
+def seccomp(program: bytes, flags: int) -> Op:
+    """Install a compiled filter."""
+    return Op("seccomp", (program, flags))
+
+
+def execute(args: Sequence[bytes], env: Sequence[bytes], search: bytes) -> Op:
+    """execve(2); ``search`` is the PATH for a program without a slash."""
+    return Op("execute", (tuple(args), tuple(env), search))

@@ -1,0 +1,161 @@
+"""The ``process`` of a configuration as operations, in the order of RT-25 (see ``_init.identity``)."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ociworks._linux.capabilities import CAPABILITIES, last_capability
+from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
+from ociworks.runtime.plan import ops
+from ociworks.runtime.seccomp import CompiledFilter
+from ociworks.spec.runtime import Capabilities, IOPriority, Personality, Process, Scheduler
+
+__all__ = ["capability_mask", "entry_ops", "final_ops", "setup_ops"]
+
+_NUMBERS: Final = {name: number for number, name in enumerate(CAPABILITIES)}
+_POLICIES: Final = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+_SCHEDULER_FLAGS: Final = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+_IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
+_DEFAULT_UMASK: Final = 0o022
+
+
+def capability_mask(names: Iterable[str], where: str) -> int:
+    """The bit mask of capability names; unknown ones and those newer than the kernel are errors, never ignored."""
+    mask, last = 0, last_capability()
+    for name in names:
+        number = _NUMBERS.get(name)
+        if number is None:
+            raise InvalidSpec([Problem(where, f"unknown capability {quote(name)}")])
+        if number > last:
+            raise NotSupported(f"{where}: this kernel does not know {name}")
+        mask |= 1 << number
+    return mask
+
+
+def entry_ops(container_id: str, process: Process, *, new_keyring: bool = True) -> Iterator[ops.Op]:
+    """First of all: a keyring and session of its own, and the out-of-memory score."""
+    if new_keyring:
+        yield ops.keyring(f"_ses.{container_id}")
+    yield ops.session()
+    if process.oom_score_adj is not None:
+        yield ops.oom_score_adj(process.oom_score_adj)
+
+
+def setup_ops(process: Process, personality: Personality | None) -> Iterator[ops.Op]:
+    """What needs the rights of the runtime and comes after the root switch: limits and scheduling."""
+    if process.terminal:
+        yield ops.take_terminal()
+    if personality is not None:
+        yield ops.personality(_personality(personality))
+    for index, limit in enumerate(process.rlimits):
+        number = getattr(resource, limit.type, None)
+        if not limit.type.startswith("RLIMIT_") or number is None:
+            raise InvalidSpec(
+                [Problem(f"$.process.rlimits[{index}].type", f"unknown limit {quote(limit.type)}")]
+            )
+        yield ops.rlimit(number, limit.soft, limit.hard)
+    if process.scheduler is not None:
+        yield ops.scheduler(_scheduler(process.scheduler))
+    if process.io_priority is not None:
+        yield ops.io_priority(*_io_priority(process.io_priority))
+
+
+def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_groups: bool) -> Iterator[ops.Op]:
+    """From the last rights to the program. A filter comes last of all when no-new-privileges lets it."""
+    user = process.user
+    early = compiled is not None and not process.no_new_privileges
+    if process.no_new_privileges:
+        yield ops.no_new_privileges()
+    yield ops.close_descriptors()
+    if early and compiled is not None:
+        yield ops.seccomp(compiled.program, compiled.flags)
+    sets = process.capabilities or Capabilities()
+    masks = {
+        name: capability_mask(getattr(sets, name), f"$.process.capabilities.{name}")
+        for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    }
+    yield ops.bounding(masks["bounding"])
+    yield ops.change_directory(process.cwd, last=False)
+    if user.additional_gids and not may_set_groups:
+        raise NotSupported(
+            "$.process.user.additionalGids: a single-identity user namespace cannot set supplementary groups; "
+            "map ranges with newgidmap (/etc/subgid)"
+        )
+    groups = list(dict.fromkeys((user.gid, *user.additional_gids)))
+    yield ops.identity(user.uid, user.gid, groups if may_set_groups else None)
+    yield ops.capability_sets(masks["effective"], masks["permitted"], masks["inheritable"], masks["ambient"])
+    yield ops.change_directory(process.cwd, last=True)
+    yield ops.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
+    if compiled is not None and not early:
+        yield ops.seccomp(compiled.program, compiled.flags)
+    yield _execute(process)
+
+
+def _execute(process: Process) -> ops.Op:
+    if not process.args:
+        raise InvalidSpec([Problem("$.process.args", "expected at least one argument, the program")])
+    environment = [os.fsencode(entry) for entry in process.env]
+    for index, entry in enumerate(environment):
+        if b"=" not in entry or entry.startswith(b"="):
+            raise InvalidSpec(
+                [Problem(f"$.process.env[{index}]", f"expected NAME=value, got {quote(entry)}")]
+            )
+    search = next((entry[5:] for entry in reversed(environment) if entry.startswith(b"PATH=")), b"")
+    return ops.execute([os.fsencode(arg) for arg in process.args], environment, search)
+
+
+def _personality(personality: Personality) -> int:
+    if personality.flags:
+        raise NotSupported("$.linux.personality.flags: no flag is defined")
+    if personality.domain not in _PERSONALITIES:
+        raise InvalidSpec(
+            [Problem("$.linux.personality.domain", f"expected one of {sorted(_PERSONALITIES)}")]
+        )
+    return _PERSONALITIES[personality.domain]
+
+
+def _scheduler(scheduler: Scheduler) -> tuple[int, ...]:
+    if scheduler.policy not in _POLICIES:
+        raise InvalidSpec(
+            [Problem("$.process.scheduler.policy", f"unknown policy {quote(scheduler.policy)}")]
+        )
+    flags = 0
+    for flag in scheduler.flags:
+        if flag not in _SCHEDULER_FLAGS:
+            raise InvalidSpec([Problem("$.process.scheduler.flags", f"unknown flag {quote(flag)}")])
+        flags |= _SCHEDULER_FLAGS[flag]
+    return (
+        _POLICIES[scheduler.policy],
+        flags,
+        scheduler.nice or 0,
+        scheduler.priority or 0,
+        scheduler.runtime or 0,
+        scheduler.deadline or 0,
+        scheduler.period or 0,
+    )
+
+
+def _io_priority(priority: IOPriority) -> tuple[int, int]:
+    if priority.class_ not in _IO_CLASSES:
+        raise InvalidSpec([Problem("$.process.ioPriority.class", f"unknown class {quote(priority.class_)}")])
+    return _IO_CLASSES[priority.class_], priority.priority or 0

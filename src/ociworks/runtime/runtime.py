@@ -1,0 +1,259 @@
+"""The runtime: makes containers, finds them again, runs programs in new ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Self
+
+import attrs
+
+from ociworks.errors import (
+    CommandFailed,
+    ContainerExists,
+    ContainerNotFound,
+    CreateFailed,
+    InvalidSpec,
+    Problem,
+)
+from ociworks.runtime import plan, state
+from ociworks.runtime._host import Host
+from ociworks.runtime._init import hooks
+from ociworks.runtime._init.context import StepError
+from ociworks.runtime._progress import Follower
+from ociworks.runtime.completed import CompletedContainer
+from ociworks.runtime.container import Container, finish
+from ociworks.runtime.ids import check_id, new_id
+from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.plan import Plan
+from ociworks.runtime.plan.build import CREATE_RUNTIME
+from ociworks.runtime.stdio import PIPE, Stream, Streams
+from ociworks.spec import Bundle
+
+__all__ = ["Runtime", "default_root"]
+
+_EEXIST = 17
+
+
+class Runtime:
+    """Creates and runs containers.
+
+    ``root`` holds one directory per container (default: ``/run/ociworks`` as root, otherwise
+    ``$XDG_RUNTIME_DIR/ociworks``).
+
+    The first container starts a helper process; :meth:`close` (or the end of a ``with`` block, or the end of this
+    process, however it comes) ends the helper and every container with it.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self._host = Host(os.path.abspath(os.fspath(root)) if root is not None else default_root())
+        self._containers: dict[str, Container] = {}
+
+    @property
+    def root(self) -> str:
+        """The directory that holds one directory per container."""
+        return self._host.root
+
+    def plan(self, bundle: Bundle, container_id: str = "plan") -> Plan:
+        """What :meth:`create` would do, as data. Raises what create raises before anything exists."""
+        return plan.build(bundle, check_id(container_id))
+
+    def create(
+        self,
+        container_id: str,
+        bundle: Bundle,
+        args: Sequence[str] | None = None,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> Container:
+        """Make a container, ready to be started, of ``args`` (None: the configuration's own).
+
+        The streams are as :class:`subprocess.Popen` has them.
+
+        Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
+        """
+        planned = self.plan(bundle if args is None else _with_command(bundle, args, None), container_id)
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            container = self._create(planned, streams)
+        except BaseException:
+            streams.close()
+            raise
+        streams.started()
+        self._containers[container_id] = container
+        return container
+
+    def run(  # noqa: PLR0913 - the keywords of subprocess.run
+        self,
+        bundle: Bundle,
+        args: Sequence[str] | None = None,
+        *,
+        capture_output: bool = False,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        stdin: Stream = None,
+    ) -> CompletedContainer:
+        """Run ``args`` (None: the configuration's own) in a new container to its end, and remove the container.
+
+        ``env`` adds variables; ``timeout`` is in seconds. Raises what :meth:`create` raises, CommandNotFound,
+        ContainerTimeout (with the output so far) and, with ``check``, CommandFailed.
+        """
+        changed = _with_command(bundle, args, env)
+        planned = plan.build(changed, new_id(), wait=False)
+        output = PIPE if capture_output else None
+        streams = Streams(PIPE if input is not None else stdin, output, output)
+        try:
+            spawned = self._spawn(planned, streams, ephemeral=True)
+            streams.started()
+            command = planned.spec.process.args if planned.spec.process else ()
+            try:
+                self._follower(spawned, planned).until_waiting()
+                done = finish(spawned, streams, command, input, timeout)
+            finally:
+                spawned.end()
+        finally:
+            streams.close()
+        done = attrs.evolve(done, container_id=planned.container_id)
+        if check and done.returncode:
+            raise CommandFailed(done)
+        return done
+
+    def get(self, container_id: str) -> Container:
+        """A container by its ID, also one of another process. ContainerNotFound when there is none."""
+        check_id(container_id)
+        known = self._containers.get(container_id)
+        if known is not None and not known.deleted:
+            return known
+        return Container(self._host, state.load(self.root, container_id))
+
+    def list(self) -> tuple[Container, ...]:
+        """Every container below ``root``, by ID."""
+        try:
+            names = sorted(name for name in os.listdir(self.root) if not name.startswith("@"))
+        except FileNotFoundError:
+            return ()
+        found = []
+        for name in names:
+            with contextlib.suppress(ContainerNotFound):
+                found.append(self.get(name))
+        return tuple(found)
+
+    @contextlib.contextmanager
+    def scratch(self, directory: str | None = None) -> Iterator[str]:
+        """A private directory (below ``directory``, default ``root``), removed at the end, even after kill -9."""
+        name = f"@{secrets.token_hex(8)}"
+        path = os.path.join(directory or self._host.directory(), name)
+        launcher = self._host.launcher()
+        launcher.scratch(name, path)
+        try:
+            yield path
+        finally:
+            launcher.remove(name)
+
+    def close(self) -> None:
+        """End the helper and every container of this Runtime; again is harmless."""
+        self._containers.clear()
+        self._host.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _spawn(self, planned: Plan, streams: Streams, *, ephemeral: bool) -> Spawned:
+        group = planned.cgroup
+        request = SpawnRequest(
+            name=planned.container_id,
+            ops=tuple(op.encode() for op in planned.operations),
+            claim=os.path.join(self._host.directory(), planned.container_id),
+            ephemeral=ephemeral,
+            cgroup=group.plain() if group.directories else None,
+            groups=tuple(group.directories),
+            procs=tuple(group.procs),
+            flags=planned.clone_flags,
+            joins=planned.namespaces.joins,
+            maps=planned.maps.encode() if planned.maps is not None else None,
+        )
+        try:
+            return self._host.launcher().spawn(request, streams.child)
+        except CreateFailed as error:
+            if error.errno == _EEXIST and error.path == request.claim:
+                raise ContainerExists(
+                    f"container {planned.container_id} exists already in {self.root}"
+                ) from error
+            raise
+
+    def _follower(self, spawned: Spawned, planned: Plan) -> Follower:
+        return Follower(spawned, {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)})
+
+    def _create(self, planned: Plan, streams: Streams) -> Container:
+        spawned = self._spawn(planned, streams, ephemeral=False)
+        try:
+            follower = self._follower(spawned, planned)
+            if not follower.until_waiting():
+                raise CreateFailed("the first process ended before it was ready", step="init")
+            record = _record(planned, spawned.pid)
+            self._host.save(record)
+        except BaseException:
+            self._host.launcher().remove(planned.container_id)
+            spawned.close()
+            raise
+        return Container(self._host, record, spawned, follower, streams)
+
+
+def default_root() -> str:
+    """Where state goes without a choice: /run as root, the user's runtime directory otherwise."""
+    if os.geteuid() == 0:
+        return "/run/ociworks"
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and os.path.isabs(base) and os.access(base, os.W_OK):
+        return os.path.join(base, "ociworks")
+    return f"/tmp/ociworks-{os.geteuid()}"  # noqa: S108 - made 0700; a directory of somebody else is refused
+
+
+def _with_command(bundle: Bundle, args: Sequence[str] | None, env: Mapping[str, str] | None) -> Bundle:
+    process = bundle.spec.process
+    if process is None:
+        raise InvalidSpec([Problem("$.process", "a container to run needs it")])
+    if args is not None:
+        process = attrs.evolve(process, args=tuple(args))
+    if env:
+        kept = tuple(entry for entry in process.env if entry.partition("=")[0] not in env)
+        process = attrs.evolve(process, env=(*kept, *(f"{name}={value}" for name, value in env.items())))
+    return bundle.replace(attrs.evolve(bundle.spec, process=process))
+
+
+def _record(planned: Plan, pid: int) -> state.Record:
+    return state.Record(
+        id=planned.container_id,
+        bundle=planned.bundle,
+        spec=planned.spec,
+        pid=pid,
+        start_time=state.start_time(pid),
+        boot_id=state.boot_id(),
+        cgroups=tuple(planned.cgroup.directories),
+        kinds=planned.namespaces.private,
+        deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
+        created=datetime.now(UTC).isoformat(),
+    )
+
+
+def _runtime_hooks(planned: Plan, pid: int) -> None:
+    found = planned.spec.hooks
+    if found is None:
+        return
+    before, after = plan.state_around_pid(planned.spec, planned.container_id, planned.bundle, "creating")
+    raw = before + str(pid).encode() + after
+    for hook in (*found.prestart, *found.create_runtime):
+        try:
+            hooks.run(hook.path, hook.args, hook.env, hook.timeout or 0, raw)
+        except StepError as error:
+            raise CreateFailed(f"hook {error.path}: {error.text}", step="hook", path=error.path) from error
