@@ -1,0 +1,172 @@
+"""Images in the default store: pull, push, verify.
+
+The store is one OCI layout directory. Which one: the ``store`` argument, or the environment variable
+``OCIWORKS_STORE``, or ``/var/lib/ociworks/layout`` for root and ``$XDG_DATA_HOME/ociworks/layout`` for others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ociworks.errors import DigestMismatch, NotSupported
+
+if TYPE_CHECKING:
+    from ociworks.image import Image, Reference
+    from ociworks.image.progress import ProgressCallback
+    from ociworks.image.remote import Client
+    from ociworks.image.types import ByteStream
+    from ociworks.spec import Platform
+    from ociworks.spec.image import Descriptor
+
+__all__ = ["default_store", "pull", "push", "stored", "verify"]
+
+_CHUNK = 1 << 20
+_LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*", re.ASCII)
+"""What may name an image in a layout (image-spec annotations.md, org.opencontainers.image.ref.name)."""
+
+StorePath = str | os.PathLike[str]
+
+
+def default_store() -> Path:
+    """The directory of the default store; it need not exist yet.
+
+    Raises :class:`~ociworks.errors.NotSupported` when neither the environment nor a home directory says where.
+    """
+    if chosen := os.environ.get("OCIWORKS_STORE"):
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/ociworks/layout")
+    home = os.environ.get("HOME", os.path.expanduser("~"))
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+    if not os.path.isabs(data):
+        raise NotSupported(
+            "there is no home directory for the image store: set OCIWORKS_STORE to a directory"
+        )
+    return Path(data, "ociworks", "layout")
+
+
+def pull(
+    ref: str | Reference,
+    *,
+    platform: str | Platform | None = None,
+    progress: ProgressCallback | None = None,
+    store: StorePath | None = None,
+    client: Client | None = None,
+) -> Image:
+    """Bring an image from its registry into the store, every byte verified, and return it from there.
+
+    ``platform`` chooses from an index (None: this host's). ``progress`` is called for each blob, from worker threads,
+    one call at a time. ``client`` brings other credentials, certificates or transports than the defaults; it stays
+    open. Blobs that the store has are not transferred again.
+
+    Raises :class:`~ociworks.errors.InvalidReference`, :class:`~ociworks.errors.RegistryError`,
+    :class:`~ociworks.errors.ImageNotFound`, :class:`~ociworks.errors.ContentError`,
+    :class:`~ociworks.errors.LayoutError`; the store then has no such image.
+    """
+    from ociworks.image import Reference, layout, remote
+
+    reference = ref if isinstance(ref, Reference) else Reference.parse(ref)
+    directory = _directory(store)
+    with ExitStack() as stack:
+        registry = client or stack.enter_context(remote.Client())
+        images = stack.enter_context(layout.open(directory, create=True))
+        found = registry.image(reference, platform=platform)
+        return _detached(images.put(found, _tag(reference), progress=progress), directory)
+
+
+def stored(
+    ref: str | Reference, *, platform: str | Platform | None = None, store: StorePath | None = None
+) -> Image | None:
+    """The image of that name in the store, or None; nothing is transferred.
+
+    Raises :class:`~ociworks.errors.InvalidReference` and :class:`~ociworks.errors.LayoutError`.
+    """
+    from ociworks.errors import ImageNotFound
+    from ociworks.image import Reference, layout
+
+    reference = ref if isinstance(ref, Reference) else Reference.parse(ref)
+    directory = _directory(store)
+    if not directory.exists():
+        return None
+    try:
+        with layout.open(directory) as images:
+            return _detached(images.image(_tag(reference), platform), directory)
+    except ImageNotFound:
+        return None
+
+
+def push(
+    img: Image,
+    ref: str | Reference,
+    *,
+    progress: ProgressCallback | None = None,
+    client: Client | None = None,
+) -> Reference:
+    """Bring an image to a registry, byte for byte, and return its name by digest there.
+
+    Blobs that the registry has are not transferred. Raises :class:`~ociworks.errors.InvalidReference`,
+    :class:`~ociworks.errors.RegistryError` and :class:`~ociworks.errors.ContentError`.
+    """
+    from ociworks.image import Reference, remote
+
+    reference = ref if isinstance(ref, Reference) else Reference.parse(ref)
+    with ExitStack() as stack:
+        registry = client or stack.enter_context(remote.Client())
+        registry.push(img, reference, progress=progress)
+    return reference.at(img.digest)
+
+
+def verify(img: Image) -> None:
+    """Read every layer and compare size, digest and diff ID with what the manifest and configuration promise.
+
+    Raises :class:`~ociworks.errors.DigestMismatch`, :class:`~ociworks.errors.SizeMismatch`,
+    :class:`~ociworks.errors.LayerError`, :class:`~ociworks.errors.BlobNotFound`, and
+    :class:`~ociworks.errors.InvalidSpec` with everything that the specifications forbid in manifest and configuration.
+    """
+    from ociworks.errors import InvalidSpec
+    from ociworks.spec import Hasher, validate
+
+    if problems := [*validate(img.manifest), *validate(img.config)]:
+        raise InvalidSpec(problems, f"image {img.digest}")
+    for number, layer in enumerate(img.layers, 1):
+        hasher = Hasher(layer.diff_id.algorithm)
+        with layer.uncompressed() as tar:
+            while chunk := tar.read(_CHUNK):
+                hasher.update(chunk)
+        if hasher.digest() != layer.diff_id:
+            what = f"layer {number} of {img.digest}, uncompressed"
+            raise DigestMismatch(what, str(layer.diff_id), str(hasher.digest()), hasher.size)
+
+
+class _StoredBlobs:
+    """The blobs of a layout that is opened for each of them: an image outlives the call that gave it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def open_blob(self, descriptor: Descriptor, /) -> ByteStream:
+        from ociworks.image import layout
+
+        with layout.open(self._directory) as images:
+            return images.open_blob(descriptor)
+
+
+def _detached(img: Image, directory: Path) -> Image:
+    from ociworks.image import ImageIndex, partial
+
+    found = partial.document(img.raw_manifest, _StoredBlobs(directory), descriptor=img.descriptor)
+    return found.image() if isinstance(found, ImageIndex) else found
+
+
+def _tag(reference: Reference) -> str:
+    """The name in the layout: the full reference, in hexadecimal where the layout's grammar has no room for it."""
+    name = str(reference)
+    return name if _LAYOUT_NAME.fullmatch(name) else f"hex+{name.encode().hex()}"
+
+
+def _directory(store: StorePath | None) -> Path:
+    return default_store() if store is None else Path(store).absolute()

@@ -1,0 +1,49 @@
+"""``ociworks pull``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ociworks.cli._progress import progress
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ociworks.image import Image, Reference
+
+__all__ = ["fetched", "pull"]
+
+
+def pull(arguments: Namespace) -> int:
+    """Pull one image into the store and print which it is."""
+    from ociworks.image import Reference
+
+    reference = Reference.parse(arguments.ref)
+    image = fetched(arguments)
+    print(_as_json(reference, image) if arguments.json else f"{reference.name}@{image.digest}")
+    return 0
+
+
+def fetched(arguments: Namespace) -> Image:
+    """Pull ``arguments.ref`` as the options say, with progress."""
+    from ociworks import api
+    from ociworks.image import remote
+
+    with progress(quiet=arguments.quiet) as show, remote.Client(insecure=arguments.insecure) as client:
+        return api.pull(
+            arguments.ref, platform=arguments.platform, store=arguments.store, progress=show, client=client
+        )
+
+
+def _as_json(reference: Reference, image: Image) -> str:
+    """One line, ASCII: names in it are a stable format for programs."""
+    return json.dumps(
+        {
+            "reference": str(reference),
+            "digest": str(image.digest),
+            "mediaType": image.descriptor.media_type,
+            "platform": str(image.config.platform),
+            "layers": [{"digest": str(layer.digest), "size": layer.size} for layer in image.layers],
+        }
+    )

@@ -1,0 +1,75 @@
+"""Other people's programs as peers: found or the test is skipped with the reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from examples.programs import BUSYBOX, is_static
+
+__all__ = ["busybox", "docker_registry", "peer", "run"]
+
+_CONFIGURATION = """\
+version: 0.1
+log: {{level: info}}
+storage: {{filesystem: {{rootdirectory: {storage}}}}}
+http: {{addr: "127.0.0.1:0"}}
+"""
+
+
+def peer(name: str) -> str:
+    """The path of a program of Debian's; the test is skipped without it."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def busybox() -> Path:
+    """A static busybox; the test is skipped without it."""
+    if not is_static(BUSYBOX):
+        pytest.skip("busybox-static is not installed")
+    return BUSYBOX
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a peer to its end; its error is the test's failure. Gives its standard output."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def docker_registry(folder: Path) -> Iterator[str]:
+    """Debian's docker-registry on a free port of loopback; gives ``127.0.0.1:port``.
+
+    The port is the kernel's choice, read from the line that the registry logs once it listens.
+    """
+    configuration = folder / "registry.yml"
+    configuration.write_text(_CONFIGURATION.format(storage=folder / "storage"))
+    command = [peer("docker-registry"), "serve", str(configuration)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as server:
+        try:
+            yield _address(server)
+        finally:
+            server.kill()
+
+
+def _address(server: subprocess.Popen[bytes]) -> str:
+    seen: list[bytes] = []
+    for line in server.stderr or ():
+        seen.append(line)
+        if match := re.search(rb"listening on ([0-9.]+:[0-9]+)", line):
+            return match[1].decode("ascii")
+    raise AssertionError(f"docker-registry ended: {b''.join(seen).decode()}")
