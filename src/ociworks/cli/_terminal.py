@@ -106,7 +106,7 @@ def _raw(stdin: int | None) -> Iterator[None]:
 
     before = termios.tcgetattr(stdin)
     try:
-        tty.setraw(stdin)
+        tty.setraw(stdin, termios.TCSADRAIN)  # what was typed before is not lost
         yield
     finally:
         termios.tcsetattr(stdin, termios.TCSADRAIN, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -12,13 +13,13 @@ __all__ = ["Console"]
 
 
 class Console:
-    """The master of a container's terminal: bytes in, bytes out, and its size. Closing it hangs the terminal up."""
+    """The master of a container's terminal: bytes in, bytes out, and its size. Closing it hangs the terminal up.
+
+    The terminal is as the kernel makes it: it echoes, and a line ends with CR LF (termios(3), ECHO and ONLCR).
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        attributes = termios.tcgetattr(fd)
-        attributes[1] &= ~termios.ONLCR
-        termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
     def fileno(self) -> int:
         """The descriptor, for select and friends; -1 when closed."""
@@ -29,7 +30,7 @@ class Console:
         try:
             return os.read(self._fd, size)
         except OSError as error:
-            if error.errno == 5:  # EIO: no process holds the other side any more
+            if error.errno == errno.EIO:  # EIO: no process holds the other side any more
                 return b""
             raise
 
