@@ -1,0 +1,94 @@
+"""Bundles for tests that run real containers, and the oracle that nothing of them stays behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ociworks import spec
+from ociworks.runtime import cgroups
+from ociworks.spec.defaults import default_spec
+from tests.interop.peers import busybox
+from tests.runtime.groups import groups_below
+
+__all__ = ["box", "changed", "nothing_left", "with_linux", "with_process"]
+
+APPLETS = """
+    cat chmod echo env false grep head hostname id ip kill ls mkdir mknod mount ps pwd readlink rm seq sh sleep stat
+    stty sync tail test touch true tty ulimit umount uname unshare wc whoami
+"""
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n"
+
+
+def box(
+    folder: Path, configuration: spec.runtime.Spec | None = None, *, rootless: bool = False
+) -> spec.Bundle:
+    """A bundle with busybox and the default configuration (or another one) in a new folder."""
+    rootfs = folder / "rootfs"
+    for name in ("bin", "etc", "proc", "dev", "sys", "tmp", "root", "home/user"):
+        (rootfs / name).mkdir(parents=True)
+    folder.chmod(0o755)
+    rootfs.joinpath("tmp").chmod(0o1777)
+    rootfs.joinpath("etc/passwd").write_text(PASSWD)
+    shutil.copy(busybox(), rootfs / "bin/busybox")
+    for applet in APPLETS.split():
+        (rootfs / "bin" / applet).symlink_to("busybox")
+    return spec.Bundle.create(folder, configuration or default_spec(rootless=rootless or os.geteuid() != 0))
+
+
+def changed(bundle: spec.Bundle, **values: Any) -> spec.Bundle:
+    """The bundle with other values in its configuration."""
+    return bundle.replace(attrs.evolve(bundle.spec, **values))
+
+
+def with_process(bundle: spec.Bundle, **values: Any) -> spec.Bundle:
+    """The bundle with other values in its ``process``."""
+    assert bundle.spec.process is not None
+    return changed(bundle, process=attrs.evolve(bundle.spec.process, **values))
+
+
+def with_linux(bundle: spec.Bundle, **values: Any) -> spec.Bundle:
+    """The bundle with other values in its ``linux``."""
+    assert bundle.spec.linux is not None
+    return changed(bundle, linux=attrs.evolve(bundle.spec.linux, **values))
+
+
+def _children(pid: int) -> set[int]:
+    """Every descendant of a process."""
+    found: set[int] = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+            found |= {int(child), *_descend(int(child))}
+    return found
+
+
+def _descend(pid: int) -> set[int]:
+    try:
+        return _children(pid)
+    except FileNotFoundError:
+        return set()
+
+
+def _facts(root: Path) -> Mapping[str, Callable[[], object]]:
+    return {
+        "processes": lambda: _children(os.getpid()),
+        "mounts": lambda: Path("/proc/self/mountinfo").read_text(),
+        "control groups": lambda: groups_below(cgroups.detect()),
+        "descriptors": lambda: sorted(os.listdir("/proc/self/fd")),
+        "state": lambda: sorted(os.listdir(root)) if root.exists() else [],
+    }
+
+
+@contextmanager
+def nothing_left(root: Path) -> Iterator[None]:
+    """The no-leak oracle: processes, mounts, control groups, our descriptors, and the state directory."""
+    before = {name: fact() for name, fact in _facts(root).items()}
+    yield
+    after = {name: fact() for name, fact in _facts(root).items()}
+    assert after == before
