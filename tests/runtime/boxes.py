@@ -91,4 +91,5 @@ def nothing_left(root: Path) -> Iterator[None]:
     before = {name: fact() for name, fact in _facts(root).items()}
     yield
     after = {name: fact() for name, fact in _facts(root).items()}
-    assert after == before
+    for name, value in after.items():
+        assert value == before[name], f"{name} changed"

@@ -29,6 +29,7 @@ __all__ = [
     "makedirs_in_root",
     "open_in_root",
     "openat2",
+    "remove_tree",
     "remove_tree_at",
 ]
 
@@ -105,6 +106,19 @@ def makedirs_in_root(rootfd: int, path: str | bytes, *, mode: int = 0o755) -> in
         os.close(current)
         raise
     return current
+
+
+def remove_tree(name: str) -> None:
+    """Remove the directory of this absolute path and all below it; nothing when it or its parent is not there."""
+    parent, _, last = name.rpartition("/")
+    try:
+        place = os.open(parent or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        remove_tree_at(place, last, missing_ok=True)
+    finally:
+        os.close(place)
 
 
 def remove_tree_at(dirfd: int, name: str | bytes, *, missing_ok: bool = False) -> None:

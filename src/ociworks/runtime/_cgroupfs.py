@@ -23,7 +23,7 @@ from ociworks.runtime._cgroupkill import kill, move, pause, processes, read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
     Plain: TypeAlias = tuple[
@@ -38,7 +38,17 @@ if TYPE_CHECKING:
         bytes,  # the device program, or b""
     ]
 
-__all__ = ["apply_setting", "create", "join", "kill", "open_procs", "open_unified", "processes", "remove"]
+__all__ = [
+    "apply_setting",
+    "create",
+    "join",
+    "kill",
+    "misplaced",
+    "open_procs",
+    "open_unified",
+    "processes",
+    "remove",
+]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RETRIES = 64
@@ -95,6 +105,22 @@ def open_procs(procs: Sequence[str]) -> list[int]:
 def open_unified(plain: Plain) -> int:
     """A descriptor of the leaf in the unified hierarchy, for CLONE_INTO_CGROUP; -1 when there is none."""
     return os.open(plain[7], os.O_PATH | _DIRECTORY) if plain[7] else -1
+
+
+def misplaced(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> tuple[str, str, str] | None:
+    """The first controller of ``membership`` whose path is another in a ``/proc/PID/cgroup``: it, expected, found."""
+    found: dict[str, str] = {}
+    for line in proc_cgroup.splitlines():
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return next(
+        (
+            (controller, path, found.get(controller, ""))
+            for controller, path in membership
+            if found.get(controller) != path
+        ),
+        None,
+    )
 
 
 def remove(made: Sequence[str], timeout: float = 2.0) -> list[str]:

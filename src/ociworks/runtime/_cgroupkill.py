@@ -16,7 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["freeze", "frozen", "kill", "move", "number", "pause", "processes", "read_text", "thaw", "write"]
+__all__ = [
+    "freeze",
+    "frozen",
+    "kill",
+    "move",
+    "number",
+    "pause",
+    "processes",
+    "read_text",
+    "thaw",
+    "thaw_all",
+    "write",
+]
 
 _SIGKILL = 9
 _PIDFD_SEND_SIGNAL = 424
@@ -73,13 +85,13 @@ def kill(directories: Sequence[str], timeout: float = 10.0) -> bool:
     """End every process in these groups and below; True when they are empty within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     at_once = [path for path in directories if _write_if_there(f"{path}/cgroup.kill", b"1")]
-    _thaw_all(directories)
+    thaw_all(directories)
     hold = False
     while processes(directories):
         if hold and not at_once:
             _freeze_v1(directories)  # somebody forked faster than we signalled
         signalled = _signal_all(directories)
-        _thaw_all(directories)
+        thaw_all(directories)
         _wait_ended(signalled, deadline)
         if time.monotonic() >= deadline:
             return not processes(directories)
@@ -112,7 +124,7 @@ def _thaw(directory: int) -> None:
     _write_if_there("freezer.state", b"THAWED", at=directory)
 
 
-def _thaw_all(directories: Sequence[str]) -> None:
+def thaw_all(directories: Sequence[str]) -> None:
     """Also the groups below: frozen by version 1's freezer, a process does not even die of SIGKILL."""
     for top in directories:
         _visit(top, _thaw)

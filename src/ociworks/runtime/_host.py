@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ociworks._linux.path import remove_tree_at
+from ociworks._linux.path import remove_tree
+from ociworks.errors import ContainerError, LauncherError
 from ociworks.runtime import cgroups, state
 from ociworks.runtime.launcher import Launcher
+
+if TYPE_CHECKING:
+    from ociworks.runtime.container import Container
 
 __all__ = ["Host"]
 
@@ -19,41 +26,69 @@ class Host:
         self.root = root
         self._lock = threading.Lock()
         self._helper: Launcher | None = None
+        self._trusted = False
+        self.containers: dict[str, Container] = {}
+        """Those that this process made and has not deleted."""
 
     def launcher(self) -> Launcher:
         """The running launcher; a new one after a fork or when the last was closed."""
         with self._lock:
-            if self._helper is None or not self._helper.usable:
+            if self._helper is not None and not self._helper.usable:
+                self._helper.close()
+                self._helper = None
+            if self._helper is None:
                 self._helper = Launcher()
             return self._helper
 
     def directory(self) -> str:
-        """The state root, made (mode 0700) when it is missing."""
-        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        """The state root, made (mode 0700) when it is missing. ContainerError when somebody else may write in it."""
+        if not self._trusted or not os.path.isdir(self.root):
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            self._distrust()
+            self._trusted = True
         return self.root
+
+    def _distrust(self) -> None:
+        """Refuse a directory, or a link to one, that somebody else put there or may change (SV-05)."""
+        for info in (os.lstat(self.root), os.stat(self.root)):
+            open_to_others = info.st_mode & 0o022 and not stat.S_ISLNK(info.st_mode)
+            if info.st_uid not in (0, os.geteuid()) or open_to_others:
+                raise ContainerError(
+                    f"state root {self.root}: expected a directory that only user {os.geteuid()} may write, "
+                    f"got owner {info.st_uid}, mode {stat.S_IMODE(info.st_mode):o}; name another as Runtime(root=…)"
+                )
 
     def save(self, record: state.Record) -> None:
         """Write the state file of a container."""
         state.save(os.path.join(self.root, record.id), record)
 
-    def remove(self, container_id: str) -> None:
-        """Remove a container that our launcher holds."""
-        self.launcher().remove(container_id)
-
-    def remove_foreign(self, record: state.Record) -> None:
-        """Remove what a container of another process left; its processes have ended."""
-        if record.cgroups:
-            cgroups.kill(record.cgroups)
-            cgroups.remove(record.cgroups)
-        place = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def remove(self, name: str) -> bool:
+        """Remove what our launcher holds under this name; False when the launcher that held it is gone."""
+        with self._lock:
+            helper = self._helper
+        if helper is None or not helper.usable:
+            return False
         try:
-            remove_tree_at(place, record.id, missing_ok=True)
-        finally:
-            os.close(place)
+            helper.remove(name)
+        except LauncherError:
+            return False
+        return True
+
+    def sweep(self, name: str, groups: Sequence[str], shared: Sequence[str]) -> None:
+        """Remove what no launcher holds (any more): processes by control group, the groups, the state."""
+        if groups:
+            cgroups.kill(groups)
+            cgroups.remove([*groups, *(f"{parent}/" for parent in shared)])
+        remove_tree(os.path.join(self.root, name))
 
     def close(self) -> None:
-        """End the launcher and every container that it holds."""
-        with self._lock:
-            helper, self._helper = self._helper, None
-        if helper is not None:
-            helper.close()
+        """Delete every container, and end the launcher."""
+        try:
+            for container in tuple(self.containers.values()):
+                container.__exit__()
+        finally:
+            self.containers.clear()
+            with self._lock:
+                helper, self._helper = self._helper, None
+            if helper is not None:
+                helper.close()

@@ -18,6 +18,7 @@ from ociworks.errors import (
     CommandFailed,
     ContainerError,
     ContainerTimeout,
+    CreateFailed,
     InvalidSpec,
     Problem,
 )
@@ -63,16 +64,12 @@ class Container:
         self._lock = threading.RLock()
         self._streams = streams
         self._deleted = False
+        self._owner = os.getpid()
 
     @property
     def id(self) -> str:
         """The container's ID."""
         return self._record.id
-
-    @property
-    def deleted(self) -> bool:
-        """Whether it has been deleted through this object."""
-        return self._deleted
 
     @property
     def pid(self) -> int:
@@ -232,6 +229,7 @@ class Container:
                 state.allow("delete", self.status, self.id)
             self._remove()
             self._deleted = True
+            self._host.containers.pop(self.id, None)
             if self._spawned is not None:
                 self._spawned.close()
             if self._streams is not None:
@@ -244,19 +242,19 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.delete(force=True)
+        if self._owner == os.getpid():  # a fork that leaves the block does not end its parent's container
+            self.delete(force=True)
 
     def __repr__(self) -> str:
         return f"<Container {self.id} {self.status}>"
 
     def _remove(self) -> None:
-        if self._spawned is not None:
-            self._host.remove(self.id)
+        if self._spawned is not None and self._host.remove(self.id):
             return
         if self.status != "stopped":
             self.kill("KILL")
             self._wait_foreign(_KILL_TIMEOUT)
-        self._host.remove_foreign(self._record)
+        self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
 
     def _alive(self) -> bool:
         if self._spawned is not None:
@@ -316,7 +314,11 @@ class Container:
             join_kinds=planned.kinds,
         )
         with self._pidfd() as pidfd:
-            return self._host.launcher().spawn(request, streams.child, pidfd)
+            try:
+                return self._host.launcher().spawn(request, streams.child, pidfd)
+            except CreateFailed:
+                state.allow("exec", self.status, self.id)  # it may have ended meanwhile
+                raise
 
     def _run_hooks(self, point: str, status: str) -> None:
         """Hooks after the fact: a failing one is logged, and the others run (runtime-spec runtime.md, Lifecycle)."""

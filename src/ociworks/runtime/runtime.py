@@ -11,12 +11,14 @@ from typing import Self
 
 import attrs
 
+from ociworks._linux.path import remove_tree
 from ociworks.errors import (
     CommandFailed,
     ContainerExists,
     ContainerNotFound,
     CreateFailed,
     InvalidSpec,
+    LauncherError,
     Problem,
 )
 from ociworks.runtime import plan, state
@@ -50,7 +52,6 @@ class Runtime:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self._host = Host(os.path.abspath(os.fspath(root)) if root is not None else default_root())
-        self._containers: dict[str, Container] = {}
 
     @property
     def root(self) -> str:
@@ -85,7 +86,7 @@ class Runtime:
             streams.close()
             raise
         streams.started()
-        self._containers[container_id] = container
+        self._host.containers[container_id] = container
         return container
 
     def run(  # noqa: PLR0913 - the keywords of subprocess.run
@@ -116,6 +117,9 @@ class Runtime:
             try:
                 self._follower(spawned, planned).until_waiting()
                 done = finish(spawned, streams, command, input, timeout)
+            except LauncherError:
+                self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
+                raise
             finally:
                 spawned.end()
         finally:
@@ -128,8 +132,8 @@ class Runtime:
     def get(self, container_id: str) -> Container:
         """A container by its ID, also one of another process. ContainerNotFound when there is none."""
         check_id(container_id)
-        known = self._containers.get(container_id)
-        if known is not None and not known.deleted:
+        known = self._host.containers.get(container_id)
+        if known is not None:
             return known
         return Container(self._host, state.load(self.root, container_id))
 
@@ -155,11 +159,11 @@ class Runtime:
         try:
             yield path
         finally:
-            launcher.remove(name)
+            if not self._host.remove(name):
+                remove_tree(path)
 
     def close(self) -> None:
         """End the helper and every container of this Runtime; again is harmless."""
-        self._containers.clear()
         self._host.close()
 
     def __enter__(self) -> Self:
@@ -203,7 +207,8 @@ class Runtime:
             record = _record(planned, spawned.pid)
             self._host.save(record)
         except BaseException:
-            self._host.launcher().remove(planned.container_id)
+            if not self._host.remove(planned.container_id):
+                self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
             spawned.close()
             raise
         return Container(self._host, record, spawned, follower, streams)
@@ -239,7 +244,8 @@ def _record(planned: Plan, pid: int) -> state.Record:
         pid=pid,
         start_time=state.start_time(pid),
         boot_id=state.boot_id(),
-        cgroups=tuple(planned.cgroup.directories),
+        cgroups=planned.cgroup.directories,
+        shared_cgroups=planned.cgroup.shared,
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
         created=datetime.now(UTC).isoformat(),

@@ -67,6 +67,8 @@ class Record(Model, required=("version",)):
     boot_id: str
     started: bool = False
     cgroups: tuple[str, ...] = ()
+    shared_cgroups: tuple[str, ...] = ()
+    """Their parents that are the runtime's own; whoever empties one removes it."""
     kinds: U32 = 0
     """The namespaces that are not the host's, as clone flags."""
     deny_setgroups: bool = False

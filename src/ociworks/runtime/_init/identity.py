@@ -16,6 +16,7 @@ import resource
 import struct
 
 from ociworks._linux import capabilities, process
+from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import wire
 from ociworks.runtime._init.context import StepError
 
@@ -73,12 +74,17 @@ def keyring(context: Context, name: str) -> None:  # noqa: ARG001 - operations s
             raise
 
 
-def join_cgroups(context: Context) -> None:
-    """Enter the container's control groups through descriptors that were opened on the host side."""
+def join_cgroups(context: Context, membership: tuple[tuple[str, str], ...]) -> None:
+    """Enter the container's control groups through descriptors opened on the host side, and prove it (RT-21)."""
     for fd in context.cgroup_procs:
         os.write(fd, b"0")
         os.close(fd)
     context.cgroup_procs = ()
+    if membership:
+        wrong = _cgroupfs.misplaced(membership, _cgroupkill.read_text("/proc/self/cgroup"))
+        if wrong is not None:
+            controller, expected, found = wrong
+            raise StepError(f"expected to be in {expected}, found {found}", controller, errno.EXDEV)
 
 
 def unshare(context: Context, kinds: int) -> None:  # noqa: ARG001

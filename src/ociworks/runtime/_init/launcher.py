@@ -14,16 +14,17 @@ import gc
 import os
 import select
 import sys
+import time
 
 from ociworks._linux import capabilities, path, process
 from ociworks._linux.libc import address
-from ociworks.runtime import _cgroupfs
+from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import spawn, wire
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final
 
 __all__ = ["main"]
@@ -32,6 +33,8 @@ _SIGKILL: Final = 9
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _NAME: Final = b"ociworks"
+_PATIENCE: Final = 10.0
+"""Seconds; the kernel ends a killed process in milliseconds unless something foreign holds it."""
 
 
 class Trust:
@@ -51,7 +54,7 @@ class Trust:
             if busy:
                 raise StepError("the control group is still in use", busy[0], errno.EBUSY)
         self.made = self.groups = ()
-        _remove_directory(self.directory)
+        path.remove_tree(self.directory)
 
 
 class Process:
@@ -161,10 +164,32 @@ class Launcher:
         self._drop(name)
 
     def _end(self, trust: Trust) -> None:
-        """Kill a container's init, wait for it, and report; its PID namespace ends with it."""
+        """Kill a container's init and wait for it; its PID namespace ends with it."""
         if trust.init in self.children:
-            _signal.pidfd_send_signal(trust.init, _SIGKILL)
-            self._reap(trust.init)
+            init = trust.init
+            _signal.pidfd_send_signal(init, _SIGKILL)
+            _cgroupkill.thaw_all(trust.groups)
+            if not self._reap_until(lambda: init not in self.children):
+                raise StepError(f"still there {_PATIENCE} s after SIGKILL", trust.directory, errno.EBUSY)
+
+    def _reap_until(self, done: Callable[[], bool]) -> bool:
+        """Reap children in the order in which they end; False when that takes too long.
+
+        Waiting for one alone would be a deadlock: the init of a PID namespace ends only when all others in it are
+        reaped, and those of an exec, or of a container that joined the namespace, are our children too.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not done():
+            poller = select.poll()
+            for pidfd in self.children:
+                poller.register(pidfd, select.POLLIN)
+            left = deadline - time.monotonic()
+            ended = poller.poll(left * 1000) if left > 0 else []
+            if not ended:
+                return False
+            for pidfd, _ in ended:
+                self._reap(pidfd)
+        return True
 
     def _drop(self, name: str) -> None:
         trust = self.trusts.get(name)
@@ -203,9 +228,9 @@ class Launcher:
                 _signal.pidfd_send_signal(pidfd, _SIGKILL)
             except ProcessLookupError:
                 continue
-        for pidfd in list(self.children):
-            if pidfd in self.children:
-                self._reap(pidfd)
+        for trust in self.trusts.values():
+            _cgroupkill.thaw_all(trust.groups)
+        self._reap_until(lambda: not self.children)
         for name in list(self.trusts):
             try:
                 self._drop(name)
@@ -229,18 +254,6 @@ def _tell(
 
 def _fail(monitor: _socket.socket, number: int, step: str, text: str, name: str) -> None:
     _tell(monitor, wire.FAILED, wire.pack_failure(number, 0, step, text, name))
-
-
-def _remove_directory(directory: str) -> None:
-    parent, _, name = directory.rpartition("/")
-    try:
-        place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        path.remove_tree_at(place, name, missing_ok=True)
-    finally:
-        os.close(place)
 
 
 def main(control_fd: int, caller_pid: int) -> None:

@@ -97,16 +97,12 @@ def verify_membership(membership: Mapping[str, str], proc_cgroup: str) -> None:
 
     Raises CgroupError naming the first hierarchy where it is elsewhere: then it must not be started.
     """
-    found: dict[str, str] = {}
-    for line in proc_cgroup.splitlines():
-        _, controllers, path = line.split(":", 2)
-        found.update(dict.fromkeys(controllers.split(","), path))
-    for controller, expected in membership.items():
-        if found.get(controller) != expected:
-            raise CgroupError(
-                f"membership in {controller or 'the unified hierarchy'}: expected {quote(expected)}, "
-                f"found {quote(found.get(controller, ''))}"
-            )
+    wrong = _cgroupfs.misplaced(membership.items(), proc_cgroup)
+    if wrong is not None:
+        controller, expected, found = wrong
+        raise CgroupError(
+            f"membership in {controller or 'the unified hierarchy'}: expected {quote(expected)}, found {quote(found)}"
+        )
 
 
 @contextmanager

@@ -70,8 +70,13 @@ class Spawned:
             return self._status
 
     def alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._status is None and self.wait(0) is None
+        """Whether it has not ended yet; the kernel's word, also when the launcher is gone."""
+        return self._status is None and self.pidfd >= 0 and not self._ended(0)
+
+    def _ended(self, timeout: float | None) -> bool:
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(timeout))
 
     def kill(self) -> None:
         """SIGKILL, if it is still there."""
@@ -82,10 +87,13 @@ class Spawned:
 
     def end(self) -> None:
         """Kill it if it is still there, wait for its end, close the descriptors."""
-        if self.pidfd >= 0:
-            self.kill()
-            self.wait()
-        self.close()
+        try:
+            if self.pidfd >= 0:
+                self.kill()
+                self._ended(None)
+                self.wait()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the descriptors; the process goes on."""
@@ -107,8 +115,8 @@ class Launcher:
 
     @property
     def usable(self) -> bool:
-        """Whether this process may ask it: it is not closed, and we are not a fork of its caller."""
-        return self._finalizer.alive and self._owner == os.getpid()
+        """Whether this process may ask it: it is there, not closed, and we are not a fork of its caller."""
+        return self._finalizer.alive and self._owner == os.getpid() and not self._gone()
 
     def close(self) -> None:
         """End the launcher, wait until it has cleaned up; again is harmless."""
@@ -157,6 +165,12 @@ class Launcher:
             ours.close()
             raise LauncherError(f"the launcher does not answer: {self._last_words() or error}") from error
         return ours
+
+    def _gone(self) -> bool:
+        """Whether it has ended or is about to: it speaks on the control channel only to say why."""
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        return bool(poller.poll(0))
 
     def _last_words(self) -> str:
         try:

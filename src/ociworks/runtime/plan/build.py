@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -112,7 +112,7 @@ class _Builder:
             directories=tuple(group.directories),
             own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
         )
-        operations = (*self._entry(), *self._root(groups), *self._process(wait=wait))
+        operations = (*self._entry(group.membership), *self._root(groups), *self._process(wait=wait))
         return Plan(
             container_id=self.container_id,
             bundle=self.bundle,
@@ -123,9 +123,9 @@ class _Builder:
             operations=operations,
         )
 
-    def _entry(self) -> Iterator[ops.Op]:
+    def _entry(self, membership: Mapping[str, str]) -> Iterator[ops.Op]:
         yield from processes.entry_ops(self.container_id, self.process)
-        yield ops.join_cgroups()
+        yield ops.join_cgroups(membership)
         if self.namespaces.new & process.CLONE_NEWCGROUP:
             yield ops.unshare(process.CLONE_NEWCGROUP)
         if self.spec.hostname:

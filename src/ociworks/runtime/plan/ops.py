@@ -6,7 +6,7 @@ name. The functions here build them with types, so that a plan can be made, prin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from attrs import frozen
@@ -100,9 +100,9 @@ def keyring(name: str) -> Op:
     return Op("keyring", (name,))
 
 
-def join_cgroups() -> Op:
-    """Enter the control groups whose descriptors the launcher opened."""
-    return Op("join_cgroups")
+def join_cgroups(membership: Mapping[str, str]) -> Op:
+    """Enter the control groups whose descriptors the launcher opened; ``membership`` is what must be true then."""
+    return Op("join_cgroups", (tuple(membership.items()),))
 
 
 def unshare(kinds: int) -> Op:
