@@ -100,6 +100,8 @@ def load(root: str, container_id: str) -> Record:
         raw = _read(place, f"{container_id}/{FILE}")
     except (FileNotFoundError, NotADirectoryError):
         raise ContainerNotFound(f"no container {container_id} in {root}") from None
+    except OSError as error:
+        raise ContainerError(f"state file of container {container_id}: {error}") from error
     finally:
         os.close(place)
     try:
