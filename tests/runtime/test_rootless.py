@@ -1,0 +1,244 @@
+"""An ordinary user's containers: a user namespace, one identity, no control groups – and nothing left of them.
+
+Root runs these as user 65534 with a copy of the package that this user can read; an ordinary user runs them as
+itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ociworks import spec
+from tests.runtime.boxes import box, nothing_left, with_linux
+
+NOBODY = 65534
+PROLOGUE = """
+import json, os, sys
+from ociworks import errors, spec
+from ociworks.runtime import Runtime
+bundle = spec.Bundle.load(sys.argv[1])
+runtime = Runtime(sys.argv[2])
+def tell(**facts):
+    print(json.dumps(facts), flush=True)
+"""
+Ask = Callable[[str], Any]
+
+
+def interpreter(user: int) -> str | None:
+    """A Python of this version that the user may run: a pyenv in root's home is closed to others."""
+    probe = "import sys; sys.exit(sys.version_info < (3, 11))"
+    for candidate in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        try:
+            done = subprocess.run(
+                [candidate, "-c", probe], user=user, group=user, check=False, cwd="/", timeout=60
+            )
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user can reach; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="ociworks-tests-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def small(place: Path) -> spec.Bundle:
+    """A bundle for an ordinary user, who owns it."""
+    bundle = box(place / "bundle", rootless=True)
+    if os.geteuid() != 0:
+        return bundle
+    mapped = (spec.runtime.IDMapping(container_id=0, host_id=NOBODY, size=1),)
+    bundle = with_linux(bundle, uid_mappings=mapped, gid_mappings=mapped)
+    bundle.save()
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", bundle.path], check=True)
+    return bundle
+
+
+def readable_copy(library: Path) -> None:
+    """The packages that containers need, where another user can import them."""
+    library.mkdir()
+    for package in ("ociworks", "attr", "attrs", "pyseccomp"):
+        found = importlib.util.find_spec(package)
+        assert found is not None
+        assert found.origin is not None
+        origin = Path(found.origin)
+        if origin.name == "__init__.py":
+            shutil.copytree(origin.parent, library / package)
+        else:
+            shutil.copy(origin, library)
+    subprocess.run(["chmod", "-R", "a+rX", library], check=True)
+
+
+@pytest.fixture
+def ask(place: Path, small: spec.Bundle) -> Ask:
+    """Runs a script as an ordinary user; gives what it told."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
+    program: str | None = sys.executable
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        library = place / "library"
+        readable_copy(library)
+        environment["PYTHONPATH"] = str(library)
+        identity = {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
+        program = interpreter(NOBODY)
+        if program is None:
+            pytest.skip("no Python 3.11 or newer that user 65534 may run")
+    root = place / "root"
+    root.mkdir(mode=0o700)
+    if identity:
+        os.chown(root, NOBODY, NOBODY)
+
+    def run(script: str) -> Any:
+        with nothing_left(root):
+            done = subprocess.run(
+                [program, "-c", PROLOGUE + script, str(small.path), str(root)],
+                env=environment,
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                **identity,
+            )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+pytestmark = pytest.mark.userns
+
+
+def test_who_and_where(ask: Ask) -> None:
+    """Root inside, nobody special outside, in namespaces of its own."""
+    told = ask("""
+with runtime:
+    look = "id -u; id -g; cat /proc/self/uid_map; readlink /proc/self/ns/user; hostname; ls /sys/class/net"
+    done = runtime.run(bundle, ["sh", "-c", look], capture_output=True, timeout=60)
+    tell(lines=done.stdout.decode().split("\\n"), error=done.stderr.decode(), outside=os.readlink("/proc/self/ns/user"),
+         uid=os.getuid())
+""")
+    assert told["lines"][:2] == ["0", "0"], told["error"]
+    assert told["lines"][2].split() == ["0", str(told["uid"]), "1"]
+    assert told["lines"][3] != told["outside"]
+    assert "lo" in told["lines"][5:]
+
+
+def test_a_whole_life(ask: Ask) -> None:
+    """Create, start, exec, kill, wait and delete work without any right on the host."""
+    told = ask("""
+with runtime, runtime.create("small", bundle, ["sleep", "1000"]) as container:
+    container.start()
+    done = container.exec(["sh", "-c", "ps; id -u; grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/self/status"], timeout=60)
+    container.kill("KILL")
+    tell(output=done.stdout.decode(), error=done.stderr.decode(), status=container.wait(timeout=60))
+""")
+    assert told["status"] == -9, told["error"]
+    words = told["output"].split()
+    assert "sleep" in words
+    assert words[-1] == "2"  # seccomp filter mode
+    assert "00000000a80425fb" in words
+
+
+def test_what_is_read_only_or_masked(ask: Ask) -> None:
+    """The default profile holds for an ordinary user too."""
+    told = ask("""
+with runtime:
+    look = (
+        "cat /proc/keys | wc -c; echo x > /proc/sys/kernel/domainname || echo refused;"
+        "mkdir /sys/x || echo refused; ls /dev; echo x > /dev/null && echo written; unshare -n true || echo refused"
+    )
+    done = runtime.run(bundle, ["sh", "-c", look], capture_output=True, timeout=60)
+    tell(output=done.stdout.decode().split(), error=done.stderr.decode())
+""")
+    output = told["output"]
+    assert output[0] == "0"
+    assert output.count("refused") == 3, told
+    assert {"null", "zero", "full", "random", "urandom", "tty", "pts", "shm", "fd", "written"} <= set(output)
+
+
+def test_limits_are_refused_not_ignored(ask: Ask) -> None:
+    """A limit that cannot be applied is an error before anything exists."""
+    told = ask("""
+import attrs
+limited = attrs.evolve(bundle.spec.linux, resources=spec.runtime.Resources(pids=spec.runtime.Pids(limit=5)))
+try:
+    with runtime:
+        runtime.run(bundle.replace(attrs.evolve(bundle.spec, linux=limited)), ["true"], timeout=60)
+    tell(error="")
+except errors.OciworksError as error:
+    tell(error=type(error).__name__, text=str(error))
+""")
+    assert told["error"] in ("CgroupError", "NotSupported"), told
+
+
+def test_failures_and_timeouts(ask: Ask) -> None:
+    """Each fails as it does for root; the fixture proves that nothing is left."""
+    told = ask("""
+found = []
+with runtime:
+    for args, timeout in ((["/no/such"], 60), (["sh", "-c", "sleep 1000 & sleep 1000"], 0.2), (["false"], 60)):
+        try:
+            found.append(runtime.run(bundle, args, capture_output=True, timeout=timeout).returncode)
+        except errors.ContainerError as error:
+            found.append(type(error).__name__)
+tell(found=found)
+""")
+    assert told["found"] == ["CommandNotFound", "ContainerTimeout", 1]
+
+
+def test_a_terminal(ask: Ask) -> None:
+    """The terminal comes from the container's own devpts."""
+    told = ask("""
+import attrs
+process = attrs.evolve(bundle.spec.process, terminal=True, args=("sh", "-c", "tty; exit 6"))
+with runtime, runtime.create("t", bundle.replace(attrs.evolve(bundle.spec, process=process))) as container:
+    container.start()
+    screen = b""
+    while data := container.console.read():
+        screen += data
+    tell(screen=screen.decode(), status=container.wait(timeout=60))
+""")
+    assert told == {"screen": "/dev/pts/0\r\n", "status": 6}
+
+
+def test_kill_9_of_the_caller(ask: Ask) -> None:
+    """Nothing stays behind for an ordinary user either."""
+    told = ask("""
+import select, signal
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    container = runtime.create("left", bundle, ["sh", "-c", "sleep 1000 & sleep 1000"])
+    container.start()
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    os.write(writer, f"{container.pid} {children[0]}".encode())
+    signal.pause()
+fds = [os.pidfd_open(int(pid)) for pid in os.read(reader, 100).split()]
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+ends = []
+for fd in fds:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    ends.append(bool(poller.poll(60_000)))
+tell(ends=ends, left=os.listdir(sys.argv[2]))
+""")
+    assert told == {"ends": [True, True], "left": []}
