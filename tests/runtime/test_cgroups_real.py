@@ -291,7 +291,7 @@ def test_joining_by_descriptors(machine: cgroups.Hierarchies, name: str) -> None
     plan = cgroups.plan(machine, None, name, None)
     made = cgroups.apply(plan)
     try:
-        descriptors = _cgroupfs.open_procs(plan.procs)
+        descriptors = _cgroupfs.open_tasks(plan.procs)
         with sleeper() as process:
             for descriptor in descriptors:
                 os.write(descriptor, str(process.pid).encode())

@@ -124,7 +124,7 @@ if pid == 0:
 os.waitpid(pid, 0)
 """
     try:
-        descriptor = _cgroupfs.open_unified(plan.plain())
+        descriptor = _cgroupfs.open_unified(plan.unified)
         done = subprocess.run(
             [sys.executable, "-c", program, str(descriptor)],
             pass_fds=[descriptor],

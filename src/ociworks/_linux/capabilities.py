@@ -57,8 +57,16 @@ def last_capability() -> int:
 def drop_bounding(keep: int, last: int) -> None:
     """Drop every capability up to number ``last`` that is not in the mask ``keep`` from the bounding set."""
     for number in range(last + 1):
-        if not keep >> number & 1 and prctl(_PR_CAPBSET_READ, number):
-            prctl(_PR_CAPBSET_DROP, number)
+        if not keep >> number & 1:
+            _drop(number)
+
+
+def _drop(number: int) -> None:
+    try:
+        prctl(_PR_CAPBSET_DROP, number)
+    except PermissionError:
+        if prctl(_PR_CAPBSET_READ, number):
+            raise
 
 
 def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:

@@ -29,9 +29,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 """The C library. Calls let go of the GIL, because callers are threaded."""
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long
-_syscall.argtypes = [ctypes.c_long] + [ctypes.c_uint64] * 6
+_syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
 
-_MASK64: Final = (1 << 64) - 1
+_LEAST: Final = -(1 << 63)
+_MOST: Final = (1 << 64) - 1
+_UNUSED: Final = tuple((0,) * (6 - used) for used in range(7))
 
 # System calls older than the common table (424 and up), whose numbers differ between architectures.
 _NUMBERS: Final = {
@@ -81,13 +83,15 @@ def check_uint(value: int, bits: int, what: str) -> int:
     return value
 
 
-def syscall(number: int, *args: int, call: str, path: str | bytes | None = None) -> int:
-    """Make one system call. Arguments are register values; -1 and other negatives are sign-extended."""
+def syscall(number: int, *args: int | bytes, call: str, path: str | bytes | None = None) -> int:
+    """Make one system call. Arguments are register values (negatives are sign-extended), or bytes for their address.
+
+    Bytes end with a NUL behind what they hold; the kernel must not write to them.
+    """
     for arg in args:
-        if not -(1 << 63) <= arg <= _MASK64:
+        if arg.__class__ is not bytes and not _LEAST <= arg <= _MOST:  # type: ignore[operator]
             raise OverflowError(f"{call}: {arg!r} does not fit a register")
-    padded = [arg & _MASK64 for arg in args] + [0] * (6 - len(args))
-    result: int = _syscall(number, *padded)
+    result: int = _syscall(number, *args, *_UNUSED[len(args)])
     if result == -1:
         raise oserror(call, path)
     return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from ociworks._linux.libc import address, cstring, libc, oserror, syscall, syscall_number
+from ociworks._linux.libc import cstring, libc, oserror, syscall, syscall_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def clone_tree(dirfd: int, path: str | bytes, *, recursive: bool = False, follow
     )
     if not raw:
         flags |= AT_EMPTY_PATH
-    return syscall(_OPEN_TREE, dirfd, address(raw), flags, call="open_tree", path=path)
+    return syscall(_OPEN_TREE, dirfd, raw, flags, call="open_tree", path=path)
 
 
 def make_filesystem(fstype: str, options: tuple[tuple[str, str | None], ...], attributes: int) -> int:
@@ -109,7 +109,7 @@ def make_filesystem(fstype: str, options: tuple[tuple[str, str | None], ...], at
     Options are single keys and values; nothing is split or joined on the way to the kernel.
     """
     name = cstring(fstype)
-    context = syscall(_FSOPEN, address(name), _CLOEXEC, call="fsopen", path=fstype)
+    context = syscall(_FSOPEN, name, _CLOEXEC, call="fsopen", path=fstype)
     try:
         for key, value in options:
             _configure(context, fstype, key, value)
@@ -120,22 +120,19 @@ def make_filesystem(fstype: str, options: tuple[tuple[str, str | None], ...], at
 
 
 def _configure(context: int, fstype: str, key: str, value: str | None) -> None:
-    raw_key = cstring(key)
-    raw_value = cstring(value) if value is not None else b""
     command = _SET_FLAG if value is None else _SET_STRING
-    pointer = 0 if value is None else address(raw_value)
-    syscall(_FSCONFIG, context, command, address(raw_key), pointer, call=f"fsconfig {key}", path=fstype)
+    argument = 0 if value is None else cstring(value)
+    syscall(_FSCONFIG, context, command, cstring(key), argument, call=f"fsconfig {key}", path=fstype)
 
 
 def attach(mount: int, target: int) -> None:
     """move_mount(2): attach the detached ``mount`` on the directory or file that ``target`` refers to."""
-    empty = b""
     syscall(
         _MOVE_MOUNT,
         mount,
-        address(empty),
+        b"",
         target,
-        address(empty),
+        b"",
         _FROM_EMPTY_PATH | _TO_EMPTY_PATH,
         call="move_mount",
     )
@@ -157,7 +154,7 @@ def set_attributes(
     syscall(
         _MOUNT_SETATTR,
         mount,
-        address(raw),
+        raw,
         flags,
         ctypes.addressof(attr),
         ctypes.sizeof(attr),
@@ -168,8 +165,7 @@ def set_attributes(
 
 def pivot_root(new: str | bytes, old: str | bytes) -> None:
     """pivot_root(2)."""
-    raw_new, raw_old = cstring(new), cstring(old)
-    syscall(syscall_number("pivot_root"), address(raw_new), address(raw_old), call="pivot_root", path=new)
+    syscall(syscall_number("pivot_root"), cstring(new), cstring(old), call="pivot_root", path=new)
 
 
 def unmount(path: str | bytes, flags: int = 0) -> None:

@@ -10,9 +10,10 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 import sys
 
-from ociworks._linux.libc import address, check_uint, cstring, libc, oserror, syscall
+from ociworks._linux.libc import cstring, libc, oserror, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,14 +43,12 @@ IN_ROOT: Final = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 """How names inside a root filesystem are resolved: links are relative to the root, magic links are refused."""
 
 _SYS_OPENAT2: Final = 437
+_HOW: Final = struct.Struct("=QQQ")
+"""struct open_how: flags, mode, resolve."""
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
 _RETRIES: Final = 64
 _MAX_OPEN: Final = 64
 _MAX_TRIES: Final = 1 << 16
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
@@ -58,18 +57,10 @@ def openat2(dirfd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve
     EAGAIN (a concurrent rename made the kernel unsure that it stayed inside) is tried again a bounded number of times.
     """
     raw = cstring(path)
-    how = _OpenHow(check_uint(flags | os.O_CLOEXEC, 64, "flags"), check_uint(mode, 16, "mode"), resolve)
+    how = _HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
     for attempt in range(_RETRIES):
         try:
-            return syscall(
-                _SYS_OPENAT2,
-                dirfd,
-                address(raw),
-                ctypes.addressof(how),
-                ctypes.sizeof(how),
-                call="openat2",
-                path=path,
-            )
+            return syscall(_SYS_OPENAT2, dirfd, raw, how, len(how), call="openat2", path=path)
         except OSError as error:
             if error.errno != errno.EAGAIN or attempt == _RETRIES - 1:
                 raise
@@ -90,6 +81,13 @@ def makedirs_in_root(rootfd: int, path: str | bytes, *, mode: int = 0o755) -> in
     parts = [part for part in cstring(path).split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise ValueError(f"'..' in {path!r}")
+    try:
+        return open_in_root(rootfd, b"/".join(parts) or b".", _DIRECTORY)
+    except FileNotFoundError:
+        return _make_missing(rootfd, parts, mode)
+
+
+def _make_missing(rootfd: int, parts: list[bytes], mode: int) -> int:
     walked = b"."
     current = openat2(rootfd, b".", _DIRECTORY)
     try:

@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 
-from ociworks._linux.libc import address, check_uint, cstring, libc, oserror, syscall, syscall_number
+from ociworks._linux.libc import check_uint, cstring, libc, oserror, syscall, syscall_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,8 +186,7 @@ def install_seccomp(program: bytes, flags: int) -> int:
 
 def join_session_keyring(name: str) -> None:
     """keyctl(2): a new session keyring, so that the caller's keys stay outside."""
-    raw = cstring(name)
-    syscall(syscall_number("keyctl"), _KEYCTL_JOIN_SESSION_KEYRING, address(raw), call="keyctl")
+    syscall(syscall_number("keyctl"), _KEYCTL_JOIN_SESSION_KEYRING, cstring(name), call="keyctl")
 
 
 def set_hostname(name: str) -> None:

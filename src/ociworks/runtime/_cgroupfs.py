@@ -44,7 +44,7 @@ __all__ = [
     "join",
     "kill",
     "misplaced",
-    "open_procs",
+    "open_tasks",
     "open_unified",
     "processes",
     "remove",
@@ -71,8 +71,7 @@ def create(plain: Plain) -> list[str]:
             leaves.append(directory)
         for source, target in inherit:
             _inherit(source, target)
-        for ways in settings:
-            apply_setting(ways)
+        _apply(settings)
         for path, value in attempts:
             _attempt(path, value)
         if program:
@@ -89,11 +88,11 @@ def join(procs: Sequence[str], pid: int) -> None:
         write(path, b"%d" % pid)
 
 
-def open_procs(procs: Sequence[str]) -> list[int]:
-    """Open ``cgroup.procs`` files for writing, close-on-exec; a process that writes ``0`` moves itself."""
+def open_tasks(tasks: Sequence[str]) -> list[int]:
+    """Open ``tasks`` or ``cgroup.procs`` files for writing, close-on-exec; a process that writes ``0`` moves itself."""
     opened: list[int] = []
     try:
-        for path in procs:
+        for path in tasks:
             opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW))  # noqa: PERF401
     except BaseException:
         for descriptor in opened:
@@ -102,9 +101,9 @@ def open_procs(procs: Sequence[str]) -> list[int]:
     return opened
 
 
-def open_unified(plain: Plain) -> int:
+def open_unified(directory: str) -> int:
     """A descriptor of the leaf in the unified hierarchy, for CLONE_INTO_CGROUP; -1 when there is none."""
-    return os.open(plain[7], os.O_PATH | _DIRECTORY) if plain[7] else -1
+    return os.open(directory, os.O_PATH | _DIRECTORY) if directory else -1
 
 
 def misplaced(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> tuple[str, str, str] | None:
@@ -177,6 +176,21 @@ def _inherit(source: str, target: str) -> None:
         write(target, read_text(source).strip().encode("ascii"))
 
 
+def _apply(settings: Sequence[Sequence[tuple[str, bytes]]]) -> None:
+    """Make the settings in order; what follows on the same file (a list of devices) goes through one descriptor."""
+    following: list[bytes] = []
+    for position, ways in enumerate(settings):
+        if len(ways) != 1:
+            apply_setting(ways)
+            continue
+        path, value = ways[0]
+        following.append(value)
+        after = settings[position + 1] if position + 1 < len(settings) else ()
+        if len(after) != 1 or after[0][0] != path:
+            write(path, *following)
+            following.clear()
+
+
 def apply_setting(ways: Sequence[tuple[str, bytes]]) -> None:
     """Make one setting in the first way whose file exists; the last way's error when none does."""
     for path, value in ways[:-1]:
@@ -217,8 +231,13 @@ def _remove_if_empty(path: str) -> None:
 def _remove_tree(path: str) -> bool:
     """Remove ``path`` and all groups below; False when something in it is in use."""
     try:
-        _remove_below(path)
-        os.rmdir(path)
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in _IN_USE:
+                raise
+            _remove_below(path)
+            os.rmdir(path)
     except FileNotFoundError:
         return not os.path.lexists(path)
     except OSError as error:

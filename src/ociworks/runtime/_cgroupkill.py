@@ -55,11 +55,13 @@ def number(text: str) -> int:
     return int(text)  # trusted: the kernel wrote it
 
 
-def write(path: str, value: bytes, *, at: int | None = None) -> None:
-    """Write ``value`` in one write(2), as kernel files demand; the error names the file and the value."""
+def write(path: str, *values: bytes, at: int | None = None) -> None:
+    """Write each value in one write(2), as kernel files demand; the error names the file and the value."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
+    value = b""
     try:
-        os.write(descriptor, value)
+        for value in values:
+            os.write(descriptor, value)
     except OSError as error:
         shown = ascii(value[:100].decode("latin-1"))
         raise OSError(error.errno, f"writing {shown}: {error.strerror}", path) from None

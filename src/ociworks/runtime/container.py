@@ -310,7 +310,8 @@ class Container:
         request = SpawnRequest(
             name=self.id,
             ops=tuple(op.encode() for op in planned.operations),
-            procs=tuple(f"{path}/cgroup.procs" for path in self._record.cgroups),
+            tasks=self._record.tasks,
+            unified=self._record.unified_cgroup,
             join_kinds=planned.kinds,
         )
         with self._pidfd() as pidfd:

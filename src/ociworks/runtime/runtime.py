@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 import attrs
+from attrs import frozen
 
 from ociworks._linux.path import remove_tree
 from ociworks.errors import (
@@ -34,6 +36,7 @@ from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import CREATE_RUNTIME
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle
+from ociworks.spec.runtime import Spec
 
 __all__ = ["Runtime", "default_root"]
 
@@ -181,7 +184,8 @@ class Runtime:
             ephemeral=ephemeral,
             cgroup=group.plain() if group.directories else None,
             groups=tuple(group.directories),
-            procs=tuple(group.procs),
+            tasks=group.tasks,
+            unified=group.unified,
             flags=planned.clone_flags,
             joins=planned.namespaces.joins,
             maps=planned.maps.encode() if planned.maps is not None else None,
@@ -225,15 +229,37 @@ def default_root() -> str:
 
 
 def _with_command(bundle: Bundle, args: Sequence[str] | None, env: Mapping[str, str] | None) -> Bundle:
-    process = bundle.spec.process
+    given = None if args is None else tuple(args)
+    return bundle.replace(_commanded(_Same(bundle.spec), given, tuple((env or {}).items())))
+
+
+@frozen(eq=False)
+class _Same:
+    """A key that is one certain object."""
+
+    spec: Spec
+
+    def __hash__(self) -> int:
+        return id(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.spec is other.spec
+
+
+@functools.lru_cache(32)
+def _commanded(same: _Same, args: tuple[str, ...] | None, env: tuple[tuple[str, str], ...]) -> Spec:
+    """The configuration with another command; the same one for the same command, so that it is judged once."""
+    spec = same.spec
+    process = spec.process
     if process is None:
         raise InvalidSpec([Problem("$.process", "a container to run needs it")])
     if args is not None:
-        process = attrs.evolve(process, args=tuple(args))
+        process = attrs.evolve(process, args=args)
     if env:
-        kept = tuple(entry for entry in process.env if entry.partition("=")[0] not in env)
-        process = attrs.evolve(process, env=(*kept, *(f"{name}={value}" for name, value in env.items())))
-    return bundle.replace(attrs.evolve(bundle.spec, process=process))
+        names = {name for name, _ in env}
+        kept = tuple(entry for entry in process.env if entry.partition("=")[0] not in names)
+        process = attrs.evolve(process, env=(*kept, *(f"{name}={value}" for name, value in env)))
+    return attrs.evolve(spec, process=process)
 
 
 def _record(planned: Plan, pid: int) -> state.Record:
@@ -246,6 +272,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         boot_id=state.boot_id(),
         cgroups=planned.cgroup.directories,
         shared_cgroups=planned.cgroup.shared,
+        unified_cgroup=planned.cgroup.unified,
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
         created=datetime.now(UTC).isoformat(),

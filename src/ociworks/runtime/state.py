@@ -67,6 +67,8 @@ class Record(Model, required=("version",)):
     boot_id: str
     started: bool = False
     cgroups: tuple[str, ...] = ()
+    unified_cgroup: str = ""
+    """The one of them that is of version 2, if any."""
     shared_cgroups: tuple[str, ...] = ()
     """Their parents that are the runtime's own; whoever empties one removes it."""
     kinds: U32 = 0
@@ -75,6 +77,11 @@ class Record(Model, required=("version",)):
     created: str = ""
     """RFC 3339, UTC."""
     annotations: Mapping[str, str] = FrozenDict()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The files of version 1 through which a further process enters the control groups."""
+        return tuple(f"{path}/tasks" for path in self.cgroups if path != self.unified_cgroup)
 
 
 def save(directory: str, record: Record) -> None:

@@ -24,10 +24,10 @@ class Context:
     """The state of one init: descriptors that later operations need, and what earlier ones found out."""
 
     def __init__(
-        self, sync: _socket.socket, cgroup_procs: Sequence[int], last_capability: int, host_pid: int
+        self, sync: _socket.socket, tasks: Sequence[int], last_capability: int, host_pid: int
     ) -> None:
         self.sync = sync
-        self.cgroup_procs = tuple(cgroup_procs)
+        self.tasks = tuple(tasks)
         self.last_capability = last_capability
         self.host_pid = host_pid
         self.root = -1

@@ -76,10 +76,10 @@ def keyring(context: Context, name: str) -> None:  # noqa: ARG001 - operations s
 
 def join_cgroups(context: Context, membership: tuple[tuple[str, str], ...]) -> None:
     """Enter the container's control groups through descriptors opened on the host side, and prove it (RT-21)."""
-    for fd in context.cgroup_procs:
+    for fd in context.tasks:
         os.write(fd, b"0")
         os.close(fd)
-    context.cgroup_procs = ()
+    context.tasks = ()
     if membership:
         wrong = _cgroupfs.misplaced(membership, _cgroupkill.read_text("/proc/self/cgroup"))
         if wrong is not None:
@@ -236,8 +236,8 @@ def seccomp(context: Context, program: bytes, flags: int) -> None:  # noqa: ARG0
 
 def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], search: bytes) -> None:  # noqa: ARG001
     """Reset every signal to its default action and become the program."""
-    for number in range(1, _signal.NSIG):
-        if number not in (_SIGKILL, 19, 32, 33):
+    for number in _signal.valid_signals():
+        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     environment = dict(entry.split(b"=", 1) for entry in env)

@@ -47,8 +47,11 @@ class Trust:
         self.groups: Sequence[str] = ()
 
     def remove(self) -> None:
-        """Kill what is left in the control groups, then remove them and the state directory; again is harmless."""
-        if self.made:
+        """Remove the control groups, after killing what is left in them, and the state directory; again is harmless.
+
+        Mostly nothing is left: all processes ended with the PID namespace.
+        """
+        if self.made and _cgroupfs.remove(self.made, timeout=0):
             _cgroupfs.kill(self.groups)
             busy = _cgroupfs.remove(self.made)
             if busy:
@@ -77,6 +80,8 @@ class Launcher:
         self.caller = caller
         self.children: dict[int, Process] = {}
         self.trusts: dict[str, Trust] = {}
+        self.shared: set[str] = set()
+        """Parents of control groups that stay, while we do, for the next container."""
         self.poll = select.epoll()
         self.last_capability = capabilities.last_capability()
 
@@ -145,8 +150,11 @@ class Launcher:
         trust = self.trusts[request["name"]] = Trust(directory)
         try:
             if request["cgroup"] is not None:
-                trust.made = _cgroupfs.create(request["cgroup"])
+                made = _cgroupfs.create(request["cgroup"])
+                shared = {f"{parent}/" for parent in request["cgroup"][2]}
+                trust.made = [group for group in made if group not in shared]
                 trust.groups = request["groups"]
+                self.shared |= shared
         except BaseException:
             self._drop(request["name"])
             raise
@@ -236,6 +244,7 @@ class Launcher:
                 self._drop(name)
             except (OSError, StepError):
                 continue
+        _cgroupfs.remove(tuple(self.shared), timeout=0)
 
 
 def _tell(

@@ -96,7 +96,7 @@ def cgroup_tree(
     """
     rest = attributes & ~mount.ATTR_RDONLY
     if len(layout) == 1 and not layout[0][0]:
-        _hierarchy(context, target, layout[0], own_namespace=own_namespace, attributes=attributes)
+        _hierarchy(directory(context, target), layout[0], own_namespace=own_namespace, attributes=attributes)
         return
     options: tuple[tuple[str, str | None], ...] = (("source", "tmpfs"), ("mode", "755"), ("size", "1m"))
     top = mount.make_filesystem("tmpfs", options, rest)
@@ -111,13 +111,8 @@ def cgroup_tree(
             os.mkdir(hierarchy[0], 0o755, dir_fd=top)
             for link in hierarchy[4]:
                 os.symlink(hierarchy[0], link, dir_fd=top)
-            _hierarchy(
-                context,
-                f"{target}/{hierarchy[0]}",
-                hierarchy,
-                own_namespace=own_namespace,
-                attributes=attributes,
-            )
+            inner = os.open(hierarchy[0], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            _hierarchy(inner, hierarchy, own_namespace=own_namespace, attributes=attributes)
         if attributes & mount.ATTR_RDONLY:
             mount.set_attributes(top, set_=mount.ATTR_RDONLY)
     finally:
@@ -125,27 +120,27 @@ def cgroup_tree(
 
 
 def _hierarchy(
-    context: Context,
-    target: str,
+    place: int,
     hierarchy: tuple[str, str, tuple[tuple[str, str | None], ...], str, tuple[str, ...]],
     *,
     own_namespace: bool,
     attributes: int,
 ) -> None:
+    """Mount one hierarchy on the directory ``place``, which is closed."""
     _, fstype, options, host_path, _ = hierarchy
-    if own_namespace:
-        made = mount.make_filesystem(fstype, (("source", "cgroup"), *options), attributes)
-    else:
-        made = mount.clone_tree(_AT_FDCWD, host_path)
-        mount.set_attributes(made, set_=attributes)
     try:
-        place = directory(context, target)
+        if own_namespace:
+            made = mount.make_filesystem(fstype, (("source", "cgroup"), *options), attributes)
+        else:
+            made = mount.clone_tree(_AT_FDCWD, host_path)
         try:
+            if not own_namespace:
+                mount.set_attributes(made, set_=attributes)
             mount.attach(made, place)
         finally:
-            os.close(place)
+            os.close(made)
     finally:
-        os.close(made)
+        os.close(place)
 
 
 def mask(context: Context, paths: tuple[str, ...]) -> None:

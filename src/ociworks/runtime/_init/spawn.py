@@ -16,6 +16,7 @@ import fcntl
 import os
 
 from ociworks._linux import process
+from ociworks.runtime import _cgroupfs
 from ociworks.runtime._init import execute, wire
 from ociworks.runtime._init.context import Context, StepError
 
@@ -40,20 +41,22 @@ def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) 
     ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
-    cgroup_procs = [os.open(name, os.O_WRONLY | os.O_CLOEXEC) for name in request["procs"]]
+    tasks = _cgroupfs.open_tasks(request["tasks"])
     joins: list[tuple[int, int]] = []
     mapped = os.pipe2(os.O_CLOEXEC) if request["maps"] else None
+    unified = -1
     try:
+        unified = _cgroupfs.open_unified(request["unified"])
         joins += _open_namespaces(request["joins"])
         if request["join_kinds"]:
             joins.append((os.dup(fds[4]), request["join_kinds"]))
-        child = _Child(request, fds, cgroup_procs, last_capability, mapped)
-        pid, pidfd = _clone_joined(child, joins) if joins else _clone(child, request["flags"])
+        child = _Child(request, fds, tasks, last_capability, mapped)
+        pid, pidfd = _clone_joined(child, joins, unified) if joins else _clone(child, unified)
         if mapped is not None:
             _finish_mapping(pid, pidfd, request["maps"], mapped)
         return pid, pidfd
     finally:
-        for fd in (*cgroup_procs, *(fd for fd, _ in joins), *(mapped or ())):
+        for fd in (*tasks, unified, *(fd for fd, _ in joins), *(mapped or ())):
             _close(fd)
 
 
@@ -94,14 +97,14 @@ class _Child:
         self,
         request: Mapping[str, Any],
         fds: Sequence[int],
-        cgroup_procs: Sequence[int],
+        tasks: Sequence[int],
         last_capability: int,
         mapped: tuple[int, int] | None,
     ) -> None:
         self.operations = request["ops"]
         self.flags = request["flags"]
         self.fds = fds
-        self.cgroup_procs = cgroup_procs
+        self.tasks = tasks
         self.last_capability = last_capability
         self.mapped = mapped
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
@@ -131,28 +134,28 @@ class _Child:
 
     def _context(self) -> Context:
         """Leave only the standard streams (0–2), sync (3) and the cgroup descriptors open."""
-        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *self.cgroup_procs]
+        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *self.tasks]
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < _FIRST_FREE)
         os.closerange(len(moved), max(moved) + 1)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
-        procs = range(_FIRST_FREE + 1, len(moved))
-        return Context(_socket.socket(fileno=_FIRST_FREE), tuple(procs), self.last_capability, host_pid)
+        tasks = range(_FIRST_FREE + 1, len(moved))
+        return Context(_socket.socket(fileno=_FIRST_FREE), tuple(tasks), self.last_capability, host_pid)
 
 
-def _clone(child: _Child, flags: int) -> tuple[int, int]:
-    pid, pidfd = process.clone(flags)
+def _clone(child: _Child, unified: int) -> tuple[int, int]:
+    pid, pidfd = process.clone(child.flags, cgroup=unified)
     if pid == 0:
         child.run()
     return pid, pidfd
 
 
-def _clone_joined(child: _Child, joins: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _clone_joined(child: _Child, joins: Sequence[tuple[int, int]], unified: int) -> tuple[int, int]:
     """Clone through a joiner, which enters the namespaces, makes the process as our child, and ends."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
-        joiner, joiner_fd = process.clone(0)
+        joiner, joiner_fd = process.clone(0, cgroup=unified)
         if joiner == 0:
             _join(child, joins, theirs)
         os.close(joiner_fd)
@@ -176,9 +179,9 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
     step = "setns"
     try:
         process.prctl(_PR_SET_DUMPABLE, 0)
-        for fd in child.cgroup_procs:
+        for fd in child.tasks:
             os.write(fd, b"0")
-        child.cgroup_procs = ()
+        child.tasks = ()
         for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
             process.setns(fd, kinds)
         step = "clone3"

@@ -61,9 +61,10 @@ def send_frame(channel: _socket.socket, request: dict[str, Any], fds: Sequence[i
     body = marshal.dumps(request)
     if len(body) > MAX_FRAME or len(fds) > MAX_FDS:
         raise OSError(errno.EMSGSIZE, "a request to the launcher is larger than its channel allows")
-    header = _HEADER.pack(len(body), len(fds))
-    _send_with_fds(channel, header, fds)
-    channel.sendall(body)
+    frame = _HEADER.pack(len(body), len(fds)) + body
+    sent = _send_with_fds(channel, frame, fds)
+    if sent < len(frame):
+        channel.sendall(frame[sent:])
 
 
 def receive_frame(channel: _socket.socket) -> tuple[Any, list[int]] | None:
@@ -131,12 +132,11 @@ def unpack_failure(body: bytes) -> tuple[int, int, str, str, str]:
     return number, index, step, text, path
 
 
-def _send_with_fds(channel: _socket.socket, data: bytes, fds: Sequence[int]) -> None:
+def _send_with_fds(channel: _socket.socket, data: bytes, fds: Sequence[int]) -> int:
     if fds:
         rights = b"".join(_INT.pack(fd) for fd in fds)
-        channel.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-    else:
-        channel.send(data)
+        return channel.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    return channel.send(data)
 
 
 def _receive_with_fds(channel: _socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:

@@ -41,7 +41,8 @@ class CgroupPlan:
 
     ``parents`` are made where missing, ``shared`` ones of them removed by whoever empties them; ``directories`` are
     the leaves, which must be new; ``inherit`` copies cpuset files from the group above; ``settings`` are the limits;
-    ``attempts`` only serve statistics; ``procs`` are the files through which a process joins; ``membership`` is what
+    ``attempts`` only serve statistics; through ``tasks`` and by being cloned into ``unified``, or through ``procs``, a
+    process joins; ``membership`` is what
     ``/proc/PID/cgroup`` must then show, by controller; ``device_program`` is the v2 device filter, for ``unified``.
     An empty plan makes nothing: no limits were asked for where groups cannot be made.
     """
@@ -61,6 +62,15 @@ class CgroupPlan:
     def procs(self) -> tuple[str, ...]:
         """The ``cgroup.procs`` files to write a pid to."""
         return tuple(f"{directory}/cgroup.procs" for directory in self.directories)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The ``tasks`` files of version 1 for a process with one thread that moves itself.
+
+        The kernel moves others, and every process through ``cgroup.procs``, only after all forks on the machine have
+        been stopped, which takes milliseconds.
+        """
+        return tuple(f"{directory}/tasks" for directory in self.directories if directory != self.unified)
 
     def plain(self) -> Plain:
         """The plan as a tuple of strings and bytes, for :func:`ociworks.runtime._cgroupfs.create`."""

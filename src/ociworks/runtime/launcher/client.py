@@ -31,7 +31,10 @@ class SpawnRequest:
     """Remove everything as soon as the init has ended."""
     cgroup: tuple[Any, ...] | None = None
     groups: tuple[str, ...] = ()
-    procs: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """Files of version 1 control groups that the process enters by itself."""
+    unified: str = ""
+    """The version 2 control group that it is cloned into."""
     flags: int = 0
     joins: tuple[tuple[int, str], ...] = ()
     join_kinds: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -28,6 +29,8 @@ __all__ = ["ExecPlan", "Plan", "build", "build_exec", "state_around_pid"]
 
 CREATE_RUNTIME: Final = "createRuntime"
 _NO_HOOKS: Final = Hooks()
+_valid: Final[weakref.WeakValueDictionary[int, Spec]] = weakref.WeakValueDictionary()
+"""Configurations without problems, by identity: they are frozen, so one look at each is enough."""
 
 
 @frozen(kw_only=True)
@@ -72,9 +75,11 @@ def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
     CgroupError for an unusable control group path.
     """
     spec = bundle.spec
-    problems = validate(spec)
-    if problems:
-        raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
+    if _valid.get(id(spec)) is not spec:
+        problems = validate(spec)
+        if problems:
+            raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
+        _valid[id(spec)] = spec
     return _Builder(spec, os.fspath(bundle.path), container_id).plan(wait=wait)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 from collections.abc import Iterable, Iterator
@@ -37,11 +38,12 @@ _SCHEDULER_FLAGS: Final = {
 _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _DEFAULT_UMASK: Final = 0o022
+_last_capability = functools.cache(last_capability)
 
 
 def capability_mask(names: Iterable[str], where: str) -> int:
     """The bit mask of capability names; unknown ones and those newer than the kernel are errors, never ignored."""
-    mask, last = 0, last_capability()
+    mask, last = 0, _last_capability()
     for name in names:
         number = _NUMBERS.get(name)
         if number is None:

@@ -29,6 +29,8 @@ __all__ = ["validate"]
 
 Rule: TypeAlias = Callable[..., Iterator[Problem]]
 
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+
 _RULES = {
     "ociworks.spec.cdi": "ociworks.spec.validate.cdi",
     "ociworks.spec.cni": "ociworks.spec.validate.cni",
@@ -74,12 +76,13 @@ def _shape(value: Model) -> list[Problem]:
 
 
 def _walk(value: Model, at: str) -> Iterator[Problem]:
-    for cls in type(value).__mro__:
-        rule = _rules(cls.__module__).get(cls.__name__)
-        if rule is not None:
-            yield from rule(value, at)
-    for name, attribute in _convert.field_names(type(value)).items():
-        yield from _walk_item(getattr(value, attribute), at + member(name))
+    rules, fields = _plan(type(value))
+    for rule in rules:
+        yield from rule(value, at)
+    for attribute, suffix in fields:
+        item = getattr(value, attribute)
+        if item.__class__ not in _SCALARS:
+            yield from _walk_item(item, at + suffix)
 
 
 def _walk_item(item: object, at: str) -> Iterator[Problem]:
@@ -87,10 +90,28 @@ def _walk_item(item: object, at: str) -> Iterator[Problem]:
         yield from _walk(item, at)
     elif isinstance(item, tuple):
         for index, part in enumerate(item):
-            yield from _walk_item(part, f"{at}[{index}]")
+            if part.__class__ not in _SCALARS:
+                yield from _walk_item(part, f"{at}[{index}]")
     elif isinstance(item, Mapping):
         for key, part in item.items():
-            yield from _walk_item(part, at + member(key))
+            if part.__class__ not in _SCALARS:
+                yield from _walk_item(part, at + member(key))
+
+
+_PLANS: dict[type, tuple[tuple[Rule, ...], tuple[tuple[str, str], ...]]] = {}
+
+
+def _plan(cls: type[Model]) -> tuple[tuple[Rule, ...], tuple[tuple[str, str], ...]]:
+    """The rules of a class and its bases, and its attributes with what they add to a JSON path."""
+    plan = _PLANS.get(cls)
+    if plan is None:
+        found = [_rules(base.__module__).get(base.__name__) for base in cls.__mro__]
+        names = _convert.field_names(cls)
+        plan = _PLANS[cls] = (
+            tuple(rule for rule in found if rule is not None),
+            tuple((attribute, member(name)) for name, attribute in names.items()),
+        )
+    return plan
 
 
 def _rules(module: str) -> Mapping[str, Rule]:
