@@ -110,6 +110,15 @@ def remove_tree(name: str) -> None:
     """Remove the directory of this absolute path and all below it; nothing when it or its parent is not there."""
     parent, _, last = name.rpartition("/")
     try:
+        os.rmdir(name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EACCES):
+            raise
+    else:
+        return
+    try:
         place = os.open(parent or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return

@@ -161,10 +161,11 @@ def unshare(kinds: int) -> None:
         raise oserror("unshare")
 
 
-def prctl(option: int, *args: int) -> int:
+def prctl(option: int, first: int = 0, second: int = 0) -> int:
     """prctl(2)."""
-    padded = [check_uint(arg, 64, "prctl argument") for arg in args] + [0] * (4 - len(args))
-    result: int = libc.prctl(option, *padded)
+    check_uint(first, 64, "prctl argument")
+    check_uint(second, 64, "prctl argument")
+    result: int = libc.prctl(option, first, second, 0, 0)
     if result == -1:
         raise oserror(f"prctl {option}")
     return result

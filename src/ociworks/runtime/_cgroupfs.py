@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     ]
 
 __all__ = [
+    "Making",
     "apply_setting",
     "create",
     "join",
@@ -56,19 +57,37 @@ _IN_USE = (errno.EBUSY, errno.ENOTEMPTY)
 _ABSENT = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 
 
-def create(plain: Plain) -> list[str]:
-    """Make the groups and apply every limit; return what :func:`remove` needs, in its order.
+class Making:
+    """The groups of one plan in the making: first the one that a process is cloned into, then, beside it, the rest.
 
-    Entries that end in ``/`` are parents: they go only when nothing else is in them. On failure nothing is left.
+    Whatever happens, ``made`` is what :func:`remove` needs, in its order. Entries that end in ``/`` are parents: they
+    go only when nothing else is in them.
     """
-    mounts, parents, shared, directories, inherit, settings, attempts, unified, program = plain
-    _check_mounts(mounts)
-    leaves: list[str] = []
-    above = [path + "/" for path in reversed(shared)]
-    try:
+
+    def __init__(self, plain: Plain) -> None:
+        self._plain = plain
+        self._leaves: list[str] = []
+        self._above = [path + "/" for path in reversed(plain[2])]
+
+    @property
+    def made(self) -> list[str]:
+        """The groups that exist because of us."""
+        return self._leaves + self._above
+
+    def first(self) -> None:
+        """Make the group of the unified hierarchy, if there is one."""
+        unified = self._plain[7]
+        if unified:
+            _check_mounts([mount for mount in self._plain[0] if unified.startswith(mount[0] + "/")])
+            self._make(unified)
+
+    def rest(self) -> None:
+        """Make the other groups and apply every limit."""
+        mounts, _, _, directories, inherit, settings, attempts, unified, program = self._plain
+        _check_mounts(mounts)
         for directory in directories:
-            above = [path for path in _make(directory, parents) if path not in above] + above
-            leaves.append(directory)
+            if directory != unified:
+                self._make(directory)
         for source, target in inherit:
             _inherit(source, target)
         _apply(settings)
@@ -76,10 +95,23 @@ def create(plain: Plain) -> list[str]:
             _attempt(path, value)
         if program:
             _filter_devices(unified, program)
+
+    def _make(self, directory: str) -> None:
+        new = [path for path in _make(directory, self._plain[1]) if path not in self._above]
+        self._above = new + self._above
+        self._leaves.append(directory)
+
+
+def create(plain: Plain) -> list[str]:
+    """Make the groups and apply every limit; return what :func:`remove` needs. On failure nothing is left."""
+    making = Making(plain)
+    try:
+        making.first()
+        making.rest()
     except BaseException:
-        remove(leaves + above)
+        remove(making.made)
         raise
-    return leaves + above
+    return making.made
 
 
 def join(procs: Sequence[str], pid: int) -> None:

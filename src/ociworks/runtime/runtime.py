@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Self
 
 import attrs
-from attrs import frozen
 
 from ociworks._linux.path import remove_tree
 from ociworks.errors import (
@@ -28,6 +27,7 @@ from ociworks.runtime._host import Host
 from ociworks.runtime._init import hooks
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
+from ociworks.runtime._same import Same
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container, finish
 from ociworks.runtime.ids import check_id, new_id
@@ -230,26 +230,13 @@ def default_root() -> str:
 
 def _with_command(bundle: Bundle, args: Sequence[str] | None, env: Mapping[str, str] | None) -> Bundle:
     given = None if args is None else tuple(args)
-    return bundle.replace(_commanded(_Same(bundle.spec), given, tuple((env or {}).items())))
-
-
-@frozen(eq=False)
-class _Same:
-    """A key that is one certain object."""
-
-    spec: Spec
-
-    def __hash__(self) -> int:
-        return id(self.spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.spec is other.spec
+    return bundle.replace(_commanded(Same(bundle.spec), given, tuple((env or {}).items())))
 
 
 @functools.lru_cache(32)
-def _commanded(same: _Same, args: tuple[str, ...] | None, env: tuple[tuple[str, str], ...]) -> Spec:
+def _commanded(same: Same[Spec], args: tuple[str, ...] | None, env: tuple[tuple[str, str], ...]) -> Spec:
     """The configuration with another command; the same one for the same command, so that it is judged once."""
-    spec = same.spec
+    spec = same.value
     process = spec.process
     if process is None:
         raise InvalidSpec([Problem("$.process", "a container to run needs it")])

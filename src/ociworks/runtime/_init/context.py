@@ -7,7 +7,6 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Sequence
 
 __all__ = ["Context", "StepError"]
 
@@ -24,10 +23,14 @@ class Context:
     """The state of one init: descriptors that later operations need, and what earlier ones found out."""
 
     def __init__(
-        self, sync: _socket.socket, tasks: Sequence[int], last_capability: int, host_pid: int
+        self,
+        sync: _socket.socket,
+        groups: _socket.socket | None,
+        last_capability: int,
+        host_pid: int,
     ) -> None:
         self.sync = sync
-        self.tasks = tuple(tasks)
+        self.groups = groups
         self.last_capability = last_capability
         self.host_pid = host_pid
         self.root = -1

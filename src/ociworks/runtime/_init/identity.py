@@ -1,8 +1,9 @@
 """Operations on the process: limits, capabilities, identity, filter, and the program itself.
 
-The order in which a plan has them (RT-25): session keyring, control groups, namespaces, mounts, root, limits,
-no-new-privileges, [filter when it needs privilege], bounding set, groups, gid, uid, capabilities, umask, working
-directory, [filter], signals, descriptors, execve.
+The order in which a plan has them (RT-25): session keyring, namespaces, mounts, control groups (before the first mount
+that shows them, and before anything of the container's runs), devices, root, limits, no-new-privileges, [filter when
+it needs privilege], bounding set, groups, gid, uid, capabilities, umask, working directory, [filter], signals,
+descriptors, execve.
 """
 
 from __future__ import annotations
@@ -75,11 +76,16 @@ def keyring(context: Context, name: str) -> None:  # noqa: ARG001 - operations s
 
 
 def join_cgroups(context: Context, membership: tuple[tuple[str, str], ...]) -> None:
-    """Enter the container's control groups through descriptors opened on the host side, and prove it (RT-21)."""
-    for fd in context.tasks:
-        os.write(fd, b"0")
-        os.close(fd)
-    context.tasks = ()
+    """Wait for the container's control groups, enter them by descriptors from the host side, prove it (RT-21)."""
+    if context.groups is not None:
+        kind, _, tasks = wire.receive(context.groups, wire.MAX_FDS)
+        if kind != wire.CONTINUE:
+            os._exit(128 + _SIGKILL)
+        context.groups.close()
+        context.groups = None
+        for fd in tasks:
+            os.write(fd, b"0")
+            os.close(fd)
     if membership:
         wrong = _cgroupfs.misplaced(membership, _cgroupkill.read_text("/proc/self/cgroup"))
         if wrong is not None:

@@ -24,7 +24,7 @@ from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from typing import Any, Final
 
 __all__ = ["main"]
@@ -40,10 +40,11 @@ _PATIENCE: Final = 10.0
 class Trust:
     """What exists because of one container and must go with it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, shared: Container[str]) -> None:
         self.directory = directory
+        self.shared = shared
         self.init = -1
-        self.made: Sequence[str] = ()
+        self.making: _cgroupfs.Making | None = None
         self.groups: Sequence[str] = ()
 
     def remove(self) -> None:
@@ -51,12 +52,14 @@ class Trust:
 
         Mostly nothing is left: all processes ended with the PID namespace.
         """
-        if self.made and _cgroupfs.remove(self.made, timeout=0):
-            _cgroupfs.kill(self.groups)
-            busy = _cgroupfs.remove(self.made)
-            if busy:
-                raise StepError("the control group is still in use", busy[0], errno.EBUSY)
-        self.made = self.groups = ()
+        if self.making is not None:
+            made = [group for group in self.making.made if group not in self.shared]
+            if _cgroupfs.remove(made, timeout=0):
+                _cgroupfs.kill(self.groups)
+                busy = _cgroupfs.remove(made)
+                if busy:
+                    raise StepError("the control group is still in use", busy[0], errno.EBUSY)
+        self.making = None
         path.remove_tree(self.directory)
 
 
@@ -130,39 +133,59 @@ class Launcher:
 
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
-        try:
-            pid, pidfd = spawn.spawn(request, fds, self.last_capability)
-        except BaseException:
-            if trust is not None and request["claim"]:
-                self._drop(request["name"])
-            raise
         if trust is not None and request["claim"]:
+            try:
+                pid, pidfd = self._first_process(request, trust.making, fds)
+            except BaseException:
+                self._drop(request["name"])
+                raise
             trust.init = pidfd
+        else:
+            pid, pidfd = spawn.spawn(request, fds, self.last_capability)
         child = Process(monitor, trust, is_init=bool(request["claim"]), ephemeral=request["ephemeral"])
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
 
+    def _first_process(
+        self, request: Mapping[str, Any], making: _cgroupfs.Making | None, fds: Sequence[int]
+    ) -> tuple[int, int]:
+        """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them."""
+        if making is None:
+            return spawn.spawn(request, fds, self.last_capability)
+        making.first()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            try:
+                pid, pidfd = spawn.spawn(request, fds, self.last_capability, groups=theirs.fileno())
+            finally:
+                theirs.close()
+            try:
+                making.rest()
+                spawn.admit(ours, request["tasks"])
+            except BaseException:
+                _signal.pidfd_send_signal(pidfd, _SIGKILL)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+                os.close(pidfd)
+                raise
+            return pid, pidfd
+        finally:
+            ours.close()
+
     def _claim(self, request: Mapping[str, Any]) -> Trust:
-        """Make the state directory (its name is the container's) and the control groups, or nothing at all."""
+        """Make the state directory (its name is the container's) and take what comes into trust."""
         directory = request["claim"]
         os.mkdir(directory, 0o700)
-        trust = self.trusts[request["name"]] = Trust(directory)
-        try:
-            if request["cgroup"] is not None:
-                made = _cgroupfs.create(request["cgroup"])
-                shared = {f"{parent}/" for parent in request["cgroup"][2]}
-                trust.made = [group for group in made if group not in shared]
-                trust.groups = request["groups"]
-                self.shared |= shared
-        except BaseException:
-            self._drop(request["name"])
-            raise
+        trust = self.trusts[request["name"]] = Trust(directory, self.shared)
+        if request["cgroup"] is not None:
+            trust.making = _cgroupfs.Making(request["cgroup"])
+            trust.groups = request["groups"]
+            self.shared |= {f"{parent}/" for parent in request["cgroup"][2]}
         return trust
 
     def _scratch(self, name: str, directory: str) -> None:
         os.mkdir(directory, 0o700)
-        self.trusts[name] = Trust(directory)
+        self.trusts[name] = Trust(directory, self.shared)
 
     def _remove(self, name: str) -> None:
         trust = self.trusts.get(name)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-__all__ = ["spawn"]
+__all__ = ["admit", "spawn"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -35,13 +35,16 @@ _FIRST_FREE: Final = 3
 _HIGH: Final = 256
 
 
-def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> tuple[int, int]:
+def spawn(
+    request: Mapping[str, Any], fds: Sequence[int], last_capability: int, *, groups: int = -1
+) -> tuple[int, int]:
     """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
 
-    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd.
+    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd. ``groups`` is the
+    socket over which an init gets the files of its control groups (:func:`admit`); without it they are there already.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
-    tasks = _cgroupfs.open_tasks(request["tasks"])
+    tasks = [] if groups >= 0 else _cgroupfs.open_tasks(request["tasks"])
     joins: list[tuple[int, int]] = []
     mapped = os.pipe2(os.O_CLOEXEC) if request["maps"] else None
     unified = -1
@@ -51,6 +54,7 @@ def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) 
         if request["join_kinds"]:
             joins.append((os.dup(fds[4]), request["join_kinds"]))
         child = _Child(request, fds, tasks, last_capability, mapped)
+        child.groups = groups
         pid, pidfd = _clone_joined(child, joins, unified) if joins else _clone(child, unified)
         if mapped is not None:
             _finish_mapping(pid, pidfd, request["maps"], mapped)
@@ -58,6 +62,18 @@ def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) 
     finally:
         for fd in (*tasks, unified, *(fd for fd, _ in joins), *(mapped or ())):
             _close(fd)
+
+
+def admit(channel: _socket.socket, tasks: Sequence[str]) -> None:
+    """Give an init the files through which it enters its control groups; one that has failed needs none."""
+    opened = _cgroupfs.open_tasks(tasks)
+    try:
+        wire.send(channel, wire.CONTINUE, fds=opened)
+    except BrokenPipeError:
+        return  # its sync channel says why
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def _close(fd: int) -> None:
@@ -107,6 +123,7 @@ class _Child:
         self.tasks = tasks
         self.last_capability = last_capability
         self.mapped = mapped
+        self.groups = -1
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
 
     def run(self) -> None:
@@ -133,15 +150,17 @@ class _Child:
                 raise
 
     def _context(self) -> Context:
-        """Leave only the standard streams (0–2), sync (3) and the cgroup descriptors open."""
-        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *self.tasks]
+        """Leave only the standard streams (0–2), sync (3) and the socket for control groups (4) open."""
+        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0]]
+        if self.groups >= 0:
+            keep.append(self.groups)
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < _FIRST_FREE)
         os.closerange(len(moved), max(moved) + 1)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
-        tasks = range(_FIRST_FREE + 1, len(moved))
-        return Context(_socket.socket(fileno=_FIRST_FREE), tuple(tasks), self.last_capability, host_pid)
+        groups = _socket.socket(fileno=_FIRST_FREE + 1) if self.groups >= 0 else None
+        return Context(_socket.socket(fileno=_FIRST_FREE), groups, self.last_capability, host_pid)
 
 
 def _clone(child: _Child, unified: int) -> tuple[int, int]:

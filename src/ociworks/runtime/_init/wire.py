@@ -1,6 +1,6 @@
 """Messages between the caller, the launcher and an init.
 
-Three channels, each read by one side only:
+Four channels, each read by one side only:
 
 =========  ======================  =======================================================================
 channel    who → whom              messages
@@ -13,6 +13,7 @@ monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or
 sync       init → caller           ``S`` a named point is reached, ``R`` ready to start, ``C`` the terminal's master
                                    (attached), ``E`` a step failed; end of file: the program is executing
            caller → init           ``G`` go on
+groups     launcher → init         ``G`` the control groups are ready (the files to enter them by are attached)
 =========  ======================  =======================================================================
 
 The control channel ends with the caller: at end of file the launcher removes everything it was entrusted with.
@@ -95,9 +96,9 @@ def send(channel: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[
     _send_with_fds(channel, kind + body[: MAX_MESSAGE - 1], fds)
 
 
-def receive(channel: _socket.socket) -> tuple[bytes, bytes, list[int]]:
-    """The next message on monitor or sync as (kind, body, descriptors); kind is empty at end of file."""
-    data, fds = _receive_with_fds(channel, MAX_MESSAGE, 1)
+def receive(channel: _socket.socket, most: int = 1) -> tuple[bytes, bytes, list[int]]:
+    """The next message as (kind, body, at most ``most`` descriptors); kind is empty at end of file."""
+    data, fds = _receive_with_fds(channel, MAX_MESSAGE, most)
     return data[:1], data[1:], fds
 
 

@@ -89,9 +89,23 @@ def detect(
     The arguments replace the contents of ``/proc/self/mountinfo`` and ``/proc/self/cgroup`` and the reader of files
     below the mounts, for tests and for looking at another machine.
     """
-    read = read or _read
-    own = _own_groups(_read("/proc/self/cgroup") if self_cgroup is None else self_cgroup)
+    global _last  # noqa: PLW0603 - one value, replaced as a whole
+    own = _read("/proc/self/cgroup") if self_cgroup is None else self_cgroup
     table = _read("/proc/self/mountinfo") if mountinfo is None else mountinfo
+    if read is not None:
+        return _detect(table, own, read)
+    key = (table, own, os.geteuid())
+    if _last is None or _last[0] != key or not _last[1].available:
+        _last = (key, _detect(table, own, _read))
+    return _last[1]
+
+
+_last: tuple[tuple[str, str, int], Hierarchies] | None = None
+"""The last answer; it holds while the mounts, our own groups and our user are the same."""
+
+
+def _detect(table: str, self_cgroup: str, read: Callable[[str], str]) -> Hierarchies:
+    own = _own_groups(self_cgroup)
     mounts = tuple(_hierarchies(table, own, read))
     mode = _mode(mounts)
     if mode == "none":

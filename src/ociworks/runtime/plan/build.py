@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import weakref
@@ -14,6 +15,7 @@ from ociworks._linux import mount, process
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime import seccomp as filters
+from ociworks.runtime._same import Same
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan import process as processes
 from ociworks.runtime.plan.groups import Groups
@@ -80,17 +82,25 @@ def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
         if problems:
             raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
         _valid[id(spec)] = spec
-    return _Builder(spec, os.fspath(bundle.path), container_id).plan(wait=wait)
+    return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(container_id, wait=wait)
+
+
+@functools.lru_cache(16)
+def _builder(spec: Same[Spec], bundle: str, _user: int) -> _Builder:
+    return _Builder(spec.value, bundle)
 
 
 class _Builder:
-    """The parts of one plan, and the facts that several of them need."""
+    """The parts of the plans for one configuration, and the facts that several of them need.
 
-    def __init__(self, spec: Spec, bundle: str, container_id: str) -> None:
+    What depends on nothing but the configuration is worked out once: containers are made of the same one repeatedly.
+    """
+
+    def __init__(self, spec: Spec, bundle: str) -> None:
         if spec.process is None or spec.root is None:
             missing = "$.process" if spec.process is None else "$.root"
             raise InvalidSpec([Problem(missing, "a container to run needs it")], what=f"{bundle}/config.json")
-        self.spec, self.bundle, self.container_id = spec, bundle, container_id
+        self.spec, self.bundle = spec, bundle
         self.process: Process = spec.process
         self.rootfs = os.path.normpath(os.path.join(bundle, spec.root.path))
         self.linux = spec.linux or Linux()
@@ -102,13 +112,25 @@ class _Builder:
             raise NotSupported("$.linux.namespaces: a container needs a mount namespace of its own")
         self.has_user_namespace = bool(self.namespaces.private & process.CLONE_NEWUSER)
         self.maps = id_maps(self.linux) if self.namespaces.new & process.CLONE_NEWUSER else None
+        self.entry = tuple(self._entry())
+        self.before_hooks = tuple(self._before_hooks())
+        self.before_pivot = tuple(self._before_pivot())
+        self.setup = tuple(processes.setup_ops(self.process, self.linux.personality))
+        self.final = tuple(
+            processes.final_ops(
+                self.process,
+                _compile(self.linux.seccomp),
+                may_set_groups=self.maps is None or not self.maps.deny_setgroups,
+            )
+        )
 
-    def plan(self, *, wait: bool) -> Plan:
+    def plan(self, container_id: str, *, wait: bool) -> Plan:
+        """The plan of one container."""
         hierarchies = cgroups.detect()
         group = cgroups.plan(
             hierarchies,
             self.linux.cgroups_path,
-            self.container_id,
+            container_id,
             self.linux.resources,
             devices=not self.has_user_namespace,
         )
@@ -117,9 +139,24 @@ class _Builder:
             directories=tuple(group.directories),
             own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
         )
-        operations = (*self._entry(group.membership), *self._root(groups), *self._process(wait=wait))
+        shared = self.linux.rootfs_propagation in ("shared", "rshared")
+        operations = (
+            ops.keyring(f"_ses.{container_id}"),
+            *self.entry,
+            ops.pin_root(
+                self.rootfs, 0 if shared else mount.MS_SLAVE, _mount_point(self.rootfs) if shared else ""
+            ),
+            *self._mounts(groups, group.membership),
+            *self.before_hooks,
+            *self._hooks(container_id, self.hooks.create_container, "creating"),
+            *self.before_pivot,
+            *self.setup,
+            *((ops.wait_start(),) if wait else ()),
+            *self._hooks(container_id, self.hooks.start_container, "created"),
+            *self.final,
+        )
         return Plan(
-            container_id=self.container_id,
+            container_id=container_id,
             bundle=self.bundle,
             spec=self.spec,
             namespaces=self.namespaces,
@@ -128,11 +165,8 @@ class _Builder:
             operations=operations,
         )
 
-    def _entry(self, membership: Mapping[str, str]) -> Iterator[ops.Op]:
-        yield from processes.entry_ops(self.container_id, self.process)
-        yield ops.join_cgroups(membership)
-        if self.namespaces.new & process.CLONE_NEWCGROUP:
-            yield ops.unshare(process.CLONE_NEWCGROUP)
+    def _entry(self) -> Iterator[ops.Op]:
+        yield from processes.entry_ops(self.process)
         if self.spec.hostname:
             yield self._uts("$.hostname", ops.hostname(self.spec.hostname))
         if self.spec.domainname:
@@ -145,13 +179,25 @@ class _Builder:
             raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
         return op
 
-    def _root(self, groups: Groups) -> Iterator[ops.Op]:
-        linux, user = self.linux, self.process.user
-        shared = linux.rootfs_propagation in ("shared", "rshared")
-        parent = _mount_point(self.rootfs) if shared else ""
-        yield ops.pin_root(self.rootfs, 0 if shared else mount.MS_SLAVE, parent)
-        yield from mount_ops(self.spec, self.bundle, groups)
-        yield from device_ops(self.spec, linux, bind=self.has_user_namespace)
+    def _mounts(self, groups: Groups, membership: Mapping[str, str]) -> Iterator[ops.Op]:
+        """The mounts; control groups are entered where they are shown first, while the launcher makes them."""
+        entered = False
+        for op in mount_ops(self.spec, self.bundle, groups):
+            if op.name == "cgroup_tree" and not entered:
+                yield from self._control_groups(membership)
+                entered = True
+            yield op
+        if not entered:
+            yield from self._control_groups(membership)
+
+    def _control_groups(self, membership: Mapping[str, str]) -> Iterator[ops.Op]:
+        yield ops.join_cgroups(membership)
+        if self.namespaces.new & process.CLONE_NEWCGROUP:
+            yield ops.unshare(process.CLONE_NEWCGROUP)
+
+    def _before_hooks(self) -> Iterator[ops.Op]:
+        user = self.process.user
+        yield from device_ops(self.spec, self.linux, bind=self.has_user_namespace)
         if self.process.terminal:
             size = self.process.console_size
             yield ops.open_terminal(
@@ -159,7 +205,9 @@ class _Builder:
             )
         if self.hooks.prestart or self.hooks.create_runtime:
             yield ops.reach(CREATE_RUNTIME)
-        yield from self._hooks(self.hooks.create_container, "creating")
+
+    def _before_pivot(self) -> Iterator[ops.Op]:
+        linux = self.linux
         yield from sysctl_ops(linux.sysctl, self.namespaces.private)
         yield ops.prepare_cwd(self.process.cwd)
         if linux.readonly_paths:
@@ -172,23 +220,10 @@ class _Builder:
         if linux.rootfs_propagation:
             yield ops.root_propagation(_propagation(linux.rootfs_propagation))
 
-    def _process(self, *, wait: bool) -> Iterator[ops.Op]:
-        yield from processes.setup_ops(self.process, self.linux.personality)
-        if wait:
-            yield ops.wait_start()
-        yield from self._hooks(self.hooks.start_container, "created")
-        may_set_groups = self.maps is None or not self.maps.deny_setgroups
-        yield from processes.final_ops(
-            self.process, _compile(self.linux.seccomp), may_set_groups=may_set_groups
-        )
-
-    def _hooks(self, hooks: Sequence[Hook], status: str) -> Iterator[ops.Op]:
+    def _hooks(self, container_id: str, hooks: Sequence[Hook], status: str) -> Iterator[ops.Op]:
         for hook in hooks:
-            yield ops.hook(hook.path, hook.args, hook.env, hook.timeout or 0, self._state(status))
-
-    def _state(self, status: str) -> tuple[bytes, bytes]:
-        """The state document, cut where the pid of the first process goes."""
-        return state_around_pid(self.spec, self.container_id, self.bundle, status)
+            state = state_around_pid(self.spec, container_id, self.bundle, status)
+            yield ops.hook(hook.path, hook.args, hook.env, hook.timeout or 0, state)
 
 
 def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) -> tuple[bytes, bytes]:
@@ -208,7 +243,7 @@ def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) ->
 def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: bool) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
     refuse_process(target)
-    operations: list[ops.Op] = [*processes.entry_ops("exec", target)]
+    operations: list[ops.Op] = [ops.keyring("_ses.exec"), *processes.entry_ops(target)]
     if target.terminal:
         size = target.console_size
         owner = (target.user.uid, target.user.gid)
@@ -221,9 +256,12 @@ def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: boo
 
 
 def _compile(profile: Seccomp | None) -> filters.CompiledFilter | None:
-    if profile is None:
-        return None
-    compiled = filters.compile(profile)
+    return None if profile is None else _compiled(Same(profile))
+
+
+@functools.lru_cache(8)
+def _compiled(profile: Same[Seccomp]) -> filters.CompiledFilter:
+    compiled = filters.compile(profile.value)
     if compiled.needs_listener:
         raise NotSupported("$.linux.seccomp: SCMP_ACT_NOTIFY with a listener is not supported yet")
     return compiled

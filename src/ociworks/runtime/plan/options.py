@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from typing import Final
 
 from attrs import frozen
@@ -84,7 +84,8 @@ class MountOptions:
     data: Options = ()
 
 
-def parse_options(options: Iterable[str], where: str) -> MountOptions:
+@functools.lru_cache(256)
+def parse_options(options: tuple[str, ...], where: str) -> MountOptions:
     """Sort options; later ones win. NotSupported for those that ociworks knows and cannot do yet.
 
     What is left goes to the file system, key by key; a bind has none, so there an unknown option is an error too.

@@ -54,10 +54,8 @@ def capability_mask(names: Iterable[str], where: str) -> int:
     return mask
 
 
-def entry_ops(container_id: str, process: Process, *, new_keyring: bool = True) -> Iterator[ops.Op]:
-    """First of all: a keyring and session of its own, and the out-of-memory score."""
-    if new_keyring:
-        yield ops.keyring(f"_ses.{container_id}")
+def entry_ops(process: Process) -> Iterator[ops.Op]:
+    """After the keyring: a session of its own, and the out-of-memory score."""
     yield ops.session()
     if process.oom_score_adj is not None:
         yield ops.oom_score_adj(process.oom_score_adj)
