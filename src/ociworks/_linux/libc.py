@@ -37,19 +37,34 @@ _UNUSED: Final = tuple((0,) * (6 - used) for used in range(7))
 
 # System calls older than the common table (424 and up), whose numbers differ between architectures.
 _NUMBERS: Final = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250, "sched_setattr": 314, "ioprio_set": 251},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "sched_setattr": 274, "ioprio_set": 30},
-    "riscv64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "sched_setattr": 274, "ioprio_set": 30},
+    "x86_64": {
+        "rt_sigaction": 13,
+        "pivot_root": 155,
+        "keyctl": 250,
+        "ioprio_set": 251,
+        "sched_setattr": 314,
+        "seccomp": 317,
+    },
+    "aarch64": {
+        "ioprio_set": 30,
+        "pivot_root": 41,
+        "rt_sigaction": 134,
+        "keyctl": 219,
+        "sched_setattr": 274,
+        "seccomp": 277,
+    },
 }
+_NUMBERS["riscv64"] = _NUMBERS["aarch64"]
+_MACHINE: Final = {"i686": "x86_64", "armv8l": "aarch64"}.get(os.uname().machine, os.uname().machine)
+"""Asked once: personality(2) can change the answer, also to the name of the 32-bit sibling."""
 
 
 def syscall_number(name: str) -> int:
     """The number of an architecture-dependent system call; OSError(ENOSYS) on an architecture not in the table."""
-    machine = os.uname().machine
     try:
-        return _NUMBERS[machine][name]
+        return _NUMBERS[_MACHINE][name]
     except KeyError:
-        raise oserror_number(errno.ENOSYS, f"{name} on {machine}") from None
+        raise oserror_number(errno.ENOSYS, f"{name} on {_MACHINE}") from None
 
 
 def oserror(call: str, path: str | bytes | None = None) -> OSError:

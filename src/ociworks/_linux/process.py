@@ -30,6 +30,7 @@ __all__ = [
     "CLONE_PARENT",
     "clone",
     "close_on_exec_from",
+    "default_internal_signals",
     "install_seccomp",
     "join_session_keyring",
     "pidfd_pid",
@@ -219,6 +220,16 @@ def set_scheduler(values: Sequence[int]) -> None:
 def set_io_priority(class_: int, level: int) -> None:
     """ioprio_set(2) for this process."""
     syscall(syscall_number("ioprio_set"), 1, 0, class_ << 13 | level, call="ioprio_set")
+
+
+def default_internal_signals() -> None:
+    """Give the two signals that the C library keeps for itself, and ignores in what it spawns, their default action.
+
+    An ignored signal stays ignored through execve, so a container would start with these two.
+    """
+    for number in (32, 33):
+        action = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, an empty mask
+        syscall(syscall_number("rt_sigaction"), number, action, 0, 8, call="rt_sigaction")
 
 
 def sealed_copy(path: str, name: str) -> int:

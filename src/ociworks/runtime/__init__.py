@@ -2,7 +2,7 @@
 
 Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
 and state file), ``ids``, ``stdio``, ``console``, ``_progress`` (follows an init), ``_host`` (what containers share),
-``_same`` (a cache key),
+``_same`` (a cache key), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.

@@ -23,14 +23,14 @@ from ociworks.errors import (
     Problem,
 )
 from ociworks.runtime import cgroups, plan, state
+from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
-from ociworks.runtime._init import hooks
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
-from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Spec, State
+from ociworks.spec.runtime import Hooks, Linux, Process, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
@@ -325,14 +325,9 @@ class Container:
         """Hooks after the fact: a failing one is logged, and the others run (runtime-spec runtime.md, Lifecycle)."""
         for hook in getattr(self.spec.hooks or Hooks(), point):
             try:
-                self._run_hook(hook, status)
+                run_hook(hook, self.spec, self.id, self.bundle, status, self._record.pid)
             except (StepError, OSError) as error:
-                _log.warning("%s hook of container %s: %s", point, self.id, error)
-
-    def _run_hook(self, hook: Hook, status: str) -> None:
-        before, after = plan.state_around_pid(self.spec, self.id, self.bundle, status)
-        raw = before + str(self._record.pid).encode() + after
-        hooks.run(hook.path, hook.args, hook.env, hook.timeout or 0, raw)
+                _log.warning("%s hook %s of container %s: %s", point, hook.path, self.id, error)
 
 
 def finish(

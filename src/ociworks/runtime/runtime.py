@@ -23,8 +23,8 @@ from ociworks.errors import (
     Problem,
 )
 from ociworks.runtime import plan, state
+from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
-from ociworks.runtime._init import hooks
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._same import Same
@@ -270,10 +270,10 @@ def _runtime_hooks(planned: Plan, pid: int) -> None:
     found = planned.spec.hooks
     if found is None:
         return
-    before, after = plan.state_around_pid(planned.spec, planned.container_id, planned.bundle, "creating")
-    raw = before + str(pid).encode() + after
     for hook in (*found.prestart, *found.create_runtime):
         try:
-            hooks.run(hook.path, hook.args, hook.env, hook.timeout or 0, raw)
+            run_hook(hook, planned.spec, planned.container_id, planned.bundle, "creating", pid)
+        except OSError as error:
+            raise CreateFailed(f"hook {hook.path}: {error.strerror}", step="hook", path=hook.path) from error
         except StepError as error:
             raise CreateFailed(f"hook {error.path}: {error.text}", step="hook", path=error.path) from error

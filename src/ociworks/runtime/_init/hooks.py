@@ -36,8 +36,18 @@ def run_in_container(
     run(program, args, env, timeout, state[0] + str(context.host_pid).encode() + state[1])
 
 
-def run(program: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int, state: bytes) -> None:
-    """Run a hook to its end; StepError when it cannot start, fails, or outlives ``timeout`` seconds (0: no limit)."""
+def run(
+    program: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    timeout: int,
+    state: bytes,
+    inheritable: tuple[int, ...] = (),
+) -> None:
+    """Run a hook to its end; StepError when it cannot start, fails, or outlives ``timeout`` seconds (0: no limit).
+
+    ``inheritable`` are descriptors that it must not get.
+    """
     state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
@@ -48,13 +58,19 @@ def run(program: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int,
             (os.POSIX_SPAWN_DUP2, state_fd, 0),
             (os.POSIX_SPAWN_DUP2, writer, 1),
             (os.POSIX_SPAWN_DUP2, writer, 2),
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable),
         ]
         pid = os.posix_spawn(
             program, args or (program,), environment, file_actions=actions, setpgroup=0, setsigmask=()
         )
         os.close(writer)
         writer = -1
-        output, ended = _wait(pid, reader, timeout)
+        try:
+            output, ended = _wait(pid, reader, timeout)
+        except BaseException:
+            os.killpg(pid, _SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         _, status = os.waitpid(pid, 0)
         if not ended:
             raise StepError(

@@ -293,6 +293,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     process.prctl(_PR_SET_NAME, address(_NAME))
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):
         _signal.signal(number, _signal.SIG_IGN)
+    process.default_internal_signals()
     control = _socket.socket(fileno=control_fd)
     sys.meta_path.clear()
     gc.collect()

@@ -1,0 +1,133 @@
+"""Hooks (runtime-spec config.md, POSIX-platform Hooks): when each runs, where, and what it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from ociworks import errors, spec
+from ociworks.runtime import Runtime
+from ociworks.spec.runtime import Hook, Hooks
+from tests.runtime.boxes import changed, nothing_left
+
+HOST = ("prestart", "create_runtime", "create_container", "poststart", "poststop")
+"""The points whose programs are the host's; startContainer's is the container's."""
+
+
+def hooks_at(**points: tuple[Hook, ...]) -> Hooks:
+    """Hooks by the names of their points."""
+    return attrs.evolve(Hooks(), **points)  # type: ignore[arg-type]
+
+
+def noting(log: Path, name: str, more: str = "") -> Hook:
+    """A hook that appends its name and its state to a file."""
+    script = f'state=$(cat); echo "{name} $state" >> {log}; {more}'
+    return Hook(path="/bin/sh", args=("sh", "-c", script))
+
+
+def noted(log: Path) -> list[tuple[str, dict[str, Any]]]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(line.partition(" ")[0], json.loads(line.partition(" ")[2])) for line in lines]
+
+
+def test_each_at_its_time(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """In order, each with the state of that moment."""
+    log = tmp_path / "log"
+    points = {name: (noting(log, name), noting(log, f"{name}-2")) for name in HOST}
+    inside = Hook(path="/bin/sh", args=("sh", "-c", "cat > /state; test -e /proc/1/root/bin/busybox"))
+    hooked = changed(
+        bundle, hooks=hooks_at(**points, start_container=(inside,)), annotations={"org.example.a": "b"}
+    )
+    container = runtime.create("hooked", hooked, ["sleep", "1000"])
+    made = [name for name, _ in noted(log)]
+    assert made == [each for name in HOST[:3] for each in (name, f"{name}-2")]
+    assert not (bundle.rootfs / "state").exists()
+    container.start()
+    pid = container.pid
+    told = json.loads((bundle.rootfs / "state").read_text())
+    assert (told["status"], told["id"]) == ("created", "hooked")
+    container.kill("KILL")
+    container.wait(timeout=60)
+    container.delete()
+    names = [name for name, _ in noted(log)]
+    assert names == [each for name in HOST for each in (name, f"{name}-2")]
+    statuses = {name: state["status"] for name, state in noted(log)}
+    assert [statuses[name] for name in HOST] == ["creating", "creating", "creating", "running", "stopped"]
+    for name, state in noted(log):
+        assert state["id"] == "hooked"
+        assert state["bundle"] == str(bundle.path)
+        assert state["annotations"] == {"org.example.a": "b"}
+        if not name.startswith("poststop"):
+            assert state["pid"] == pid, name
+
+
+def test_in_which_namespaces(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """CreateRuntime runs in ours, createContainer in the container's but with the host's files."""
+    log = tmp_path / "log"
+    script = f"for name in uts mnt; do readlink /proc/self/ns/$name >> {log}; done"
+    hook = Hook(path="/bin/sh", args=("sh", "-c", script))
+    hooked = changed(bundle, hooks=Hooks(create_runtime=(hook,), create_container=(hook,)))
+    with runtime.create("where", hooked, ["sleep", "1000"]) as container:
+        lines = log.read_text().split()
+        ours = [os.readlink(f"/proc/self/ns/{name}") for name in ("uts", "mnt")]
+        theirs = [os.readlink(f"/proc/{container.pid}/ns/{name}") for name in ("uts", "mnt")]
+        assert lines == [*ours, *theirs]
+
+
+@pytest.mark.parametrize("point", [*HOST[:3], "start_container"])
+def test_one_that_fails(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, point: str) -> None:
+    """Nothing goes on, the error names it and says what it wrote; nothing is left behind."""
+    runtime.run(bundle, ["true"], timeout=60)
+    failing = Hook(path="/bin/sh", args=("sh", "-c", "cat > /dev/null; echo because >&2; exit 3"))
+    hooked = changed(bundle, hooks=hooks_at(**{point: (failing,)}))
+    with nothing_left(tmp_path / "root"):
+        with pytest.raises(errors.CreateFailed) as caught:
+            runtime.run(hooked, ["touch", "/ran"], timeout=60)
+        assert "/bin/sh" in str(caught.value)
+        assert "3" in str(caught.value)
+        assert "because" in str(caught.value)
+    assert not (bundle.rootfs / "ran").exists()
+
+
+@pytest.mark.parametrize("point", ["create_runtime", "create_container"])
+def test_one_that_takes_too_long(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, point: str) -> None:
+    """After its time it is killed, and counts as failed."""
+    runtime.run(bundle, ["true"], timeout=60)
+    endless = Hook(path="/bin/sh", args=("sh", "-c", "sleep 1000"), timeout=1)
+    with nothing_left(tmp_path / "root"), pytest.raises(errors.CreateFailed, match="1 s|time"):
+        runtime.create("late", changed(bundle, hooks=hooks_at(**{point: (endless,)})))
+
+
+@pytest.mark.parametrize("point", ["poststart", "poststop"])
+def test_one_that_fails_afterwards(
+    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, point: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logged; the others run, and the container goes on."""
+    log = tmp_path / "log"
+    failing = Hook(path="/bin/sh", args=("sh", "-c", "exit 3"))
+    hooked = changed(bundle, hooks=hooks_at(**{point: (failing, noting(log, "second"))}))
+    with runtime.create("after", hooked, ["sleep", "1000"]) as container:
+        container.start()
+        assert container.status == "running"
+    assert [name for name, _ in noted(log)] == ["second"]
+    assert "/bin/sh" in caplog.text
+
+
+def test_rt_31_what_a_hook_inherits(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Its own environment and no other, and no descriptors but the standard ones."""
+    log = tmp_path / "log"
+    script = f"env > {log}; ls /proc/self/fd >> {log}"
+    hook = Hook(path="/bin/sh", args=("sh", "-c", script), env=("ONLY=this",))
+    for point in ("create_runtime", "create_container"):
+        runtime.create("inherits", changed(bundle, hooks=hooks_at(**{point: (hook,)}))).delete()
+        words = [
+            line
+            for line in log.read_text().split()
+            if not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))
+        ]
+        assert words == ["ONLY=this", "0", "1", "2", "3"], point

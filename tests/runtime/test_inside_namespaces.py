@@ -1,0 +1,134 @@
+"""What a process in a container shares with the host: nothing that its configuration does not name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ociworks import errors, spec
+from ociworks.runtime import Runtime
+from tests.runtime.boxes import changed, with_linux
+
+KINDS = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup"}
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces of the host and of others")
+
+
+def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
+    """The lines that a script in a new container writes."""
+    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
+
+
+def namespaces(*kinds: str, **paths: str) -> tuple[spec.runtime.Namespace, ...]:
+    """New ones by kind, and some by path."""
+    new = tuple(spec.runtime.Namespace(type=kind) for kind in kinds if kind not in paths)
+    return (*new, *(spec.runtime.Namespace(type=kind, path=path) for kind, path in paths.items()))
+
+
+def test_each_is_its_own(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Six kinds that are not ours, and a second container has others again."""
+    script = " && ".join(f"readlink /proc/self/ns/{name}" for name in KINDS.values())
+    ours = [os.readlink(f"/proc/self/ns/{name}") for name in KINDS.values()]
+    first, second = look(runtime, bundle, script), look(runtime, bundle, script)
+    assert len(first) == len(ours)
+    assert not set(first) & set(ours)
+    with runtime.create("beside", bundle, ["sleep", "1000"]) as container:
+        beside = {os.readlink(f"/proc/{container.pid}/ns/{name}") for name in KINDS.values()}
+        assert not beside & set(look(runtime, bundle, script))
+    assert len(set(second)) == len(KINDS)
+
+
+@pytest.mark.root
+@root_only
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mount"])
+def test_what_is_not_named_is_shared(runtime: Runtime, bundle: spec.Bundle, kind: str) -> None:
+    """A namespace that the configuration does not name is the host's."""
+    others = [each for each in KINDS if each != kind]
+    if kind == "network":
+        mounts = tuple(mount for mount in bundle.spec.mounts if mount.type not in ("sysfs", "cgroup"))
+        bundle = changed(bundle, mounts=mounts)
+    shared = with_linux(bundle, namespaces=namespaces(*others))
+    name = KINDS[kind]
+    assert look(runtime, shared, f"readlink /proc/self/ns/{name}") == [os.readlink(f"/proc/self/ns/{name}")]
+
+
+def test_the_processes(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The program is number 1 and sees none of the host's."""
+    lines = look(runtime, bundle, "echo $$; ls /proc | grep -E '^[0-9]+$' | wc -l")
+    assert lines[0] == "1"
+    assert int(lines[1]) <= 4
+
+
+def test_host_and_domain_name(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Set inside, not outside."""
+    named = changed(bundle, hostname="inside", domainname="example")
+    assert look(runtime, named, "hostname; cat /proc/sys/kernel/domainname") == ["inside", "example"]
+    assert socket.gethostname() != "inside"
+    linux = bundle.spec.linux
+    assert linux is not None
+    kept = tuple(each for each in linux.namespaces if each.type != "uts")
+    with pytest.raises(errors.OciworksError, match="UTS"):
+        runtime.create("names", with_linux(named, namespaces=kept))
+
+
+def test_the_network(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A loopback interface that is up, and nothing else that leads anywhere."""
+    lines = look(runtime, bundle, "ip -o link show up; ip route")
+    assert len(lines) == 1
+    assert " lo:" in lines[0]
+
+
+@pytest.mark.root
+@root_only
+def test_joining_by_path(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The namespaces of another container, by their files; the init is ours to wait for all the same."""
+    with runtime.create("first", bundle, ["sleep", "1000"]) as first:
+        first.start()
+        paths = {kind: f"/proc/{first.pid}/ns/{KINDS[kind]}" for kind in ("network", "ipc", "uts", "pid")}
+        joined = with_linux(bundle, namespaces=namespaces(*KINDS, **paths))
+        script = "; ".join(f"readlink /proc/self/ns/{KINDS[kind]}" for kind in paths)
+        assert look(runtime, joined, script + "; exit 0") == [os.readlink(path) for path in paths.values()]
+        with runtime.create("second", joined, ["sh", "-c", "exit 3"]) as second:
+            second.start()
+            assert second.wait(timeout=60) == 3
+
+
+@pytest.mark.root
+@root_only
+@pytest.mark.parametrize("path", ["/proc/self/ns/uts", "/etc/passwd", "/no/such/file", "/dev/null"])
+def test_a_path_that_is_another_thing(runtime: Runtime, bundle: spec.Bundle, path: str) -> None:
+    """A file that is not a namespace of that kind is refused before anything joins it."""
+    wrong = with_linux(bundle, namespaces=namespaces(*KINDS, network=path))
+    with pytest.raises(errors.CreateFailed) as caught:
+        runtime.create("wrong", wrong)
+    assert path in str(caught.value)
+    assert runtime.list() == ()
+
+
+@pytest.mark.root
+@root_only
+def test_root_in_a_user_namespace(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Mapped ranges: root inside is somebody without rights outside."""
+    mapped = (spec.runtime.IDMapping(container_id=0, host_id=200_000, size=65_536),)
+    kinds = namespaces("user", *KINDS)
+    inside = with_linux(bundle, namespaces=kinds, uid_mappings=mapped, gid_mappings=mapped)
+    for path in (*bundle.path.parents, bundle.path):
+        if path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    subprocess.run(["chown", "-R", "200000:200000", bundle.rootfs], check=True)
+    lines = look(
+        runtime, inside, "id -u; cat /proc/self/uid_map; touch /tmp/mine; stat -c %u /tmp/mine /dev/null"
+    )
+    assert lines[0] == "0"
+    assert lines[1].split() == ["0", "200000", "65536"]
+    assert lines[2] == "0"
+    assert (bundle.rootfs / "tmp/mine").stat().st_uid == 200_000
+    with runtime.create("mapped", inside, ["sleep", "1000"]) as container:
+        container.start()
+        assert os.stat(f"/proc/{container.pid}").st_uid in (0, 200_000)
+        assert container.exec(["id", "-u"], timeout=60).stdout == b"0\n"
