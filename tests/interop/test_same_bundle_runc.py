@@ -45,7 +45,8 @@ LOOKS = {
 
 def by_runc(bundle: spec.Bundle, folder: Path) -> str:
     """The output of runc run."""
-    command = [peer("runc"), "--root", folder, "run", "--bundle", bundle.path, f"same-{secrets.token_hex(4)}"]
+    name = f"same-{secrets.token_hex(4)}"
+    command = [peer("runc"), "--root", str(folder), "run", "--bundle", str(bundle.path), name]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
