@@ -146,6 +146,19 @@ def test_the_init_imports_nothing_heavy(path: Path) -> None:
         assert within(name, allowed), f"{path}:{line}: the init may not import {name}"
 
 
+@pytest.mark.parametrize("path", init_modules(), ids=module_name)
+def test_the_init_imports_when_it_starts(path: Path) -> None:
+    """The launcher switches the import system off once it runs (RT-04), so nothing may be imported by a function."""
+    late = [
+        f"{path}:{inner.lineno}"
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.FunctionDef)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    ]
+    assert late == []
+
+
 @pytest.mark.parametrize("statement", COST)
 def test_imports_are_lazy(statement: str) -> None:
     """An import loads neither the heavy libraries nor, by surprise, another room."""

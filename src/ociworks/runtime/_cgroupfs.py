@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 
+from ociworks.runtime._cgroupbpf import attach
 from ociworks.runtime._cgroupkill import kill, move, pause, processes, read_text, write
 
 TYPE_CHECKING = False
@@ -241,8 +242,6 @@ def _attempt(path: str, value: bytes) -> None:
 
 
 def _filter_devices(directory: str, program: bytes) -> None:
-    from ociworks.runtime._cgroupbpf import attach
-
     descriptor = os.open(directory, _DIRECTORY)
     try:
         attach(descriptor, program)

@@ -12,6 +12,8 @@ import os
 import select
 import time
 
+from ociworks._linux.libc import syscall
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -214,8 +216,6 @@ def _members(directory: int) -> list[int]:
 
 def _signal_all(directories: Sequence[str]) -> list[int]:
     """SIGKILL by pidfd; return the pidfds. A pid that was used again meanwhile is no longer a member."""
-    from ociworks._linux.libc import syscall
-
     opened: dict[int, int] = {}
     try:
         for pid in processes(directories):

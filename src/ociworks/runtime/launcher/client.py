@@ -136,7 +136,7 @@ class Launcher:
                 fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()))
                 monitor = self._ask(request.encode(), fds)
             try:
-                pid, new_pidfd = _spawned(monitor)
+                pid, new_pidfd = self._spawned(monitor)
             except BaseException:
                 monitor.close()
                 raise
@@ -157,7 +157,7 @@ class Launcher:
         with self._ask(request, ()) as monitor:
             kind, body, _ = wire.receive(monitor)
             if kind != wire.DONE:
-                raise _failure(kind, body)
+                raise self._failure(kind, body)
 
     def _ask(self, request: dict[str, Any], fds: tuple[int, ...]) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -169,6 +169,19 @@ class Launcher:
             raise LauncherError(f"the launcher does not answer: {self._last_words() or error}") from error
         return ours
 
+    def _spawned(self, monitor: socket.socket) -> tuple[int, int]:
+        kind, body, fds = wire.receive(monitor)
+        if kind != wire.SPAWNED or not fds:
+            raise self._failure(kind, body)
+        return wire.unpack_number(body), fds[0]
+
+    def _failure(self, kind: bytes, body: bytes) -> CreateFailed | LauncherError:
+        if kind != wire.FAILED:
+            return LauncherError(f"the launcher ended without an answer: {self._last_words() or 'killed?'}")
+        number, _, step, text, path = wire.unpack_failure(body)
+        where = f": {path}" if path else ""
+        return CreateFailed(f"{step}: {text}{where}", step=step, errno=number, path=path)
+
     def _gone(self) -> bool:
         """Whether it has ended or is about to: it speaks on the control channel only to say why."""
         poller = select.poll()
@@ -176,25 +189,11 @@ class Launcher:
         return bool(poller.poll(0))
 
     def _last_words(self) -> str:
+        """Why it ended, if it could say; it is ending now."""
         try:
-            return self._control.recv(1024, socket.MSG_DONTWAIT).decode("utf-8", "backslashreplace")
+            return self._control.recv(1024).decode("utf-8", "backslashreplace")
         except OSError:
             return ""
-
-
-def _spawned(monitor: socket.socket) -> tuple[int, int]:
-    kind, body, fds = wire.receive(monitor)
-    if kind != wire.SPAWNED or not fds:
-        raise _failure(kind, body)
-    return wire.unpack_number(body), fds[0]
-
-
-def _failure(kind: bytes, body: bytes) -> CreateFailed | LauncherError:
-    if kind != wire.FAILED:
-        return LauncherError("the launcher ended without an answer")
-    number, _, step, text, path = wire.unpack_failure(body)
-    where = f": {path}" if path else ""
-    return CreateFailed(f"{step}: {text}{where}", step=step, errno=number, path=path)
 
 
 def _finish(pid: int, control: socket.socket, owner: int) -> None:
