@@ -56,7 +56,7 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"container {self.container_id}", f"bundle {self.bundle}"]
         lines += [f"cgroup {path}" for path in self.cgroup.directories]
-        lines += [f"set {path} = {value!a}" for path, value in self.cgroup.settings]
+        lines += [f"set {ways[0][0]} = {ways[0][1]!a}" for ways in self.cgroup.settings]
         lines += [f"{number:3} {op}" for number, op in enumerate(self.operations)]
         return "\n".join(lines)
 
