@@ -120,3 +120,22 @@ def test_none_without_asking(runtime: Runtime, bundle: spec.Bundle) -> None:
         assert container.console is None
         container.start()
         assert container.wait(timeout=60) == 1
+
+
+def test_captured(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Run and exec on a terminal: all output in one, what is typed echoed; larger than any buffer."""
+    script = "read line; echo got $line >&2; test -t 1 && head -c 200000 /dev/zero | tr '\\0' x"
+    process = shell(bundle, script).spec.process
+    assert process is not None
+    done = runtime.run(shell(bundle, script), capture_output=True, input=b"typed\n", timeout=60)
+    with runtime.create("plain", bundle, ["sleep", "1000"]) as container:
+        container.start()
+        again = container.exec(process, input=b"typed\n", timeout=60)
+        with pytest.raises(errors.NotSupported, match="capture_output"):
+            container.exec(process, capture_output=False)
+    for each in (done, again):
+        assert each.stdout.startswith(b"typed\r\ngot typed\r\n")
+        assert each.stdout.count(b"x") == 200_000
+        assert (each.stderr, each.returncode) == (b"", 0)
+    with pytest.raises(errors.NotSupported, match="capture_output"):
+        runtime.run(shell(bundle, script))

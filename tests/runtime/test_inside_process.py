@@ -240,7 +240,11 @@ def test_the_program_is_not_the_runtime(runtime: Runtime, bundle: spec.Bundle) -
 
 def test_out_of_memory_score(runtime: Runtime, bundle: spec.Bundle) -> None:
     """Of the container's process and those that it starts."""
-    assert shell(runtime, with_process(bundle, oom_score_adj=321), "cat /proc/self/oom_score_adj") == "321\n"
+    scored = with_process(bundle, oom_score_adj=321)
+    assert shell(runtime, scored, "cat /proc/self/oom_score_adj") == "321\n"
+    with runtime.create("scored", scored, ["sleep", "1000"]) as container:
+        container.start()
+        assert container.exec(["cat", "/proc/self/oom_score_adj"], timeout=60).stdout == b"321\n"
 
 
 @pytest.mark.root

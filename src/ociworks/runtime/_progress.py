@@ -9,6 +9,7 @@ from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
 from ociworks.runtime.console import Console
 from ociworks.runtime.launcher import Spawned
+from ociworks.runtime.stdio import Streams
 
 __all__ = ["Follower"]
 
@@ -22,6 +23,16 @@ class Follower:
         self._spawned = spawned
         self._points = points or {}
         self.console: Console | None = None
+
+    def run_on(self, streams: Streams) -> None:
+        """Follow a process that nobody starts; its terminal, if it has one, takes the place of the streams."""
+        try:
+            self.until_waiting()
+            if self.console is not None:
+                streams.use_terminal(self.console.fileno())
+        finally:
+            if self.console is not None:
+                self.console.close()
 
     def go_on(self) -> None:
         """Let the init go on from where it waits."""

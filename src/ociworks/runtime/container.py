@@ -20,6 +20,7 @@ from ociworks.errors import (
     ContainerTimeout,
     CreateFailed,
     InvalidSpec,
+    NotSupported,
     Problem,
 )
 from ociworks.runtime import cgroups, plan, state
@@ -36,7 +37,7 @@ from ociworks.spec.signals import signal_number
 if TYPE_CHECKING:
     from ociworks.runtime.console import Console
 
-__all__ = ["Container", "finish"]
+__all__ = ["Container", "check_terminal", "finish"]
 
 _KILL_TIMEOUT = 10.0
 _log = logging.getLogger(__name__)
@@ -178,17 +179,20 @@ class Container:
     ) -> CompletedContainer:
         """Run a further program to its end, as the container's user or as a whole Process says.
 
+        With a terminal, which must be captured, ``stdout`` is all that was written to it and ``input`` what is typed.
+
         Raises ContainerTimeout after ``timeout`` seconds (the program is killed), CommandNotFound, and with ``check``
         CommandFailed.
         """
         target = self._exec_process(args)
+        check_terminal(target, captured=capture_output)
         output = PIPE if capture_output else None
         streams = Streams(PIPE if input is not None else stdin, output, output)
         try:
             spawned = self._spawn_exec(target, streams)
             try:
                 streams.started()
-                Follower(spawned).until_waiting()
+                Follower(spawned).run_on(streams)
                 done = finish(spawned, streams, target.args, input, timeout)
             finally:
                 spawned.end()
@@ -297,7 +301,7 @@ class Container:
         own = self.spec.process
         if own is None:
             raise InvalidSpec([Problem("$.process", "the container has none to take the settings from")])
-        return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None, oom_score_adj=None)
+        return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None)
 
     def _spawn_exec(self, target: Process, streams: Streams) -> Spawned:
         state.allow("exec", self.status, self.id)
@@ -313,6 +317,7 @@ class Container:
             tasks=self._record.tasks,
             unified=self._record.unified_cgroup,
             join_kinds=planned.kinds,
+            oom_score_adj=planned.oom_score_adj,
         )
         with self._pidfd() as pidfd:
             try:
@@ -328,6 +333,14 @@ class Container:
                 run_hook(hook, self.spec, self.id, self.bundle, status, self._record.pid)
             except (StepError, OSError) as error:
                 _log.warning("%s hook %s of container %s: %s", point, hook.path, self.id, error)
+
+
+def check_terminal(process: Process, *, captured: bool) -> None:
+    """Raise NotSupported for a terminal that nobody would read: its program would stop when it is full."""
+    if process.terminal and not captured:
+        raise NotSupported(
+            "$.process.terminal: use capture_output=True, or Runtime.create and Container.console to talk to it"
+        )
 
 
 def finish(

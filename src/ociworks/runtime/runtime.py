@@ -29,7 +29,7 @@ from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._same import Same
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import Container, finish
+from ociworks.runtime.container import Container, check_terminal, finish
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan import Plan
@@ -106,10 +106,15 @@ class Runtime:
     ) -> CompletedContainer:
         """Run ``args`` (None: the configuration's own) in a new container to its end, and remove the container.
 
-        ``env`` adds variables; ``timeout`` is in seconds. Raises what :meth:`create` raises, CommandNotFound,
-        ContainerTimeout (with the output so far) and, with ``check``, CommandFailed.
+        ``env`` adds variables; ``timeout`` is in seconds. With a terminal, which must be captured, ``stdout`` is all
+        that was written to it and ``input`` what is typed.
+
+        Raises what :meth:`create` raises, CommandNotFound, ContainerTimeout (with the output so far) and, with
+        ``check``, CommandFailed.
         """
         changed = _with_command(bundle, args, env)
+        if changed.spec.process is not None:
+            check_terminal(changed.spec.process, captured=capture_output)
         planned = plan.build(changed, new_id(), wait=False)
         output = PIPE if capture_output else None
         streams = Streams(PIPE if input is not None else stdin, output, output)
@@ -118,7 +123,7 @@ class Runtime:
             streams.started()
             command = planned.spec.process.args if planned.spec.process else ()
             try:
-                self._follower(spawned, planned).until_waiting()
+                self._follower(spawned, planned).run_on(streams)
                 done = finish(spawned, streams, command, input, timeout)
             except LauncherError:
                 self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import subprocess
@@ -66,6 +67,14 @@ class Streams:
         if stream is None:
             return default
         return stream if isinstance(stream, int) else stream.fileno()
+
+    def use_terminal(self, master: int) -> None:
+        """Read and write a terminal instead of the pipes; ``master`` stays the caller's to close."""
+        for name in ("stdin", "stdout", "stderr"):
+            fd = getattr(self, name)
+            if fd is not None:
+                os.close(fd)
+                setattr(self, name, os.dup(master) if name != "stderr" else None)
 
     def started(self) -> None:
         """Close the child's ends on our side."""
@@ -159,5 +168,9 @@ def _drain(fd: int, into: bytearray) -> bool:
         data = os.read(fd, _CHUNK)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno != errno.EIO:  # a terminal that nobody has open any more
+            raise
+        return False
     into += data
     return bool(data)

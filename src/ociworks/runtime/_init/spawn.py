@@ -124,6 +124,7 @@ class _Child:
         self.last_capability = last_capability
         self.mapped = mapped
         self.groups = -1
+        self.oom_score_adj = request["oom_score_adj"]
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
 
     def run(self) -> None:
@@ -201,6 +202,8 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         for fd in child.tasks:
             os.write(fd, b"0")
         child.tasks = ()
+        if child.oom_score_adj is not None:
+            _write("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
         for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
             process.setns(fd, kinds)
         step = "clone3"

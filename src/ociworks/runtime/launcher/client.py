@@ -38,6 +38,8 @@ class SpawnRequest:
     flags: int = 0
     joins: tuple[tuple[int, str], ...] = ()
     join_kinds: int = 0
+    oom_score_adj: int | None = None
+    """Of a process that joins; an init sets its own."""
     maps: tuple[Any, ...] | None = None
 
     def encode(self) -> dict[str, Any]:

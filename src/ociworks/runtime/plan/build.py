@@ -68,6 +68,8 @@ class ExecPlan:
     operations: tuple[ops.Op, ...]
     kinds: int
     """The namespaces to join, as the kernel's flags."""
+    oom_score_adj: int | None = None
+    """Set before anything is joined: inside, ``/proc`` is the container's word (RT-12)."""
 
 
 def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
@@ -243,7 +245,7 @@ def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) ->
 def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: bool) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
     refuse_process(target)
-    operations: list[ops.Op] = [ops.keyring("_ses.exec"), *processes.entry_ops(target)]
+    operations: list[ops.Op] = [ops.keyring("_ses.exec"), ops.session()]
     if target.terminal:
         size = target.console_size
         owner = (target.user.uid, target.user.gid)
@@ -252,7 +254,7 @@ def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: boo
         )
     operations += processes.setup_ops(target, linux.personality)
     operations += processes.final_ops(target, _compile(linux.seccomp), may_set_groups=may_set_groups)
-    return ExecPlan(operations=tuple(operations), kinds=kinds)
+    return ExecPlan(operations=tuple(operations), kinds=kinds, oom_score_adj=target.oom_score_adj)
 
 
 def _compile(profile: Seccomp | None) -> filters.CompiledFilter | None:
