@@ -77,7 +77,8 @@ def test_what_is_counted(runtime: Runtime, bundle: spec.Bundle) -> None:
 
 def test_devices(runtime: Runtime, bundle: spec.Bundle) -> None:
     """A node can be made; without a rule it cannot be opened, with one it can."""
-    needs_groups("devices")
+    if needs_groups().mode != "v2":  # there the rules are a program, not a controller
+        needs_groups("devices")
     script = "mknod /tmp/full2 c 1 7; mknod /tmp/fuse c 10 229; head -c 1 /tmp/full2 | wc -c; head -c 1 /tmp/fuse 2>&1"
     done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
     lines = done.stdout.decode().splitlines()
