@@ -1,0 +1,45 @@
+"""What this kernel cannot show, in a virtual machine that can: the tests of a unified hierarchy, run there as a whole.
+
+The machine is started by the program ``vmrun`` beside the checkout (or where ``OCIWORKS_VMRUN`` says). It sees these
+files, the interpreter and the virtual environment, and has a unified hierarchy with controllers of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source_tree import CHECKOUT
+
+VMRUN = Path(os.environ.get("OCIWORKS_VMRUN") or CHECKOUT.parent / "shared" / "vm" / "vmrun")
+
+
+def in_a_machine(*command: str, accel: str = "uml") -> str:
+    """Run a command in a machine as root; its failure is the test's. Gives its output."""
+    if "VMRUN" in os.environ:
+        pytest.skip("this is the machine")
+    if not VMRUN.exists():
+        pytest.skip(f"no {VMRUN.name} to start a virtual machine with")
+    call = [sys.executable, str(VMRUN), "--accel", accel, "--timeout", "240", "--", *command]
+    done = subprocess.run(
+        call, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=CHECKOUT, timeout=280, check=False
+    )
+    if done.returncode == 125:
+        pytest.skip(f"the virtual machine does not start: {done.stderr.strip()[-300:]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_unified_hierarchy_with_controllers() -> None:
+    """Version 2 limits, devices, freezing, statistics and clean-up hold on a machine that has nothing else."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-m", "cgroup2", "-p", "no:cacheprovider")
+    output = in_a_machine(*pytest_there, "tests/runtime")
+    ran = re.search(r"([0-9]+) passed", output)
+    assert ran, output
+    assert "skipped" not in output, output
