@@ -23,7 +23,7 @@ def text_files() -> Iterator[Path]:
         folders[:] = sorted(
             name for name in folders if name == ".ci" or (name not in _NOT_OURS and not name.startswith("."))
         )
-        for name in sorted(files):
+        for name in sorted(set(files) - {".git"}):  # in a linked worktree it is a file, and git's own
             path = Path(folder, name)
             if path.suffix in _TEXT and not path.is_symlink():
                 yield path
