@@ -1,8 +1,9 @@
 """The command ``ociworks``: images and containers for people.
 
-- ``_arguments``: what may be written on the command line
+- ``_commands``: the table of commands; ``_arguments``: their parser, and the options that several have
 - ``_units``: sizes, processors, durations, variables
 - ``_pull``, ``_run``: one command each; they translate and call ``ociworks.api``
+- ``_status``: the exit status of each kind of failure
 - ``_terminal``: this terminal and the container's, tied together
 - ``_progress``: bars and lines while something takes time
 - ``_text``: makes text of unknown origin fit for a terminal
@@ -22,27 +23,28 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``ociworks ARG…`` (None: the arguments of this process) and return the exit status.
 
-    Usage errors end with status 2, as argparse does it. Our own failures are one line on standard error and
-    status 1, or 125 for ``run``, where lower ones are the container's.
+    Usage errors end with status 2, as argparse does it. Our own failures are one line on standard error and a status
+    of :mod:`ociworks.cli._status`, or 125 for ``run``, where lower ones are the container's.
     """
     from ociworks.cli._arguments import parser
+    from ociworks.cli._commands import load
 
-    arguments = parser().parse_args(argv)
-    if arguments.command == "pull":
-        from ociworks.cli._pull import pull as command
-    else:
-        from ociworks.cli._run import run as command
-    return _guarded(lambda: command(arguments), failure=1 if arguments.command == "pull" else 125)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser(given).parse_args(given)
+    command = load(arguments.command)
+    return _guarded(lambda: command.main(arguments), getattr(command, "FAILURE", None))
 
 
-def _guarded(command: Callable[[], int], failure: int) -> int:
+def _guarded(command: Callable[[], int], failure: int | None) -> int:
     from ociworks.cli._text import one_line
     from ociworks.errors import OciworksError
 
     try:
         return command()
     except (OciworksError, OSError) as error:
+        from ociworks.cli._status import status_of
+
         print(f"ociworks: {one_line(str(error))}", file=sys.stderr)
-        return failure
+        return status_of(error) if failure is None else failure
     except KeyboardInterrupt:
         return 130

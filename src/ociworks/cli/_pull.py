@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ociworks.cli._arguments import json_option, platform_option, registry_options, store_option
 from ociworks.cli._progress import progress
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
 
     from ociworks.image import Image, Reference
 
-__all__ = ["fetched", "pull"]
+__all__ = ["arguments", "fetched", "main"]
 
 
-def pull(arguments: Namespace) -> int:
+def arguments(command: ArgumentParser) -> None:
+    """What may be written after ``pull``."""
+    command.description = "Pull an image, verified, into the store; print its name by digest."
+    platform_option(command)
+    store_option(command)
+    registry_options(command)
+    json_option(command)
+    command.add_argument("ref", metavar="REF", help="such as docker.io/library/busybox:1.36")
+
+
+def main(arguments: Namespace) -> int:
     """Pull one image into the store and print which it is."""
     from ociworks.image import Reference
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from ociworks.cli import _units
+from ociworks.cli._arguments import checked, platform_option, registry_options, store_option
 from ociworks.cli._text import one_line
 from ociworks.errors import CommandNotFound, ContainerTimeout
 
@@ -16,14 +19,65 @@ if TYPE_CHECKING:
     from ociworks.api import RunOptions
     from ociworks.image import Image
 
-__all__ = ["exit_status", "run"]
+__all__ = ["FAILURE", "arguments", "exit_status", "main"]
+
+FAILURE = 125
+"""Our own failure; lower statuses are the container's."""
 
 OUT_OF_TIME = 124
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
 
-def run(arguments: Namespace) -> int:
+def arguments(command: argparse.ArgumentParser) -> None:
+    """What may be written after ``run``."""
+    command.description = (
+        "Run a command in a new container and remove the container afterwards. The exit status is the command's; "
+        "124: out of time, 125: ociworks failed, 126: the command cannot be executed, 127: it was not found."
+    )
+    platform_option(command)
+    store_option(command)
+    registry_options(command)
+    _limits(command.add_argument_group("limits"))
+    _process(command.add_argument_group("the process"))
+    command.add_argument("ref", metavar="REF", help="pulled first unless the store has it")
+    command.add_argument(
+        "args", metavar="ARG", nargs=argparse.REMAINDER, help="the command; default: the image's"
+    )
+
+
+def _limits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-m", "--memory", metavar="SIZE", type=checked(_units.size), help="such as 64m")
+    group.add_argument(
+        "--pids-limit", metavar="N", type=checked(_units.whole_number), help="processes and threads"
+    )
+    group.add_argument("--cpus", metavar="N", type=checked(_units.cpus), help="processors, such as 1.5")
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=checked(_units.seconds),
+        help="kill the container after this time",
+    )
+
+
+def _process(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-e", "--env", metavar="KEY=VALUE", type=checked(_units.environment), action="append", default=[]
+    )
+    group.add_argument("-w", "--workdir", metavar="DIR", help="the directory to start in")
+    group.add_argument(
+        "-u", "--user", metavar="USER[:GROUP]", help="names or numbers; digits are always a number"
+    )
+    group.add_argument("--hostname", metavar="NAME")
+    group.add_argument("--read-only", action="store_true", help="the root filesystem cannot be written")
+    group.add_argument("-i", "--interactive", action="store_true", help="pass standard input to the command")
+    group.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
+    group.add_argument(
+        "--rm", action="store_true", help="accepted for habit's sake: containers are always removed"
+    )
+
+
+def main(arguments: Namespace) -> int:
     """Run a command in a new container; its exit status, 128 and the signal when one killed it."""
     from ociworks.api import RunOptions
 
