@@ -27,6 +27,8 @@
     │   │   ├── CompressionError
     │   │   └── TarError
     │   ├── ImageConfigError             an image configuration cannot become a container
+    │   ├── InvalidImage                 an image with problems; carries all of them
+    │   ├── NotBasedOn                   an image does not sit on the base that it should be lifted from
     │   └── RegistryError                a registry said no, or could not be asked
     │       ├── RegistryResponseError    it answered with an error status
     │       │   ├── Unauthorized
@@ -79,6 +81,7 @@ __all__ = [
     "ImageError",
     "ImageNotFound",
     "InvalidDigest",
+    "InvalidImage",
     "InvalidJSON",
     "InvalidPlatform",
     "InvalidReference",
@@ -89,6 +92,7 @@ __all__ = [
     "LimitExceeded",
     "MediaTypeMismatch",
     "MissingDependency",
+    "NotBasedOn",
     "NotFound",
     "NotSupported",
     "OciworksError",
@@ -269,6 +273,21 @@ class TarError(LayerError):
 
 class ImageConfigError(ImageError):
     """An image configuration cannot become a runtime configuration."""
+
+
+class InvalidImage(ImageError):
+    """An image or index has problems; ``problems`` holds all of them."""
+
+    def __init__(self, problems: Sequence[Problem], what: str) -> None:
+        self.problems = tuple(problems)
+        self.what = what
+        count = len(self.problems)
+        lines = "".join(f"\n  {problem}" for problem in self.problems)
+        super().__init__(f"{what}: {count} problem{'' if count == 1 else 's'}{lines}")
+
+
+class NotBasedOn(ImageError):
+    """An image does not begin with the layers of that base, or is for another platform than the new one."""
 
 
 class RegistryError(ImageError):

@@ -20,6 +20,8 @@ where                       what
 ``layout``                  the OCI layout as a content-addressable store; below it ``_cas`` (blobs by digest),
                             ``_files`` (opened without links, locked, replaced), ``_parallel`` (several at a time)
 ``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
+``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
+``validate``                every problem of an image or index
 ``bundle``, ``users``       image configuration to runtime configuration; the image's user database
 ==========================  ====================================================================================
 
@@ -32,7 +34,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import auth, layout, partial, remote
+    from ociworks.image import auth, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.progress import Progress
@@ -51,6 +53,7 @@ __all__ = [
     "RuntimeOptions",
     "auth",
     "layout",
+    "mutate",
     "partial",
     "remote",
     "remove_bundle",
@@ -58,6 +61,7 @@ __all__ = [
     "runtime_spec",
     "unpack",
     "unpack_layers",
+    "validate",
 ]
 
 _HOMES = {
@@ -74,7 +78,7 @@ _HOMES = {
     "unpack": "ociworks.image._unpack",
     "unpack_layers": "ociworks.image._unpack",
 }
-_MODULES = frozenset({"auth", "layout", "partial", "remote"})
+_MODULES = frozenset({"auth", "layout", "mutate", "partial", "remote", "validate"})
 
 
 def __getattr__(name: str) -> object:

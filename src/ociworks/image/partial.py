@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ociworks.errors import (
     ImageConfigError,
@@ -41,8 +41,10 @@ __all__ = [
     "Opens",
     "choose",
     "document",
+    "from_layers",
     "image",
     "index",
+    "layer",
     "read_blob",
     "require",
     "stream_of",
@@ -98,6 +100,39 @@ def image(raw_manifest: bytes, raw_config: bytes, blobs: BlobSource) -> Image:
     if isinstance(value, Index):
         raise SpecError("expected an image manifest, got an index")
     return _image(found.descriptor, value, raw_manifest, raw_config, blobs)
+
+
+def from_layers(
+    raw_manifest: bytes,
+    raw_config: bytes,
+    layers: Sequence[Layer],
+    *,
+    media_type: str | None = None,
+    platform: Platform | None = None,
+) -> Image:
+    """The image of a manifest, its configuration, and layers that are there already, which stay the same objects.
+
+    ``media_type`` is that of a manifest that does not state one, ``platform`` goes into the image's descriptor. Raises
+    what :func:`image` raises, and :class:`~ociworks.errors.SpecError` when these are not the manifest's layers.
+    """
+    found = read_manifest(raw_manifest, content_type=media_type)
+    value = found.value
+    if isinstance(value, Index):
+        raise SpecError("expected an image manifest, got an index")
+    if value.layers != tuple(each.descriptor for each in layers):
+        raise SpecError("expected the layers that the manifest lists")
+    descriptor = evolve(found.descriptor, platform=platform)
+    config = _configuration(descriptor, value, raw_config)
+    if config is not None and config.rootfs.diff_ids != tuple(each.diff_id for each in layers):
+        raise ImageConfigError(
+            f"image {descriptor.digest}: the configuration has the diff IDs of other layers"
+        )
+    return _Image(descriptor, value, raw_manifest, raw_config, config, tuple(layers))
+
+
+def layer(descriptor: Descriptor, diff_id: Digest, blobs: BlobSource) -> Layer:
+    """One layer, whose bytes as they travel are a blob of ``blobs``."""
+    return _Layer(descriptor, diff_id, blobs)
 
 
 def index(raw_index: bytes, blobs: BlobSource) -> ImageIndex:
@@ -306,11 +341,9 @@ def wanted(platform: Platform | str | None) -> Platform:
 def _image(
     descriptor: Descriptor, manifest: Manifest, raw_manifest: bytes, raw_config: bytes, blobs: BlobSource
 ) -> Image:
-    manifest.config.verify(raw_config, f"configuration of {descriptor.digest}")
-    config = None
+    config = _configuration(descriptor, manifest, raw_config)
     diff_ids: tuple[Digest | None, ...] = (None,) * len(manifest.layers)
-    if mediatypes.is_config(manifest.config.media_type):
-        config = parse(ImageConfiguration, raw_config)
+    if config is not None:
         diff_ids = config.rootfs.diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise ImageConfigError(
@@ -319,3 +352,11 @@ def _image(
         )
     layers = [_Layer(layer, diff_id, blobs) for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)]
     return _Image(descriptor, manifest, raw_manifest, raw_config, config, tuple(layers))
+
+
+def _configuration(
+    descriptor: Descriptor, manifest: Manifest, raw_config: bytes
+) -> ImageConfiguration | None:
+    """The configuration, which is the manifest's; None for artifacts, whose configuration is of another type."""
+    manifest.config.verify(raw_config, f"configuration of {descriptor.digest}")
+    return parse(ImageConfiguration, raw_config) if mediatypes.is_config(manifest.config.media_type) else None
