@@ -54,6 +54,11 @@ def files_below(path: str) -> set[str]:
     }
 
 
+def at_work(path: str) -> list[str]:
+    """What writers and holders have left: nothing, once they are done."""
+    return [name for kind in ("ingest", "leases") for name in os.listdir(Path(path, ".ociworks", kind))]
+
+
 def test_an_image_comes_back_as_it_was(store: layout.Layout) -> None:
     image = testing.random_image(layers=3)
     stored = store.put(image, tag="app:1.4")
@@ -234,7 +239,7 @@ def test_rg_09_the_first_error_stops_the_others(store: layout.Layout) -> None:
         store.put(image, tag="a")
     assert store.tags() == {}
     assert not store.has(bad.descriptor)
-    assert os.listdir(Path(store.path, ".ociworks")) == []
+    assert at_work(store.path) == []
     assert threading.active_count() == 1
 
 
@@ -377,7 +382,7 @@ def test_rg_21_several_processes_write_one_layout(tmp_path: Path) -> None:
     with layout.open(path) as store:
         assert len(store.tags()) == 16
         assert store.verify() == []
-        assert os.listdir(tmp_path / "shared" / ".ociworks") == []
+        assert at_work(path) == []
 
 
 def test_rg_07_only_digests_become_names(store: layout.Layout) -> None:

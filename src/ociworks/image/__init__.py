@@ -17,8 +17,9 @@ where                       what
 ``reference``, ``origin``   image references; hosts, origins and URLs
 ``progress``                progress events for a plain callback
 ``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin
-``layout``                  the OCI layout as a content-addressable store; below it ``_cas`` (blobs by digest),
-                            ``_files`` (opened without links, locked, replaced), ``_parallel`` (several at a time)
+``layout``                  the OCI layout as a content-addressable store, shared by processes; below it ``_catalog``
+                            (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
+                            (opened without links, locked, replaced), ``_parallel`` (several at a time)
 ``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index

@@ -11,18 +11,21 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ociworks.errors import LayoutError, LimitExceeded, NotSupported, quote
 
 __all__ = [
+    "claim",
     "create_locked",
     "directory",
     "locked",
     "open_regular",
     "read_file",
     "remove_if_abandoned",
+    "same_file",
     "write_all",
 ]
 
@@ -33,17 +36,21 @@ _CREATE: Final = os.O_WRONLY | _COMMON | os.O_CREAT | os.O_EXCL
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """What opening says of a missing file, of a link, of a socket: no file that could be read."""
 
+_CLAIM: Final = os.O_WRONLY | _COMMON | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 _ATTEMPTS: Final = 16
+_PAUSE: Final = 0.02
+"""Seconds between two looks at a lock that another holds: flock(2) has no timeout, and a wait must be stoppable."""
 
 
-def _flock(fd: int, *, wait: bool = True) -> bool:
-    """Take the exclusive lock; False if another holds it and ``wait`` is not set."""
+def _flock(fd: int, *, wait: bool = True, shared: bool = False) -> bool:
+    """Take the lock; False if another holds it and ``wait`` is not set."""
     try:
         import fcntl
     except ImportError:
         raise NotSupported("layouts on disk need flock(2), which this operating system lacks") from None
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(fd, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True
@@ -76,11 +83,11 @@ def _open_directory(parent: int, name: str) -> int:
 
 
 @contextlib.contextmanager
-def locked(root: int) -> Iterator[None]:
-    """Hold the lock of a directory, against other processes and other threads."""
+def locked(root: int, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a directory, against other processes and other threads; ``shared`` with others that share it."""
     fd = os.open(".", _DIRECTORY, dir_fd=root)
     try:
-        _flock(fd)
+        _flock(fd, shared=shared)
         yield
     finally:
         os.close(fd)
@@ -125,17 +132,63 @@ def create_locked(parent: int, prefix: str) -> tuple[int, str]:
     raise LayoutError("layout: new temporary files are removed as fast as they are made")
 
 
-def remove_if_abandoned(parent: int, name: str) -> None:
-    """Remove a temporary file whose lock is free."""
+def claim(parent: int, name: str, checkpoint: Callable[[], object]) -> int:
+    """The file of this name, locked, open for writing, made if it is not there: one holder at a time.
+
+    Waits for the holder, and calls ``checkpoint`` meanwhile, which may raise. A holder that died has left what it
+    wrote, so the file need not be empty.
+    """
+    while True:
+        fd = _open_claim(parent, name)
+        try:
+            while not _flock(fd, wait=False):
+                checkpoint()
+                time.sleep(_PAUSE)
+            # The holder has removed or renamed it meanwhile: then this lock is on a file that is no longer meant.
+            if same_file(parent, name, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _open_claim(parent: int, name: str) -> int:
+    try:
+        fd = os.open(name, _CLAIM, 0o644, dir_fd=parent)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise LayoutError(f"layout: expected {quote(name)} to be a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise LayoutError(f"layout: expected {quote(name)} to be a regular file")
+    return fd
+
+
+def same_file(parent: int, name: str, fd: int) -> bool:
+    """Whether the name still is the open file's."""
+    try:
+        named = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(fd))
+
+
+def remove_if_abandoned(parent: int, name: str) -> bool:
+    """Remove a temporary file whose lock is free; whether there is nothing, or nobody, left behind that name."""
     fd = open_regular(parent, name)
     if fd is None:
-        return
+        return True
     try:
-        if _flock(fd, wait=False):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
+        if not _flock(fd, wait=False):
+            return False
+        # The name may be another's by now: only under its lock it is known whose file this is.
+        if same_file(parent, name, fd):
+            os.unlink(name, dir_fd=parent)
     finally:
         os.close(fd)
+    return True
 
 
 def write_all(fd: int, data: bytes) -> None:
