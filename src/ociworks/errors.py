@@ -300,7 +300,12 @@ class RegistryError(ImageError):
 
 
 class RegistryResponseError(RegistryError):
-    """The registry answered with an error; ``status`` is the HTTP status, ``codes`` the error codes in the body."""
+    """The registry answered with an error; ``status`` is the HTTP status, ``codes`` the error codes in the body.
+
+    ``retry_after`` is the pause in seconds that the registry asks for, None when it asks for none.
+    """
+
+    retry_after: float | None = None
 
     def __init__(
         self, message: str, *, status: int, codes: Sequence[str] = (), url: str = "", temporary: bool = False
@@ -323,9 +328,10 @@ class NotFound(RegistryResponseError):
 
 
 class RateLimited(RegistryResponseError):
-    """429: too many requests; ``retry_after`` in seconds when the registry said so."""
+    """429: too many requests; ``limit`` of them are allowed and ``remaining`` are left, when the registry said so."""
 
-    retry_after: float | None = None
+    limit: int | None = None
+    remaining: int | None = None
 
 
 class RegistryProtocolError(RegistryError):

@@ -47,6 +47,7 @@ __all__ = [
     "layer",
     "read_blob",
     "require",
+    "source_of",
     "stream_of",
     "walk",
     "wanted",
@@ -62,6 +63,9 @@ def read_blob(blobs: BlobSource, descriptor: Descriptor, maximum: int = MAX_DOCU
     """A small blob as a whole; :class:`~ociworks.errors.LimitExceeded` before anything is read if it is not small."""
     if descriptor.size > maximum:
         raise LimitExceeded(f"blob {descriptor.digest} of {descriptor.size} bytes", "max_document", maximum)
+    if descriptor.data is not None:  # embedded content is proved like any other
+        descriptor.verify(descriptor.data, f"embedded data of {descriptor.digest}")
+        return descriptor.data
     with blobs.open_blob(descriptor) as stream:
         return stream.read()
 
@@ -220,6 +224,11 @@ def require(found: Image, platform: Platform | str | None) -> Image:
 def stream_of(content: bytes, descriptor: Descriptor) -> ByteStream:
     """Bytes in memory as a verified stream."""
     return VerifiedStream(io.BytesIO(content), descriptor)
+
+
+def source_of(layer: Opens) -> BlobSource | None:
+    """Where the layer of an image from here is read from; None for layers of other making."""
+    return layer._blobs if isinstance(layer, _Layer) else None  # noqa: SLF001 - this module's own
 
 
 class Opens(Protocol):

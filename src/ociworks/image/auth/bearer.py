@@ -74,23 +74,24 @@ def realm_of(challenge: Challenge) -> Url:
 
 
 def token_call(realm: Url, challenge: Challenge, scope: str, credential: Credential | None) -> TokenCall:
-    """The request that gets a token for ``scope``, such as ``repository:acme/app:pull``."""
+    """The request that gets a token for ``scope``: ``repository:acme/app:pull``, or several with spaces between."""
     service = challenge.get("service") or ""
     if len(service) > _MAX_SERVICE:
         raise RegistryProtocolError(
             f"Bearer challenge: expected a service of at most {_MAX_SERVICE} characters"
         )
-    fields = {"service": service, "scope": scope} if service else {"scope": scope}
+    named = [("service", service)] if service else []
+    query = urlencode([*named, *(("scope", each) for each in scope.split(" "))])
     if credential is None:
-        return TokenCall(realm.with_query(urlencode(fields)))
+        return TokenCall(realm.with_query(query))
     if isinstance(credential, Basic):
-        return TokenCall(realm.with_query(urlencode(fields)), authorization=basic_header(credential))
+        return TokenCall(realm.with_query(query), authorization=basic_header(credential))
     form = {
         "grant_type": "refresh_token",
         "client_id": "ociworks",
         "refresh_token": credential.token.reveal(),
     }
-    return TokenCall(realm, form=Secret(urlencode(form | fields)))
+    return TokenCall(realm, form=Secret(urlencode([*form.items(), *named, ("scope", scope)])))
 
 
 def basic_header(credential: Basic) -> Secret:

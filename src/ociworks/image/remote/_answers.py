@@ -35,6 +35,7 @@ from ociworks.errors import (
     Unauthorized,
 )
 from ociworks.image.remote._messages import Response, read_capped
+from ociworks.image.remote._notices import rate_limit
 from ociworks.spec import Digest, parse
 from ociworks.spec.distribution import ERROR_CODES, ErrorBody
 from ociworks.spec.numbers import parse_uint
@@ -57,15 +58,24 @@ def error_of(response: Response, what: str, max_body: int) -> RegistryResponseEr
     codes, cut = _codes(response, max_body)
     said = ", ".join(f"{code} ({ERROR_CODES[code]})" if code in ERROR_CODES else code for code in codes)
     error = _KINDS.get(response.status, RegistryResponseError)(
-        f"{what}: status {response.status}" + (f", {said}" if said else "") + cut,
+        f"{what}: status {response.status}" + (f", {said}" if said else "") + _hint(response) + cut,
         status=response.status,
         codes=codes,
         url=response.url.redacted,
         temporary=response.status in _TEMPORARY,
     )
-    if isinstance(error, RateLimited):
-        error.retry_after = retry_after(response)
+    error.retry_after = retry_after(response)
+    if isinstance(error, RateLimited) and (allowed := rate_limit(response.headers)) is not None:
+        error.limit, error.remaining = allowed.limit, allowed.remaining
     return error
+
+
+def _hint(response: Response) -> str:
+    """What a registry that refuses for a while says about it."""
+    if response.status not in {429, 503}:
+        return ""
+    allowed, wait = rate_limit(response.headers), retry_after(response)
+    return (f"; {allowed}" if allowed else "") + ("" if wait is None else f"; try again in {wait:.0f} s")
 
 
 def _codes(response: Response, max_body: int) -> tuple[tuple[str, ...], str]:
@@ -89,13 +99,13 @@ def check_encoding(response: Response) -> None:
         raise RegistryProtocolError("expected a body without Content-Encoding", url=response.url.redacted)
 
 
-def claimed_digest(response: Response) -> Digest | None:
-    """The ``Docker-Content-Digest`` header: a claim, to be compared with what the body's bytes give."""
-    text = response.headers.one("docker-content-digest")
+def claimed_digest(response: Response, header: str = "docker-content-digest") -> Digest | None:
+    """The digest in a header: a claim, to be compared with what the body's bytes give."""
+    text = response.headers.one(header)
     try:
         return None if text is None else Digest.parse(text)
     except SpecError as error:
-        raise RegistryProtocolError(f"Docker-Content-Digest: {error}", url=response.url.redacted) from None
+        raise RegistryProtocolError(f"{header}: {error}", url=response.url.redacted) from None
 
 
 def retry_after(response: Response) -> float | None:

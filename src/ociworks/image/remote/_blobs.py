@@ -18,14 +18,24 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, final
 
+from attrs import evolve
+
 from ociworks.errors import (
+    ContentError,
     MediaTypeMismatch,
+    NotFound,
+    NotSupported,
+    OciworksError,
+    RegistryError,
     RegistryProtocolError,
     RegistryUnreachable,
     SizeMismatch,
+    SpecError,
     quote,
 )
+from ociworks.image.origin import Url
 from ociworks.image.remote import _endpoints
+from ociworks.image.remote._budget import Budget
 from ociworks.image.remote._messages import Request, Response
 from ociworks.image.stream import VerifiedStream
 from ociworks.spec.image import mediatypes
@@ -35,10 +45,11 @@ if TYPE_CHECKING:
 
     from ociworks.image.remote._session import Repository, Session
     from ociworks.image.remote.limits import Limits
+    from ociworks.image.stream import Closable
     from ociworks.image.types import ByteStream
     from ociworks.spec.image import Descriptor
 
-__all__ = ["RepositoryBlobs"]
+__all__ = ["ForeignBlobs", "RepositoryBlobs", "ResumingBody", "check_range"]
 
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
 _SAYS_NOTHING: Final = frozenset({"application/json", "application/octet-stream"})
@@ -48,38 +59,91 @@ _SAYS_NOTHING: Final = frozenset({"application/json", "application/octet-stream"
 class RepositoryBlobs:
     """The blobs and manifests of one repository: a :class:`~ociworks.image.types.BlobSource`."""
 
-    def __init__(self, session: Session, repository: Repository, limits: Limits) -> None:
+    def __init__(
+        self, session: Session, repository: Repository, limits: Limits, foreign: ForeignBlobs | None = None
+    ) -> None:
         self.repository = repository
         self._session = session
         self._limits = limits
+        self._foreign = foreign
 
     def open_blob(self, descriptor: Descriptor, /) -> ByteStream:
         """A verified stream that resumes where it was interrupted; see the module's diagram."""
-        body = _ResumingBody(self._session, self.repository, descriptor, self._limits)
-        return VerifiedStream(
-            body, descriptor, f"{descriptor.digest} of {self.repository.registry}/{self.repository.name}"
-        )
+        what = f"{descriptor.digest} of {self.repository.registry}/{self.repository.name}"
+        return VerifiedStream(self._open(descriptor), descriptor, what)
+
+    def _open(self, descriptor: Descriptor) -> Closable:
+        """From the registry; what it may not distribute from elsewhere, if that is allowed."""
+        url = _url(self.repository, descriptor)
+        try:
+            return ResumingBody(self._session, self.repository, url, descriptor, self._limits)
+        except NotFound as error:
+            if mediatypes.is_distributable(descriptor.media_type) or not descriptor.urls:
+                raise
+            if self._foreign is None:
+                raise NotFound(
+                    f"layer {descriptor.digest} is not distributed by its registry; ClientOptions(foreign_layers=True) "
+                    "allows to fetch it from the URLs in the manifest",
+                    status=error.status,
+                    codes=error.codes,
+                    url=error.url,
+                ) from None
+            return self._foreign.open(descriptor, self.repository)
+
+
+def _url(repository: Repository, descriptor: Descriptor) -> Url:
+    if _is_document(descriptor):
+        return _endpoints.manifest(repository, descriptor.digest)
+    return _endpoints.blob(repository, descriptor.digest)
+
+
+def _is_document(descriptor: Descriptor) -> bool:
+    return mediatypes.is_index(descriptor.media_type) or mediatypes.is_manifest(descriptor.media_type)
 
 
 @final
-class _ResumingBody:
+class ForeignBlobs:
+    """Layers from the ``urls`` of their descriptors: without credentials, under the policy for every hop."""
+
+    def __init__(self, session: Session, limits: Limits) -> None:
+        """``session`` has no credentials, and answers no challenge."""
+        self._session = session
+        self._limits = limits
+
+    def open(self, descriptor: Descriptor, repository: Repository) -> Closable:
+        """The first of the URLs that answers with something of the right size."""
+        failure: OciworksError = NotSupported(f"layer {descriptor.digest} names no place to fetch it from")
+        for text in descriptor.urls[: self._limits.max_urls]:
+            try:
+                url = Url.parse(text)
+                self._session.policy.check(url, repository.origin, "URL of a layer")
+                place = evolve(repository, registry=url.origin.authority, origin=url.origin)
+                return ResumingBody(self._session, place, url, descriptor, self._limits)
+            except (SpecError, ContentError, RegistryError) as error:
+                failure = error
+        raise failure
+
+
+@final
+class ResumingBody:
+    """The body of a GET for a blob, which goes on where it was interrupted; not yet verified."""
+
     def __init__(
         self,
         session: Session,
         repository: Repository,
+        url: Url,
         descriptor: Descriptor,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._repository = repository
+        self._url = url
         self._descriptor = descriptor
-        self._limits = limits
         self._done = 0
         self._skip = 0
-        self._resumes = 0
-        self._strikes = 0
-        self._resumed_at = 0
+        self._budget = Budget(limits)
         self._pace = _Pace(limits, clock)
         self._response = self._start()
 
@@ -116,12 +180,9 @@ class _ResumingBody:
         )
 
     def _request(self, *headers: tuple[str, str]) -> Request:
-        kind = self._descriptor.media_type
-        if mediatypes.is_manifest(kind) or mediatypes.is_index(kind):
-            url = _endpoints.manifest(self._repository, self._descriptor.digest)
-            return Request(method="GET", url=url, headers=(("Accept", kind), *headers))
-        url = _endpoints.blob(self._repository, self._descriptor.digest)
-        return Request(method="GET", url=url, headers=headers)
+        if _is_document(self._descriptor):
+            headers = (("Accept", self._descriptor.media_type), *headers)
+        return Request(method="GET", url=self._url, headers=headers)
 
     def _start(self) -> Response:
         what = f"blob {self._descriptor.digest}"
@@ -141,7 +202,7 @@ class _ResumingBody:
         """A manifest's Content-Type must not tell another story than the descriptor that led to it."""
         kind = self._descriptor.media_type
         header = response.headers.one("content-type")
-        if header is None or not (mediatypes.is_manifest(kind) or mediatypes.is_index(kind)):
+        if header is None or not _is_document(self._descriptor):
             return
         found = mediatypes.essence(header)
         if found != kind and found not in _SAYS_NOTHING:
@@ -154,13 +215,7 @@ class _ResumingBody:
         self._response.close()
         if not error.temporary:
             raise error
-        self._resumes += 1
-        small = self._done - self._resumed_at < self._limits.resume_progress
-        self._strikes = self._strikes + 1 if small else 0
-        self._resumed_at = self._done
-        if self._strikes > self._limits.resumes or self._resumes > self._limits.max_resumes:
-            raise error
-        self._session.pause(error, self._limits.first_delay * 2**self._strikes if small else 0.0)
+        self._session.pause(error, self._budget.spend(self._done, error))
         self._response = self._continue()
         self._pace.restart()
 
@@ -179,19 +234,23 @@ class _ResumingBody:
 
     def _check_range(self, response: Response) -> int:
         """The range must be exactly what is missing; gives the bytes to skip, which are none."""
-        header = response.headers.one("content-range") or ""
-        match = _RANGE.fullmatch(header)
-        size = self._descriptor.size
-        expected = (self._done, size - 1, size)
-        if match is None or tuple(map(int, match.groups())) != expected:  # trusted: digits by the pattern
-            raise RegistryProtocolError(
-                f"expected Content-Range bytes {self._done}-{size - 1}/{size}, got {quote(header, 80)}",
-                url=response.url.redacted,
-            )
-        length = response.headers.length()
-        if length is not None and length != size - self._done:
-            raise SizeMismatch(f"rest of blob {self._descriptor.digest}", size - self._done, length)
+        check_range(response, self._done, self._descriptor.size - 1, self._descriptor)
         return 0
+
+
+def check_range(response: Response, first: int, last: int, descriptor: Descriptor) -> None:
+    """Raise unless a 206 brings exactly these bytes of the blob."""
+    header = response.headers.one("content-range") or ""
+    match = _RANGE.fullmatch(header)
+    expected = (first, last, descriptor.size)
+    if match is None or tuple(map(int, match.groups())) != expected:  # trusted: digits by the pattern
+        raise RegistryProtocolError(
+            f"expected Content-Range bytes {first}-{last}/{descriptor.size}, got {quote(header, 80)}",
+            url=response.url.redacted,
+        )
+    length = response.headers.length()
+    if length is not None and length != last - first + 1:
+        raise SizeMismatch(f"part of blob {descriptor.digest}", last - first + 1, length)
 
 
 class _Pace:

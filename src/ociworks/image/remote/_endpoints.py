@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ociworks.errors import InvalidReference, RegistryProtocolError
 from ociworks.image.origin import Url
 from ociworks.image.reference import Reference
 from ociworks.image.remote._session import Repository
 from ociworks.spec import Digest
 
-__all__ = ["blob", "manifest", "uploads"]
+__all__ = ["blob", "checked_tag", "manifest", "referrers", "tags", "uploads"]
 
 
 def _url(repository: Repository, tail: str) -> Url:
@@ -21,6 +22,15 @@ def manifest(repository: Repository, target: Digest | str) -> Url:
     return _url(repository, f"manifests/{target}")
 
 
+def checked_tag(repository: Repository, text: str) -> str:
+    """A tag that a registry lists; :class:`~ociworks.errors.RegistryProtocolError` when it breaks the grammar."""
+    try:
+        Reference(registry="x.example", repository=repository.name, tag=text)
+    except InvalidReference as error:
+        raise RegistryProtocolError(f"list of tags: {error}") from None
+    return text
+
+
 def blob(repository: Repository, digest: Digest) -> Url:
     """A blob."""
     return _url(repository, f"blobs/{digest}")
@@ -29,3 +39,13 @@ def blob(repository: Repository, digest: Digest) -> Url:
 def uploads(repository: Repository) -> Url:
     """Where uploads start."""
     return _url(repository, "blobs/uploads/")
+
+
+def tags(repository: Repository) -> Url:
+    """The list of tags."""
+    return _url(repository, "tags/list")
+
+
+def referrers(repository: Repository, subject: Digest) -> Url:
+    """The list of manifests that name ``subject``."""
+    return _url(repository, f"referrers/{subject}")

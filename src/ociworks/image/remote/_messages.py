@@ -37,6 +37,8 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     authorization: Secret | None = None
     body: Body | None = None
+    scope: str = ""
+    """What a token for this request must allow; empty: what its method says."""
 
 
 @frozen

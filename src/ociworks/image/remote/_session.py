@@ -16,11 +16,11 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, frozen
 
-from ociworks.errors import LimitExceeded, RateLimited, RegistryError
+from ociworks.errors import LimitExceeded, RegistryError, RegistryResponseError
 from ociworks.image.auth.bearer import TokenCall, basic_header, read_token, realm_of, token_call
 from ociworks.image.auth.cache import TokenCache, TokenKey
 from ociworks.image.auth.challenge import Challenge, parse_challenges
@@ -32,11 +32,14 @@ from ociworks.image.remote._messages import Body, Request, Response, Transport, 
 from ociworks.image.remote._policy import REDIRECTS, TargetPolicy, next_hop
 
 if TYPE_CHECKING:
+    from ociworks.image.remote._notices import Notices
     from ociworks.image.remote.limits import Limits
 
-__all__ = ["Repository", "Session"]
+__all__ = ["Repository", "Right", "Session"]
 
 _logger = logging.getLogger(__name__)
+
+Right = Literal["pull", "push", "delete"]
 
 _FORM: Final = ("Content-Type", "application/x-www-form-urlencoded")
 
@@ -49,9 +52,9 @@ class Repository:
     name: str
     origin: Origin
 
-    def scope(self, *, write: bool) -> str:
-        """The token scope that reading, or reading and writing, needs."""
-        return f"repository:{self.name}:{'pull,push' if write else 'pull'}"
+    def scope(self, right: Right) -> str:
+        """The token scope that reading, writing or deleting needs; reading is always part of it."""
+        return f"repository:{self.name}:{'pull' if right == 'pull' else f'pull,{right}'}"
 
 
 class Session:
@@ -64,9 +67,11 @@ class Session:
         limits: Limits,
         keychain: Callable[[], Keychain],
         sleep: Callable[[float], None],
+        notices: Notices,
     ) -> None:
+        self.policy = policy
+        self.notices = notices
         self._transport = transport
-        self._policy = policy
         self._limits = limits
         self._keychain = keychain
         self._sleep = sleep
@@ -102,7 +107,7 @@ class Session:
 
     def pause(self, error: RegistryError, delay: float) -> None:
         """Wait before another attempt, as long as the registry asks for; ``error`` again if that is too long."""
-        asked = error.retry_after if isinstance(error, RateLimited) else None
+        asked = error.retry_after if isinstance(error, RegistryResponseError) else None
         wanted = max(delay, asked or 0.0)
         if asked is not None and asked > self._limits.longest_delay:
             raise error
@@ -115,6 +120,7 @@ class Session:
         for asked in range(self._limits.challenges + 1):
             header = self._authorization(request, repository)
             response, moved = self._follow(evolve(request, authorization=header), repository.origin)
+            self.notices.hear(repository.registry, response.headers)
             if response.status in expected:
                 check_encoding(response)
                 return response
@@ -127,17 +133,17 @@ class Session:
         raise RegistryError(f"{what}: no answer was allowed", url=request.url.redacted)
 
     def _follow(self, request: Request, registry: Origin) -> tuple[Response, bool]:
-        """The response after at most ``limits.redirects`` hops, and whether any of them left the origin."""
-        first, moved = request.url.origin, False
+        """The response after at most ``limits.redirects`` hops, and whether any of them left the registry."""
+        moved = request.url.origin != registry
         for _ in range(self._limits.redirects + 1):
             response = self._transport.send(request)
             if response.status not in REDIRECTS:
                 return response, moved
             try:
-                request = next_hop(request, response, registry, self._policy)
+                request = next_hop(request, response, registry, self.policy)
             finally:
                 response.close()
-            moved = moved or request.url.origin != first
+            moved = moved or request.url.origin != registry
         raise LimitExceeded(f"redirects of {request.url.redacted}", "redirects", self._limits.redirects)
 
     # Credentials
@@ -189,7 +195,7 @@ class Session:
     def _key(
         self, request: Request, repository: Repository, challenge: Challenge, credential: Credential | None
     ) -> TokenKey:
-        scope = repository.scope(write=request.method not in {"GET", "HEAD"})
+        scope = request.scope or repository.scope(_right(request))
         return TokenKey(repository.origin, challenge.get("service") or "", scope, credential)
 
     def _token(
@@ -204,7 +210,7 @@ class Session:
 
     def _fetch(self, key: TokenKey, challenge: Challenge, registry: Origin) -> Secret:
         realm = realm_of(challenge)
-        self._policy.check(realm, registry, "token endpoint")
+        self.policy.check(realm, registry, "token endpoint")
         requested = self._tokens.now()
         call = _as_request(token_call(realm, challenge, key.scope, key.credential))
         response, _ = self._follow(call, registry)
@@ -214,6 +220,12 @@ class Session:
         token = read_token(read_capped(response, "max_token_body", self._limits.max_token_body))
         self._tokens.put(key, token, requested)
         return token.value
+
+
+def _right(request: Request) -> Right:
+    if request.method in {"GET", "HEAD"}:
+        return "pull"
+    return "delete" if request.method == "DELETE" else "push"
 
 
 def _as_request(call: TokenCall) -> Request:

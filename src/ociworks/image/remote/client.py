@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ociworks.errors import (
+    ContentError,
     DigestMismatch,
     ImageNotFound,
     NotFound,
+    NotSupported,
     RegistryProtocolError,
+    SpecError,
 )
-from ociworks.image import _parallel, partial
-from ociworks.image.auth.credentials import Keychain
+from ociworks.image import partial
+from ociworks.image.auth.credentials import ANONYMOUS, Keychain
+from ociworks.image.origin import Url
 from ociworks.image.progress import ProgressCallback, Reporter
 from ociworks.image.reference import Reference
 from ociworks.image.remote import _endpoints
 from ociworks.image.remote._answers import claimed_digest
-from ociworks.image.remote._blobs import RepositoryBlobs
+from ociworks.image.remote._blobs import ForeignBlobs, RepositoryBlobs
 from ociworks.image.remote._messages import Request, Response, Transport, read_capped
+from ociworks.image.remote._notices import Notice, Notices, RateLimit
+from ociworks.image.remote._pages import list_tags
 from ociworks.image.remote._policy import TargetPolicy
+from ociworks.image.remote._push import Pusher
+from ociworks.image.remote._ranges import BlobReader
+from ociworks.image.remote._referrers import Referrers, check_subject
 from ociworks.image.remote._session import Repository, Session
 from ociworks.image.remote._upload import Uploader
 from ociworks.image.remote.limits import DEFAULT_LIMITS, Limits
 from ociworks.image.types import ByteStream, Image, ImageIndex
 from ociworks.spec import Digest, Platform
-from ociworks.spec.image import Descriptor, mediatypes
+from ociworks.spec.image import Descriptor, mediatypes, read_manifest
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,6 +52,7 @@ _DOCUMENTS: Final = (
     mediatypes.DOCKER_MANIFEST,
     mediatypes.DOCKER_MANIFEST_LIST,
 )
+_BUFFER: Final = 256 * 1024
 _ACCEPT: Final = ("Accept", ", ".join(_DOCUMENTS))
 
 
@@ -56,6 +67,13 @@ class ClientOptions:
     trusted: Collection[str] = ()
     """Hosts whose address is not public, to which registries may nevertheless redirect or send for tokens."""
     limits: Limits = DEFAULT_LIMITS
+    chunk_size: int | None = None
+    """Send blobs in pieces of this many bytes; None: in one piece, unless the registry finds that too large."""
+    foreign_layers: bool = False
+    """Fetch non-distributable layers from the URLs in their manifest when the registry does not have them. Those
+    hosts are chosen by whoever made the image; they are asked without credentials."""
+    on_warning: Callable[[Notice], None] | None = field(default=None, repr=False)
+    """Hears each warning that a registry sends, once, from the thread that met it; they are logged too."""
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     """Waits between attempts, in seconds."""
     transport: Callable[[Limits], Transport] | None = field(default=None, repr=False)
@@ -87,7 +105,13 @@ class Client:
         self._transport = (
             chosen.transport(chosen.limits) if chosen.transport else _sockets(chosen.limits, chosen.ca_file)
         )
-        self._session = Session(self._transport, self._policy, chosen.limits, self._keychain, chosen.sleep)
+        self._chunk_size = chosen.chunk_size
+        self._tag_lock = threading.Lock()
+        notices = Notices(chosen.on_warning)
+        self._session = Session(
+            self._transport, self._policy, chosen.limits, self._keychain, chosen.sleep, notices
+        )
+        self._foreign = self._strangers(chosen, notices) if chosen.foreign_layers else None
 
     def close(self) -> None:
         """Close all connections; images from this client can then no longer be read."""
@@ -123,15 +147,8 @@ class Client:
         """The image or the index, whichever the reference names."""
         where = _reference(reference)
         repository = self._repository(where)
-        blobs = RepositoryBlobs(self._session, repository, self._limits)
-        response = self._manifest("GET", where, repository)
-        try:
-            content_type = response.headers.one("content-type")
-            claimed = claimed_digest(response)
-            raw = read_capped(response, "max_document", self._limits.max_document)
-        finally:
-            response.close()
-        _check_identity(where, raw, claimed)
+        blobs = self._blobs(repository)
+        raw, content_type = self._document(where, repository)
         algorithm = where.digest.algorithm if where.digest else "sha256"
         try:
             return partial.document(raw, blobs, content_type=content_type, algorithm=algorithm)
@@ -152,10 +169,67 @@ class Client:
             raise DigestMismatch(str(where), str(where.digest), str(digest), 0)
         return Descriptor(media_type=mediatypes.essence(content_type), digest=digest, size=size)
 
+    def exists(self, reference: Reference | str) -> bool:
+        """Whether the registry has a manifest of this name or digest."""
+        where = _reference(reference)
+        try:
+            self._manifest("HEAD", where, self._repository(where)).close()
+        except NotFound:
+            return False
+        return True
+
+    def tags(self, repository: Reference | str, *, page_size: int | None = None) -> Iterator[str]:
+        """The tags of a repository, in the registry's order, page after page as they are asked for.
+
+        ``page_size`` is what to ask for; registries may send fewer at a time. Raises also
+        :class:`~ociworks.errors.LimitExceeded`.
+        """
+        where = _reference(repository)
+        return list_tags(self._session, self._repository(where), self._limits, page_size)
+
+    # Blobs
+
     def open_blob(self, reference: Reference | str, descriptor: Descriptor) -> ByteStream:
         """A blob of the reference's repository, verified, resumed when the connection breaks."""
+        return self._blobs(self._repository(_reference(reference))).open_blob(descriptor)
+
+    def random_access(self, reference: Reference | str, descriptor: Descriptor) -> BinaryIO:
+        """A blob as a seekable file whose parts are fetched when they are read.
+
+        **Its bytes are not verified**: a digest is over the whole. :class:`~ociworks.errors.NotSupported` from a read
+        when the registry has no ranges.
+        """
+        reader = BlobReader(self._session, self._repository(_reference(reference)), descriptor)
+        return io.BufferedReader(reader, _BUFFER)
+
+    def has_blob(self, reference: Reference | str, descriptor: Descriptor) -> bool:
+        """Whether the registry says that the reference's repository has the blob."""
+        return self._uploader(self._repository(_reference(reference))).has(descriptor)
+
+    def push_blob(
+        self,
+        reference: Reference | str,
+        descriptor: Descriptor,
+        source: Callable[[], ByteStream],
+        *,
+        mount_from: Reference | str | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> None:
+        """Send one blob into the reference's repository, or have it mounted from another of the same registry.
+
+        ``source`` opens its bytes (each time anew), ``advance`` hears how many were sent. Raises also
+        :class:`~ociworks.errors.ContentError` when they are not what the descriptor says.
+        """
+        where = _reference(reference)
+        uploader = self._uploader(self._repository(where))
+        uploader.blob(descriptor, source, advance or _ignore, self._mountable(mount_from, where))
+
+    def delete_blob(self, reference: Reference | str, digest: Digest) -> None:
+        """Delete a blob of the reference's repository. Not every registry allows that."""
         repository = self._repository(_reference(reference))
-        return RepositoryBlobs(self._session, repository, self._limits).open_blob(descriptor)
+        self._delete(_endpoints.blob(repository, digest), repository, f"blob {digest}")
+
+    # Writing
 
     def push(
         self,
@@ -164,22 +238,132 @@ class Client:
         *,
         progress: ProgressCallback | None = None,
         workers: int = 4,
+        mount_from: Reference | str | None = None,
     ) -> Reference:
         """Push an image, or an index with all its images; gives the reference by digest.
 
-        Blobs that the registry has are not sent, others up to ``workers`` at a time; the tag moves last.
+        Blobs that the registry has are not sent, others up to ``workers`` at a time; the tag moves last. Layers that
+        come from another repository of the same registry, or may be in ``mount_from`` there, are mounted. What names a
+        subject becomes one of its referrers, by the tag schema where the registry keeps no list.
         """
         where = _reference(reference)
         if where.digest is not None and where.digest != image.digest:
             raise DigestMismatch(f"push to {where}", str(where.digest), str(image.digest), 0)
-        uploader = Uploader(self._session, self._repository(where), self._limits)
-        reporter = Reporter(progress, "push")
-        for each in partial.walk(image):
-            if not isinstance(each, ImageIndex):
-                _push_blobs(each, uploader, reporter, workers)
-            target = where.tag or where.target if each.digest == image.digest else each.digest
-            uploader.manifest(each.descriptor, _raw(each), target)
+        repository = self._repository(where)
+        pusher = Pusher(
+            self._uploader(repository),
+            self._referrers(repository),
+            Reporter(progress, "push"),
+            workers,
+            self._mountable(mount_from, where),
+        )
+        pusher.push(image, where.tag or where.target)
         return where.at(image.digest)
+
+    def tag(self, reference: Reference | str, tag: str) -> Reference:
+        """Give what the reference names another tag in its repository; nothing else travels."""
+        where = _reference(reference)
+        to = Reference(registry=where.registry, repository=where.repository, tag=tag)
+        repository = self._repository(where)
+        raw, content_type = self._document(where, repository)
+        found = read_manifest(raw, content_type=content_type)
+        self._uploader(repository).manifest(found.descriptor, raw, tag)
+        return to.at(found.descriptor.digest)
+
+    def delete(self, reference: Reference | str) -> None:
+        """Delete a manifest by digest, with all its tags, or only the tag of a reference without digest.
+
+        Not every registry allows either; :class:`~ociworks.errors.RegistryResponseError` (400, 405) says so. A manifest
+        with a subject is taken off the referrers tag where the registry keeps no list.
+        """
+        where = _reference(reference)
+        repository = self._repository(where)
+        subject = None if where.digest is None else self._subject(where, repository)
+        self._delete(_endpoints.manifest(repository, where.target), repository, f"manifest of {where}")
+        if where.digest is not None and subject is not None:
+            referrers = self._referrers(repository)
+            if not referrers.listed_by_registry(subject):
+                referrers.remove(where.digest, subject)
+
+    # Referrers
+
+    def referrers(
+        self, reference: Reference | str, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """What the registry lists as referring to the reference, each once, in the order of their digests.
+
+        With ``artifact_type`` only those listed with it. The list is a claim: read each with :meth:`referrer`. Raises
+        also :class:`~ociworks.errors.LimitExceeded`, :class:`~ociworks.errors.MediaTypeMismatch`.
+        """
+        where = _reference(reference)
+        subject = where.digest or self.resolve(where).digest
+        return self._referrers(self._repository(where)).list(subject, artifact_type)
+
+    def referrer(self, reference: Reference | str, listed: Descriptor) -> Image | ImageIndex:
+        """One entry of :meth:`referrers`, verified; its own subject must be what the reference names.
+
+        Raises :class:`~ociworks.errors.RegistryProtocolError` when it is not, and when its artifact type differs.
+        """
+        where = _reference(reference)
+        subject = where.digest or self.resolve(where).digest
+        blobs = self._blobs(self._repository(where))
+        found = partial.document(partial.read_blob(blobs, listed), blobs, descriptor=listed)
+        check_subject(found.index if isinstance(found, ImageIndex) else found.manifest, subject, listed)
+        return found
+
+    def rate_limit(self, registry: str) -> RateLimit | None:
+        """How many requests the registry of this name said last that it allows; None when it has said nothing."""
+        return self._session.notices.limit_of(registry)
+
+    # Parts
+
+    def _strangers(self, options: ClientOptions, notices: Notices) -> ForeignBlobs:
+        """Hosts that only manifests name: they get no credentials, and no challenge of theirs is answered."""
+        limits = evolve(options.limits, challenges=0)
+        session = Session(self._transport, self._policy, limits, lambda: ANONYMOUS, options.sleep, notices)
+        return ForeignBlobs(session, limits)
+
+    def _uploader(self, repository: Repository) -> Uploader:
+        return Uploader(self._session, repository, self._limits, self._chunk_size)
+
+    def _referrers(self, repository: Repository) -> Referrers:
+        return Referrers(self._session, repository, self._limits, self._tag_lock)
+
+    def _blobs(self, repository: Repository) -> RepositoryBlobs:
+        return RepositoryBlobs(self._session, repository, self._limits, self._foreign)
+
+    def _mountable(self, given: Reference | str | None, where: Reference) -> tuple[str, ...]:
+        if given is None:
+            return ()
+        other = _reference(given)
+        if other.registry != where.registry:
+            raise NotSupported(f"cannot mount from {other.name}: expected a repository of {where.registry}")
+        return () if other.repository == where.repository else (other.repository,)
+
+    def _delete(self, url: Url, repository: Repository, what: str) -> None:
+        request = Request(method="DELETE", url=url)
+        self._session.send(request, repository, {200, 202, 204}, what).close()
+
+    def _subject(self, where: Reference, repository: Repository) -> Digest | None:
+        """The subject of a manifest, None also for what is no manifest: that may be deleted too."""
+        raw, content_type = self._document(where, repository)
+        try:
+            subject = read_manifest(raw, content_type=content_type).value.subject
+        except (ContentError, NotSupported, SpecError):
+            return None
+        return None if subject is None else subject.digest
+
+    def _document(self, where: Reference, repository: Repository) -> tuple[bytes, str | None]:
+        """The bytes of a manifest, which are what was asked for, and the type that its answer states."""
+        response = self._manifest("GET", where, repository)
+        try:
+            content_type = response.headers.one("content-type")
+            claimed = claimed_digest(response)
+            raw = read_capped(response, "max_document", self._limits.max_document)
+        finally:
+            response.close()
+        _check_identity(where, raw, claimed)
+        return raw, content_type
 
     def _repository(self, reference: Reference) -> Repository:
         origin = self._policy.registry(reference.registry)
@@ -212,10 +396,6 @@ def _reference(given: Reference | str) -> Reference:
     return Reference.parse(given) if isinstance(given, str) else given
 
 
-def _raw(image: Image | ImageIndex) -> bytes:
-    return image.raw_index if isinstance(image, ImageIndex) else image.raw_manifest
-
-
 def _check_identity(where: Reference, raw: bytes, claimed: Digest | None) -> None:
     """What was asked for decides; a header that says something else about the same bytes is an error too."""
     if where.digest is not None:
@@ -224,25 +404,5 @@ def _check_identity(where: Reference, raw: bytes, claimed: Digest | None) -> Non
         claimed.verify(raw, f"manifest of {where}, by its Docker-Content-Digest")
 
 
-def _push_blobs(image: Image, uploader: Uploader, reporter: Reporter, workers: int) -> None:
-    config = image.manifest.config
-    sources: dict[Digest, tuple[Descriptor, Callable[[], ByteStream]]] = {
-        layer.digest: (layer.descriptor, layer.open) for layer in image.layers
-    }
-    sources[config.digest] = (config, lambda: partial.stream_of(image.raw_config, config))
-
-    def push(item: tuple[Descriptor, Callable[[], ByteStream]], checkpoint: Callable[[], None]) -> None:
-        descriptor, source = item
-
-        def advance(done: int) -> None:
-            checkpoint()
-            reporter.report("transfer", descriptor.digest, done, descriptor.size)
-
-        if uploader.has(descriptor):
-            reporter.report("skip", descriptor.digest, descriptor.size, descriptor.size)
-            return
-        reporter.report("start", descriptor.digest, 0, descriptor.size)
-        uploader.blob(descriptor, source, advance)
-        reporter.report("done", descriptor.digest, descriptor.size, descriptor.size)
-
-    _parallel.each(sources.values(), push, workers)
+def _ignore(_done: int) -> None:
+    """Hear nothing."""

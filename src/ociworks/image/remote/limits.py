@@ -35,6 +35,16 @@ class Limits:
     resume_progress: int = 64 * 1024
     max_resumes: int = 1000
     """Interruptions of one blob in all."""
+    max_chunk: int = 256 * 1024 * 1024
+    """One piece of an upload, whatever minimum the registry asks for (``OCI-Chunk-Min-Length``)."""
+    fallback_chunk: int = 32 * 1024 * 1024
+    """One piece of an upload that the registry found too large as a whole (413)."""
+    max_pages: int = 1000
+    """Pages of one list."""
+    max_items: int = 100_000
+    """Tags or referrers of one list."""
+    max_urls: int = 8
+    """Places that are tried for one non-distributable layer."""
     first_delay: float = 0.5
     """Before the second attempt; it doubles for each further one."""
     longest_delay: float = 60.0
