@@ -472,7 +472,7 @@ def test_rg_09_blobs_are_proved(
         with pytest.raises(expected):
             store.write_blob(DESCRIPTOR, client.open_blob(f"{server.host}/app", DESCRIPTOR))
         assert not store.has(DESCRIPTOR)
-        assert os.listdir(tmp_path / "l" / ".ociworks") == []
+        assert os.listdir(tmp_path / "l" / ".ociworks" / "ingest") == []
 
 
 def test_rg_09_a_wrong_byte_in_one_layer_stops_the_pull(
@@ -715,7 +715,7 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
         found = client.image(f"{registry.host}/app:1")
         with layout.open(tmp_path / "l", create=True) as store, pytest.raises(KeyboardInterrupt):
             store.put(found, progress=interrupt)
-        assert os.listdir(tmp_path / "l" / ".ociworks") == []
+        assert os.listdir(tmp_path / "l" / ".ociworks" / "ingest") == []
     assert opened() == before
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["next_page", "upload_location"]
 
-_LINK = re.compile(r"[ \t]*<([^<>]*)>((?:[ \t]*;[^,;\"]*(?:\"[^\"]*\")?)*)[ \t]*(?:,|$)", re.ASCII)
-_NEXT = re.compile(r";[ \t]*rel[ \t]*=[ \t]*(?:\"next\"|next)[ \t]*(?:;|$)", re.ASCII | re.IGNORECASE)
+_LINK = re.compile(r"[ \t]*<([^<>]*)>[ \t]*((?:;(?:[^,;\"]|\"[^\"]*\")*)*)(?:,|\Z)", re.ASCII)
+_NEXT = re.compile(r";[ \t]*rel[ \t]*=[ \t]*(?:\"next\"|next)[ \t]*(?:;|\Z)", re.ASCII | re.IGNORECASE)
 
 
 def upload_location(asked: Url, response: Response, repository: Repository, policy: TargetPolicy) -> Url:
