@@ -57,7 +57,7 @@ class Comparison:
         return None if self.aim is None else self.ratio <= self.aim
 
 
-def compare(
+def compare(  # noqa: PLR0913 - all but the four by keyword
     work: str,
     ours: Work,
     peer: str,
@@ -66,21 +66,23 @@ def compare(
     pairs: int = 15,
     number: int = 1,
     aim: float | None = None,
+    after: Work | None = None,
 ) -> Comparison:
     """Time ``ours`` against ``theirs`` in alternating pairs; each sample is the mean of ``number`` calls.
 
-    One call of each warms caches up and is not counted. ``BENCH_PAIRS`` in the environment overrides
-    ``pairs``. The garbage collector is off while a sample runs, as in ``timeit``.
+    One call of each warms caches up and is not counted. ``after`` follows every sample and is not timed: it takes
+    away what the work left. ``BENCH_PAIRS`` in the environment overrides ``pairs``. The garbage collector is off
+    while a sample runs, as in ``timeit``.
     """
     pairs = max(1, int(os.environ.get("BENCH_PAIRS", str(pairs))))
-    ours()
-    theirs()
+    for call in (ours, theirs):
+        _sample(call, number, after)
     mine: list[float] = []
     other: list[float] = []
     for pair in range(pairs):
         sides = [(ours, mine), (theirs, other)]
         for call, samples in sides if pair % 2 == 0 else reversed(sides):
-            samples.append(_sample(call, number))
+            samples.append(_sample(call, number, after))
     return Comparison(work=work, peer=peer, ours=tuple(mine), theirs=tuple(other), aim=aim)
 
 
@@ -112,7 +114,7 @@ def report(name: str, comparisons: Iterable[Comparison]) -> None:
     print(f"again: scripts/bench {name}\n", flush=True)
 
 
-def _sample(call: Work, number: int) -> float:
+def _sample(call: Work, number: int, after: Work | None) -> float:
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -123,6 +125,8 @@ def _sample(call: Work, number: int) -> float:
     finally:
         if collecting:
             gc.enable()
+        if after is not None:
+            after()
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
