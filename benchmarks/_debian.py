@@ -41,8 +41,7 @@ LAYERS: Final = (
     "base-files bash coreutils dpkg libc6 libc-bin locales perl-base util-linux tzdata libicu72|libicu76",
     "libpython3.11-stdlib|libpython3.13-stdlib python3-numpy python3-sympy python3-django python3-babel",
     "gcc-12|gcc-14 cpp-12|cpp-14 libgl1-mesa-dri",
-    "libllvm14|libllvm19 libstdc++-12-dev|libstdc++-14-dev libc6-dev "
-    "binutils-x86-64-linux-gnu|binutils-aarch64-linux-gnu",
+    "libllvm14|libllvm19 libstdc++-12-dev|libstdc++-14-dev libc6-dev binutils",
     "git cmake cmake-data vim-runtime manpages-dev",
 )
 LAYERS_OF: Final[dict[Name, int]] = {"base": 1, "app": len(LAYERS)}
