@@ -23,6 +23,8 @@ where                       what
 ``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index
+``diff``                    what two images differ in
+``notebook``, ``units``     how values look in a notebook; sizes as people read them
 ``bundle``, ``users``       image configuration to runtime configuration; the image's user database
 ==========================  ====================================================================================
 
@@ -35,7 +37,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import auth, layout, mutate, partial, remote, validate
+    from ociworks.image import auth, diff, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.progress import Progress
@@ -53,6 +55,7 @@ __all__ = [
     "Reference",
     "RuntimeOptions",
     "auth",
+    "diff",
     "layout",
     "mutate",
     "partial",
@@ -79,7 +82,7 @@ _HOMES = {
     "unpack": "ociworks.image._unpack",
     "unpack_layers": "ociworks.image._unpack",
 }
-_MODULES = frozenset({"auth", "layout", "mutate", "partial", "remote", "validate"})
+_MODULES = frozenset({"auth", "diff", "layout", "mutate", "partial", "remote", "validate"})
 
 
 def __getattr__(name: str) -> object:

@@ -300,6 +300,11 @@ class _Layer:
         compression = compression_of(self.media_type)
         return UncompressedStream(self.open(), lambda below: decompress(below, compression))
 
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import layer
+
+        return layer(self)
+
 
 @frozen
 class _Image:
@@ -321,6 +326,11 @@ class _Image:
             raise NotSupported(f"{self.digest} is an artifact: its configuration is {found}; read raw_config")
         return self._config
 
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import image
+
+        return image(self)
+
 
 @frozen
 class _Index:
@@ -338,6 +348,11 @@ class _Index:
 
     def child(self, descriptor: Descriptor) -> Image | ImageIndex:
         return document(read_blob(self._blobs, descriptor), self._blobs, descriptor=descriptor)
+
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import index
+
+        return index(self)
 
 
 def wanted(platform: Platform | str | None) -> Platform:

@@ -12,6 +12,7 @@ Files:
   ``_table``, ``_readers``, ``_convert`` (JSON ↔ values), ``_where`` (JSON paths), ``document`` (bytes and value)
 - classes: ``runtime`` and ``image``, ``distribution``, ``cni``, ``cdi``, ``bundle``; rules: ``validate``
 - kinds of text: ``digest``, ``platform``, ``numbers`` and ``signals`` (how external ones are read); ``frozen`` maps
+- ``notebook``: how any of these values looks in a notebook
 - ``defaults`` and ``defaults_seccomp``: the profile of a container for which nobody wrote one
 
 Importing this package loads no class; names are loaded when first used (PEP 562).

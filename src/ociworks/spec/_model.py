@@ -127,6 +127,12 @@ class Model:
         )
         return f"{self.__class__.__name__}({shown})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from ociworks.spec.notebook import fields
+
+        return fields(self)
+
 
 def reading_options(cls: type[Model]) -> Options:
     """How ``cls`` asked to be read."""

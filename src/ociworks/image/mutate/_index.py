@@ -253,3 +253,8 @@ class _Index:
         if self._below is None:
             raise ImageNotFound(f"index {self.digest} has no entry {descriptor.digest}")
         return self._below.child(descriptor)
+
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import index
+
+        return index(self)
