@@ -191,7 +191,7 @@ def remove_if_abandoned(parent: int, name: str) -> bool:
     return True
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of ``data``."""
     left = memoryview(data)
     while left:

@@ -1,8 +1,8 @@
 """For tests of tools that use ociworks, and for its own: no fixtures, no network.
 
 - ``images``: reproducible images in memory, of given files or of random bytes.
-- ``registry``: a distribution-spec server in this process, on loopback, with faults on demand (``_registry_http``
-  answers, ``_registry_store`` holds the content).
+- ``registry``: a distribution-spec server in this process, in memory or on a directory, with faults on demand
+  (``_registry`` has its parts).
 
 ::
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
         random_image,
         random_index,
     )
-    from ociworks.testing.registry import Fault, Registry, RegistryOptions
+    from ociworks.testing.registry import Fault, Registry, RegistryLimits, RegistryOptions
 
 __all__ = [
     "Fault",
     "File",
     "Registry",
+    "RegistryLimits",
     "RegistryOptions",
     "image_from_files",
     "image_from_layers",
@@ -42,6 +43,7 @@ _HOMES = {
     "Fault": "ociworks.testing.registry",
     "File": "ociworks.testing.images",
     "Registry": "ociworks.testing.registry",
+    "RegistryLimits": "ociworks.testing.registry",
     "RegistryOptions": "ociworks.testing.registry",
     "image_from_files": "ociworks.testing.images",
     "image_from_layers": "ociworks.testing.images",

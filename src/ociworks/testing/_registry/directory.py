@@ -1,0 +1,392 @@
+"""A store in a directory: content once, by digest, and links to it from each repository.
+
+::
+
+    <root>/ociworks-registry                              says what the directory is, and is locked by its server
+    <root>/blobs/<algorithm>/<encoded>                    all content
+    <root>/uploads/<identifier>                           an upload under way
+    <root>/repositories/<name>/_blobs/<algorithm>/<encoded>       hard link: a blob of this repository
+    <root>/repositories/<name>/_manifests/<algorithm>/<encoded>   hard link: a manifest
+    <root>/repositories/<name>/_types/<digest>                    the manifest's media type
+    <root>/repositories/<name>/_tags/<tag>                        the digest that the tag points to
+    <root>/repositories/<name>/_referrers/<subject>/<digest>      empty: this manifest has that subject
+
+No part of a repository's name begins with an underscore, so no name meets another's files. A link appears after what
+it needs and goes before it. How many repositories hold some content is the number of its links, kept by the kernel:
+content without any is removed at once, and there is nothing to collect later.
+
+An upload goes on after a restart of the server. Nothing here holds a blob in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ociworks.errors import LayoutError, SpecError, quote
+from ociworks.image import _files
+from ociworks.spec import Digest
+from ociworks.spec.image.dispatch import MAX_MANIFEST_SIZE
+from ociworks.testing._registry import links
+from ociworks.testing._registry.hashing import RunningDigest
+from ociworks.testing._registry.links import FileContent
+from ociworks.testing._registry.refused import Refused
+from ociworks.testing._registry.sessions import identifier_for, is_identifier_of, on_hold
+from ociworks.testing._registry.store import StoredManifest
+
+if TYPE_CHECKING:
+    from ociworks.spec.image import TypedManifest
+
+__all__ = ["DirectoryStore"]
+
+_MARKER: Final = "ociworks-registry"
+_VERSION: Final = "1\n"
+_UPLOADS: Final = "uploads"
+_MAX_DEPTH: Final = 128
+_DIRECTORY: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+
+
+class DirectoryStore:
+    """All repositories below one directory, which is made when it is missing.
+
+    Raises :class:`~ociworks.errors.LayoutError` when the directory is something else, or when another server has it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        upload_age: float = float("inf"),
+        max_manifest: int = MAX_MANIFEST_SIZE,
+    ) -> None:
+        self._guard = threading.RLock()
+        self._held: dict[str, _Session] = {}
+        self._upload_age = upload_age
+        self._max_manifest = max_manifest
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        self._root = os.open(path, _DIRECTORY)
+        try:
+            self._lock = _claimed(self._root, os.fspath(path))
+        except BaseException:
+            os.close(self._root)
+            raise
+
+    def close(self) -> None:
+        """Release the directory; twice is harmless."""
+        for name in ("_lock", "_root"):
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                os.close(fd)
+
+    # Repositories
+
+    def repositories(self) -> list[str]:
+        """Their names, sorted."""
+        with contextlib.suppress(FileNotFoundError), _files.directory(self._root, "repositories") as top:
+            return sorted(_repositories(top, (), _MAX_DEPTH))
+        return []
+
+    def exists(self, name: str) -> bool:
+        """Whether the repository does."""
+        return any(links.exists(self._root, *_home(name), kind) for kind in ("_blobs", "_manifests"))
+
+    # Blobs
+
+    def blob(self, name: str, digest: Digest) -> FileContent | None:
+        """A blob of this repository."""
+        fd = links.open_file(self._root, *_home(name), "_blobs", digest.algorithm, digest.encoded)
+        return None if fd is None else FileContent(fd)
+
+    def has_blob(self, name: str, digest: Digest) -> bool:
+        """Whether it is there."""
+        return links.exists(self._root, *_home(name), "_blobs", digest.algorithm, digest.encoded)
+
+    def mount(self, name: str, digest: Digest, source: str | None) -> bool:
+        """Link a blob into this repository."""
+        with self._guard:
+            known = self.has_blob(source, digest) if source is not None else self._anywhere(digest)
+            return known and self._link(name, "_blobs", digest)
+
+    def delete_blob(self, name: str, digest: Digest) -> bool:
+        """Remove a blob from this repository."""
+        return self._unlink(name, "_blobs", digest)
+
+    # Uploads
+
+    def start(self, name: str) -> str:
+        """Begin an upload."""
+        identifier = identifier_for(name)
+        with self._guard:
+            self._held[identifier] = _Session(RunningDigest())
+        with _files.directory(self._root, _UPLOADS, create=True) as folder:
+            os.close(os.open(identifier, _NEW, 0o644, dir_fd=folder))
+        return identifier
+
+    def uploads(self) -> int:
+        """How many are under way."""
+        names = links.listed(self._root, _UPLOADS)
+        return len(names) - sum(map(self._forgotten, names))
+
+    @contextmanager
+    def upload(self, name: str, identifier: str) -> Iterator[DirectoryUpload]:
+        """Hold an upload; one that a stopped server has left is taken up again."""
+        if not is_identifier_of(name, identifier) or not links.exists(self._root, _UPLOADS, identifier):
+            raise Refused("BLOB_UPLOAD_UNKNOWN")
+        with self._guard:
+            session = self._held.setdefault(identifier, _Session(RunningDigest(complete=False)))
+        with on_hold(session.hold), _files.directory(self._root, _UPLOADS) as folder:
+            try:
+                fd = os.open(identifier, _APPEND, dir_fd=folder)
+            except FileNotFoundError:
+                self._held.pop(identifier, None)
+                raise Refused("BLOB_UPLOAD_UNKNOWN") from None
+            try:
+                yield DirectoryUpload(self, name, identifier, fd, session)
+            finally:
+                os.close(fd)
+
+    def publish(self, name: str, identifier: str, digest: Digest, size: int) -> None:
+        """Make a finished upload content, and a blob of this repository."""
+        with (
+            self._guard,
+            _files.directory(self._root, _UPLOADS) as source,
+            _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
+        ):
+            if self._content_size(digest) == size:
+                os.utime(digest.encoded, dir_fd=target)
+            else:
+                os.rename(identifier, digest.encoded, src_dir_fd=source, dst_dir_fd=target)
+                os.fsync(target)
+            self._link(name, "_blobs", digest)
+
+    def forget(self, identifier: str) -> None:
+        """End an upload."""
+        links.removed(self._root, _UPLOADS, identifier)
+        with self._guard:
+            self._held.pop(identifier, None)
+
+    # Manifests
+
+    def manifest(self, name: str, digest: Digest) -> StoredManifest | None:
+        """A manifest of this repository."""
+        fd = links.open_file(self._root, *_home(name), "_manifests", digest.algorithm, digest.encoded)
+        if fd is None:
+            return None
+        with open(fd, "rb") as file:
+            raw = file.read(self._max_manifest + 1)
+        media_type = links.read_text(self._root, *_home(name), "_types", str(digest))
+        return None if media_type is None else StoredManifest(digest, media_type, raw)
+
+    def put_manifest(self, name: str, digest: Digest, manifest: TypedManifest, tags: Sequence[str]) -> None:
+        """Store a manifest and let these tags point to it."""
+        with self._guard:
+            self._write(digest, manifest.raw)
+            links.put_text(self._root, manifest.media_type, *_home(name), "_types", str(digest))
+            if manifest.value.subject is not None:
+                subject = str(manifest.value.subject.digest)
+                links.put_text(self._root, "", *_home(name), "_referrers", subject, str(digest))
+            self._link(name, "_manifests", digest)
+            for tag in tags:
+                links.put_text(self._root, str(digest), *_home(name), "_tags", tag)
+
+    def delete_manifest(self, name: str, digest: Digest) -> bool:
+        """Remove a manifest and its tags."""
+        with self._guard:
+            for tag in self.tags(name):
+                if self.tagged(name, tag) == digest:
+                    self.untag(name, tag)
+            there = self._unlink(name, "_manifests", digest)
+            links.removed(self._root, *_home(name), "_types", str(digest))
+            return there
+
+    def tags(self, name: str) -> list[str]:
+        """The tags of a repository."""
+        return [tag for tag in links.listed(self._root, *_home(name), "_tags") if not tag.startswith(".")]
+
+    def tagged(self, name: str, tag: str) -> Digest | None:
+        """What a tag points to."""
+        text = links.read_text(self._root, *_home(name), "_tags", tag)
+        return None if text is None else Digest.parse(text)
+
+    def untag(self, name: str, tag: str) -> bool:
+        """Remove a tag."""
+        return links.removed(self._root, *_home(name), "_tags", tag)
+
+    def referrers(self, name: str, subject: Digest) -> Iterable[StoredManifest]:
+        """The manifests with this subject."""
+        for text in links.listed(self._root, *_home(name), "_referrers", str(subject)):
+            with contextlib.suppress(SpecError):
+                found = self.manifest(name, Digest.parse(text))
+                if found is not None:
+                    yield found
+
+    # Content and its links
+
+    def _write(self, digest: Digest, raw: bytes) -> None:
+        """Store small content that has this digest."""
+        if self._content_size(digest) == len(raw):
+            return
+        with (
+            _files.directory(self._root, _UPLOADS, create=True) as staging,
+            _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
+        ):
+            fd, name = _files.create_locked(staging, ".new-")
+            try:
+                _files.write_all(fd, raw)
+                os.fsync(fd)
+                os.rename(name, digest.encoded, src_dir_fd=staging, dst_dir_fd=target)
+                os.fsync(target)
+            except BaseException:
+                links.removed(staging, name)
+                raise
+            finally:
+                os.close(fd)
+
+    def _link(self, name: str, kind: str, digest: Digest) -> bool:
+        with (
+            self._guard,
+            _files.directory(self._root, "blobs", digest.algorithm, create=True) as source,
+            _files.directory(self._root, *_home(name), kind, digest.algorithm, create=True) as target,
+        ):
+            return links.link(source, digest.encoded, target, digest.encoded)
+
+    def _unlink(self, name: str, kind: str, digest: Digest) -> bool:
+        """Remove a link, and the content that no other repository links to."""
+        with self._guard:
+            if not links.removed(self._root, *_home(name), kind, digest.algorithm, digest.encoded):
+                return False
+            with (
+                contextlib.suppress(FileNotFoundError),
+                _files.directory(self._root, "blobs", digest.algorithm) as blobs,
+            ):
+                if os.stat(digest.encoded, dir_fd=blobs, follow_symlinks=False).st_nlink == 1:
+                    os.unlink(digest.encoded, dir_fd=blobs)
+            return True
+
+    def _anywhere(self, digest: Digest) -> bool:
+        """Whether some repository has it as a blob, not only as a manifest."""
+        return any(self.has_blob(name, digest) for name in self.repositories())
+
+    def _content_size(self, digest: Digest) -> int | None:
+        fd = links.open_file(self._root, "blobs", digest.algorithm, digest.encoded)
+        if fd is None:
+            return None
+        try:
+            return os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+
+    def _forgotten(self, identifier: str) -> bool:
+        """Whether an upload was too old, and is gone now."""
+        with self._guard:
+            session = self._held.get(identifier)
+        if session is not None and session.hold.locked():
+            return False
+        try:
+            with _files.directory(self._root, _UPLOADS) as folder:
+                touched = os.stat(identifier, dir_fd=folder, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return True
+        if touched > time.time() - self._upload_age:
+            return False
+        self.forget(identifier)
+        return True
+
+
+class _Session:
+    """What the server remembers of an upload: who writes, and the digest so far."""
+
+    def __init__(self, digest: RunningDigest) -> None:
+        self.hold = threading.Lock()
+        self.digest = digest
+
+
+class DirectoryUpload:
+    """An upload, held: its open file."""
+
+    def __init__(self, store: DirectoryStore, name: str, identifier: str, fd: int, session: _Session) -> None:
+        self._store = store
+        self._name = name
+        self.identifier = identifier
+        self._fd = fd
+        self._session = session
+        self.size = os.fstat(fd).st_size
+        if session.digest.size != self.size:  # a write that failed half way, or another server's bytes
+            session.digest = RunningDigest(complete=False)
+
+    def expect(self, algorithm: str) -> None:
+        """Hash with this algorithm."""
+        self._session.digest.expect(algorithm)
+
+    def write(self, data: memoryview) -> None:
+        """Add bytes."""
+        _files.write_all(self._fd, data)
+        self._session.digest.update(data)
+        self.size += len(data)
+
+    def finish(self, digest: Digest) -> bool:
+        """Make it a blob."""
+        try:
+            if not self._session.digest.agrees(digest, self.size, self._again):
+                return False
+            os.fsync(self._fd)
+            self._store.publish(self._name, self.identifier, digest, self.size)
+            return True
+        finally:
+            self._store.forget(self.identifier)
+
+    def cancel(self) -> None:
+        """Forget it."""
+        self._store.forget(self.identifier)
+
+    def _again(self) -> Iterable[bytes]:
+        content = FileContent(os.dup(self._fd))
+        try:
+            yield from (bytes(piece) for piece in content.pieces(0, self.size))
+        finally:
+            content.close()
+
+
+def _home(name: str) -> tuple[str, ...]:
+    return ("repositories", *name.split("/"))
+
+
+def _claimed(root: int, path: str) -> int:
+    """Mark and lock the directory for as long as the descriptor is open."""
+    if not links.exists(root, _MARKER):
+        strangers = sorted(set(os.listdir(root)) - {_UPLOADS, "blobs", "repositories"})
+        if strangers:
+            raise LayoutError(
+                f"{quote(path)}: expected a registry's directory or an empty one, found {quote(strangers[0])}"
+            )
+        links.put_text(root, _VERSION, _MARKER)
+    if links.read_text(root, _MARKER) != _VERSION:
+        raise LayoutError(f"{quote(path)}: {_MARKER}: expected version {_VERSION.strip()}")
+    lock = links.open_file(root, _MARKER)
+    if lock is None:
+        raise LayoutError(f"{quote(path)}: {_MARKER} is gone")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise LayoutError(f"{quote(path)}: another registry is serving this directory") from None
+    return lock
+
+
+def _repositories(folder: int, above: tuple[str, ...], depth: int) -> Iterator[str]:
+    for entry in os.listdir(folder):
+        if entry.startswith("_") or not depth:
+            continue
+        with _files.directory(folder, entry) as inside:
+            if {"_blobs", "_manifests"} & set(os.listdir(inside)):
+                yield "/".join((*above, entry))
+            yield from _repositories(inside, (*above, entry), depth - 1)
