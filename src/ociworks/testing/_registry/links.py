@@ -13,7 +13,7 @@ from ociworks.image import _files
 from ociworks.spec.digest import BytesLike
 from ociworks.testing._registry.limits import PIECE
 
-__all__ = ["FileContent", "exists", "link", "listed", "open_file", "read_text", "removed", "put_text"]
+__all__ = ["FileContent", "exists", "link", "listed", "open_file", "put_text", "read_text", "removed"]
 
 _TEXT: Final = 1024
 
