@@ -9,7 +9,8 @@
     │   ├── InvalidDigest                text that is not a digest
     │   ├── UnsupportedDigest            a digest whose algorithm is not verified here
     │   ├── InvalidPlatform              text that is not a platform
-    │   └── InvalidReference             text that is not an image reference
+    │   ├── InvalidReference             text that is not an image reference
+    │   └── InvalidLocation              text that does not say where an image is
     ├── ContentError                     bytes differ from what their descriptor promises
     │   ├── DigestMismatch
     │   ├── MediaTypeMismatch            the sources of a media type disagree, or the shape does not fit
@@ -23,6 +24,7 @@
     │   ├── ImageNotFound
     │   ├── BundleExists                 a bundle would replace something
     │   ├── LayoutError                  an OCI layout on disk is damaged or unsafe
+    │   ├── ArchiveError                 an archive of images is damaged, unsafe, or not one
     │   ├── LayerError                   a layer cannot be read or unpacked safely
     │   │   ├── CompressionError
     │   │   └── TarError
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from ociworks.runtime import CompletedContainer
 
 __all__ = [
+    "ArchiveError",
     "AuthFileError",
     "BlobNotFound",
     "BundleExists",
@@ -83,6 +86,7 @@ __all__ = [
     "InvalidDigest",
     "InvalidImage",
     "InvalidJSON",
+    "InvalidLocation",
     "InvalidPlatform",
     "InvalidReference",
     "InvalidSpec",
@@ -186,6 +190,10 @@ class InvalidReference(SpecError):
     """Text that is not an image reference (distribution-spec, Pull)."""
 
 
+class InvalidLocation(SpecError):
+    """Text that does not say where an image is (``docker://…``, ``oci:DIR:TAG``, ``docker-archive:FILE`` …)."""
+
+
 class ContentError(OciworksError):
     """Bytes differ from what their descriptor promises."""
 
@@ -253,6 +261,10 @@ class BundleExists(ImageError):
 
 class LayoutError(ImageError):
     """An OCI layout on disk is damaged, or something in it is not what it must be."""
+
+
+class ArchiveError(ImageError):
+    """A file of images (oci-archive, docker-archive) is damaged, has something unsafe in it, or is not one."""
 
 
 class LayerError(ImageError):

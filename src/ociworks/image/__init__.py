@@ -20,6 +20,7 @@ where                       what
 ``layout``                  the OCI layout as a content-addressable store, shared by processes; below it ``_catalog``
                             (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
                             (opened without links, locked, replaced), ``_parallel`` (several at a time)
+``archive``                 files of images: oci-archive, docker-archive; read in place, written whole
 ``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index
@@ -37,7 +38,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import auth, diff, layout, mutate, partial, remote, validate
+    from ociworks.image import archive, auth, diff, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.progress import Progress
@@ -54,6 +55,7 @@ __all__ = [
     "Progress",
     "Reference",
     "RuntimeOptions",
+    "archive",
     "auth",
     "diff",
     "layout",
@@ -82,7 +84,7 @@ _HOMES = {
     "unpack": "ociworks.image._unpack",
     "unpack_layers": "ociworks.image._unpack",
 }
-_MODULES = frozenset({"auth", "diff", "layout", "mutate", "partial", "remote", "validate"})
+_MODULES = frozenset({"archive", "auth", "diff", "layout", "mutate", "partial", "remote", "validate"})
 
 
 def __getattr__(name: str) -> object:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ociworks.errors import TarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ociworks.spec.digest import Readable
 
@@ -19,15 +19,25 @@ _READ: Final = 1 << 20
 
 
 class Blocks:
-    """Reads ``source`` in pieces as large as it gives them, and hands out parts of these."""
+    """Reads ``source`` in pieces as large as it gives them, and hands out parts of these.
 
-    __slots__ = ("_data", "_position", "_source", "_view")
+    ``forward`` passes bytes of the source by without reading them; what is behind its end is noticed by the next read.
+    """
 
-    def __init__(self, source: Readable) -> None:
+    __slots__ = ("_before", "_data", "_forward", "_position", "_source", "_view")
+
+    def __init__(self, source: Readable, forward: Callable[[int], object] | None = None) -> None:
         self._source = source
+        self._forward = forward
+        self._before = 0
         self._data = b""
         self._view = memoryview(b"")
         self._position = 0
+
+    @property
+    def offset(self) -> int:
+        """Where in the source the next byte is."""
+        return self._before + self._position
 
     def block(self) -> bytes:
         """The next block; empty when the stream ends exactly here, TarError when it ends inside of one."""
@@ -60,6 +70,12 @@ class Blocks:
 
     def skip(self, size: int) -> None:
         """Pass ``size`` bytes by; ends with TarError at the end of the stream, however large ``size`` is."""
+        beyond = size - (len(self._data) - self._position)
+        if self._forward is not None and beyond > 0:
+            self._forward(beyond)
+            self._before += len(self._data) + beyond
+            self._replace(b"")
+            return
         for _ in self.pieces(size):
             pass
 
@@ -74,7 +90,11 @@ class Blocks:
                 return True
 
     def _fill(self) -> bool:
-        self._data = self._source.read(_READ)
-        self._view = memoryview(self._data)
-        self._position = 0
+        self._before += len(self._data)
+        self._replace(self._source.read(_READ))
         return bool(self._data)
+
+    def _replace(self, data: bytes) -> None:
+        self._data = data
+        self._view = memoryview(data)
+        self._position = 0

@@ -32,7 +32,7 @@ from ociworks.image.tar.numbers import MAX_ID, header_number, header_time, pax_n
 from ociworks.image.tar.pax import check_global, parse_records, xattrs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ociworks.image.tar.limits import Limits
     from ociworks.spec.digest import Readable
@@ -65,11 +65,17 @@ class TarReader:
     """Iterate for the entries, in order; between two of them :meth:`content` yields the bytes of the last one.
 
     Content that is not asked for is passed by. Names are validated (no ``..``, no NUL, bounded), but nothing is said
-    about links: that is up to whoever creates files.
+    about links: that is up to whoever creates files. Where ``source`` is a file, ``forward`` may move it on by so many
+    bytes, so that content is passed by without being read.
     """
 
-    def __init__(self, source: Readable, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._blocks = Blocks(source)
+    def __init__(
+        self,
+        source: Readable,
+        limits: Limits = DEFAULT_LIMITS,
+        forward: Callable[[int], object] | None = None,
+    ) -> None:
+        self._blocks = Blocks(source, forward)
         self._limits = limits
         self._left = 0
         self._padding = 0
@@ -88,6 +94,11 @@ class TarReader:
             entry = _entry(header, extended, self._limits)
             self._left, self._padding = entry.size, -entry.size % BLOCK
             yield entry
+
+    @property
+    def offset(self) -> int:
+        """Where in the source the content of the entry that came last begins, or goes on."""
+        return self._blocks.offset
 
     def content(self) -> Iterator[memoryview]:
         """The content of the entry that came last, in pieces, without copies; nothing when it was read before."""
