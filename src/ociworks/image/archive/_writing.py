@@ -66,7 +66,7 @@ class Writer:
         except BaseException:
             os.close(self._folder)
             raise
-        self._file = open(fd, "wb", buffering=_BUFFER)  # noqa: SIM115 - close() and __exit__ release it
+        self._file = os.fdopen(fd, "wb", buffering=_BUFFER)
         self._tar = TarWriter(self._file)
 
     def put(
