@@ -1,0 +1,13 @@
+"""Packing: files → tar → compressed layer, in one pass and with the same bytes everywhere.
+
+================  ==========================================================================
+file              what it holds
+================  ==========================================================================
+``spool``         bytes that stay as they are: in memory, or in a file without a name
+``builder``       entries in, one layer out; digests and size on the way
+``tree``          a directory → entries and content, by descriptors
+``sources``       layers from directories, files and archives
+================  ==========================================================================
+
+What is public of this is in ``ociworks.image.layer``, and as constructors on ``ociworks.image.Layer``.
+"""
