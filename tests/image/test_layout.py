@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from attrs import frozen
 
 from ociworks import testing
 from ociworks.errors import (
@@ -27,13 +28,14 @@ from ociworks.errors import (
 from ociworks.image import layout, partial
 from ociworks.image.memory import MemoryBlobs
 from ociworks.image.progress import Progress
+from ociworks.image.types import Layer
 from ociworks.spec import Digest, to_json
 from ociworks.spec.image import Descriptor, Index, mediatypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ociworks.image.types import ByteStream, Image, Layer
+    from ociworks.image.types import ByteStream, Image
 
 
 @pytest.fixture
@@ -173,18 +175,20 @@ def test_what_is_no_layout_is_refused(tmp_path: Path) -> None:
         layout.open(other)
 
 
-class Broken:
+@frozen
+class Broken(Layer):
     """A layer whose stream gives other bytes than its descriptor says."""
 
-    def __init__(self, descriptor: Descriptor, content: bytes, error: Exception | None = None) -> None:
-        self.descriptor, self.digest, self.size = descriptor, descriptor.digest, descriptor.size
-        self.media_type, self.diff_id = descriptor.media_type, descriptor.digest
-        self.content, self.error = content, error
+    descriptor: Descriptor
+    content: bytes
+    error: Exception | None = None
+
+    @property
+    def diff_id(self) -> Digest:
+        return self.descriptor.digest
 
     def open(self) -> ByteStream:
         return Failing(self.content, self.error)
-
-    uncompressed = open
 
 
 class Failing:

@@ -21,7 +21,9 @@ where                       what
                             (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
                             (opened without links, locked, replaced), ``_parallel`` (several at a time)
 ``archive``                 files of images: oci-archive, docker-archive; read in place, written whole
-``tar``, ``_unpack``        bounded reading of layers; layers to a root filesystem (``unpack``)
+``tar``                     archives: bounded reading, reproducible writing, compression; ``_archives`` (a layer's)
+``_unpack``                 layers to a root filesystem (``unpack``)
+``layer``, ``_pack``        making layers from directories, files, archives and entries
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index
 ``diff``                    what two images differ in
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from ociworks.image import archive, auth, diff, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
+    from ociworks.image.layer import File, LayerBuilder, LayerOptions
     from ociworks.image.progress import Progress
     from ociworks.image.reference import Reference
     from ociworks.image.tar import Limits
@@ -48,9 +51,12 @@ if TYPE_CHECKING:
     from ociworks.image.users import resolve_user
 
 __all__ = [
+    "File",
     "Image",
     "ImageIndex",
     "Layer",
+    "LayerBuilder",
+    "LayerOptions",
     "Limits",
     "Progress",
     "Reference",
@@ -71,9 +77,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "File": "ociworks.image.layer",
     "Image": "ociworks.image.types",
     "ImageIndex": "ociworks.image.types",
     "Layer": "ociworks.image.types",
+    "LayerBuilder": "ociworks.image.layer",
+    "LayerOptions": "ociworks.image.layer",
     "Limits": "ociworks.image.tar.limits",
     "Progress": "ociworks.image.progress",
     "Reference": "ociworks.image.reference",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -34,6 +34,9 @@ from ociworks.spec.image import (
     read_manifest,
 )
 
+if TYPE_CHECKING:
+    from ociworks.image.tar import Limits, TarEntry
+
 __all__ = [
     "MAX_DEPTH",
     "MAX_DOCUMENT",
@@ -41,6 +44,7 @@ __all__ = [
     "Opens",
     "choose",
     "document",
+    "entries",
     "from_layers",
     "image",
     "index",
@@ -49,6 +53,7 @@ __all__ = [
     "require",
     "source_of",
     "stream_of",
+    "uncompressed",
     "walk",
     "wanted",
 ]
@@ -242,6 +247,22 @@ class Opens(Protocol):
         """The stream."""
 
 
+def uncompressed(layer: Layer) -> ByteStream:
+    """What :meth:`Layer.uncompressed` is when a layer brings no better way."""
+    from ociworks.image.tar.compression import compression_of, decompress
+
+    compression = compression_of(layer.media_type)
+    return UncompressedStream(layer.open(), lambda below: decompress(below, compression))
+
+
+def entries(layer: Layer, limits: Limits | None = None) -> Iterator[TarEntry]:
+    """What :meth:`Layer.entries` gives."""
+    from ociworks.image._archives import open_archive
+
+    with open_archive(layer, limits) as archive:
+        yield from archive
+
+
 def _best(value: Index, platform: Platform) -> Descriptor | None:
     """Only image manifests take part: a signature or attestation is never run for want of something better."""
     images = tuple(entry for entry in value.manifests if mediatypes.is_manifest(entry.media_type))
@@ -266,7 +287,7 @@ def _as_index(found: Image | ImageIndex) -> ImageIndex:
 
 
 @frozen
-class _Layer:
+class _Layer(Layer):
     """One layer; ``diff_id`` is what the configuration says, not yet compared."""
 
     descriptor: Descriptor
@@ -274,36 +295,13 @@ class _Layer:
     _blobs: BlobSource = field(repr=False, eq=False)
 
     @property
-    def digest(self) -> Digest:
-        return self.descriptor.digest
-
-    @property
     def diff_id(self) -> Digest:
         if self._diff_id is None:
             raise NotSupported(f"layer {self.digest} belongs to an artifact, which has no diff IDs")
         return self._diff_id
 
-    @property
-    def size(self) -> int:
-        return self.descriptor.size
-
-    @property
-    def media_type(self) -> str:
-        return self.descriptor.media_type
-
     def open(self) -> ByteStream:
         return self._blobs.open_blob(self.descriptor)
-
-    def uncompressed(self) -> ByteStream:
-        from ociworks.image.tar.compression import compression_of, decompress
-
-        compression = compression_of(self.media_type)
-        return UncompressedStream(self.open(), lambda below: decompress(below, compression))
-
-    def _repr_html_(self) -> str:
-        from ociworks.image.notebook import layer
-
-        return layer(self)
 
 
 @frozen

@@ -7,7 +7,7 @@ method yields is checked against its descriptor before it counts as content.
 ============  ==========================================  ====================================
 protocol      attributes (in memory)                      methods (I/O)
 ============  ==========================================  ====================================
-Layer         descriptor digest diff_id size media_type   open() uncompressed()
+Layer         descriptor digest diff_id size media_type   open() uncompressed() entries()
 Image         descriptor digest manifest config layers    none: its layers do the I/O
               raw_manifest raw_config
 ImageIndex    descriptor digest index raw_index           image(platform) child(descriptor)
@@ -22,11 +22,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
+    from ociworks.image.layer import File, LayerOptions
+    from ociworks.image.tar import Limits, TarEntry
     from ociworks.spec import Digest, Platform
+    from ociworks.spec.digest import Readable
     from ociworks.spec.image import Descriptor, ImageConfiguration, Index, Manifest
+    from ociworks.spec.image.mediatypes import Compression
 
 __all__ = ["BlobSource", "ByteStream", "Image", "ImageIndex", "Layer"]
 
@@ -65,33 +71,124 @@ class BlobSource(Protocol):
 
 
 class Layer(Protocol):
-    """One layer of an image (image-spec layer.md): a tar archive, mostly compressed."""
+    """One layer of an image (image-spec layer.md): a tar archive, mostly compressed.
+
+    A protocol that also completes: derive from it, bring ``descriptor``, ``diff_id`` and :meth:`open`, and the rest
+    follows. And the place where layers are made (``from_…``).
+    """
+
+    __slots__ = ()
 
     @property
     def descriptor(self) -> Descriptor:
         """The descriptor as it stands in the manifest."""
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the bytes as they travel (compressed)."""
+        raise NotImplementedError
 
     @property
     def diff_id(self) -> Digest:
         """The digest of the uncompressed tar, as the image's configuration states it (config.md, DiffID)."""
+        raise NotImplementedError
+
+    def open(self) -> ByteStream:
+        """The bytes as they travel, verified against digest and size."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes as they travel (compressed)."""
+        return self.descriptor.digest
 
     @property
     def size(self) -> int:
         """The size in bytes as they travel."""
+        return self.descriptor.size
 
     @property
     def media_type(self) -> str:
         """The media type of the bytes as they travel; it decides the compression."""
-
-    def open(self) -> ByteStream:
-        """The bytes as they travel, verified against digest and size."""
+        return self.descriptor.media_type
 
     def uncompressed(self) -> ByteStream:
         """The tar archive. The bytes below it are verified; comparing the diff ID is up to the caller."""
+        from ociworks.image.partial import uncompressed
+
+        return uncompressed(self)
+
+    def entries(self, limits: Limits | None = None) -> Iterator[TarEntry]:
+        """The entries of the archive, in order, without unpacking anything; bounded by ``limits`` (None: default).
+
+        Digest, size and diff ID are compared when the last entry was taken. Raises
+        :class:`ociworks.errors.LayerError`, :class:`ociworks.errors.ContentError` and
+        :class:`ociworks.errors.LimitExceeded`.
+        """
+        from ociworks.image.partial import entries
+
+        return entries(self, limits)
+
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import layer
+
+        return layer(self)
+
+    @staticmethod
+    def from_directory(
+        path: str | os.PathLike[str],
+        *,
+        at: str = "/",
+        owner: tuple[int, int] | None = (0, 0),
+        mtime: int | None = 0,
+        compression: Compression = "gzip",
+        options: LayerOptions | None = None,
+    ) -> Layer:
+        """The files below ``path`` as a layer that has them at ``at``; equal trees give equal layers.
+
+        Entries are sorted, modes and hard links kept. ``owner`` and ``mtime`` (seconds since 1970) hold for all of
+        them; None keeps what each file has. Sockets are left out and reported. The directory itself is described
+        when ``at`` is not the root; directories above ``at`` are not, so that a base image's stay as they are.
+
+        Raises ``OSError`` when ``path`` is no directory, :class:`ociworks.errors.LayerError` when something in it
+        cannot be read or packed or changes meanwhile, and :class:`ociworks.errors.LimitExceeded`.
+        """
+        from ociworks.image._pack.sources import LayerOptions, layer_from_directory
+
+        return layer_from_directory(path, at, owner, mtime, compression, options or LayerOptions())
+
+    @staticmethod
+    def from_files(
+        files: Mapping[str, bytes | File],
+        *,
+        mtime: int = 0,
+        compression: Compression = "gzip",
+        options: LayerOptions | None = None,
+    ) -> Layer:
+        """A layer of these files: path to content. A path that ends in a slash is a directory.
+
+        Directories above a file are not described, so that a base image's stay as they are. Raises
+        :class:`ociworks.errors.TarError` for an impossible path, :class:`ociworks.errors.SpecError` when two paths
+        are the same or a directory or link has content.
+        """
+        from ociworks.image._pack.sources import LayerOptions, layer_from_files
+
+        return layer_from_files(files, mtime, compression, options or LayerOptions())
+
+    @staticmethod
+    def from_tar(
+        source: str | os.PathLike[str] | Readable,
+        *,
+        compression: Compression | None = None,
+        limits: Limits | None = None,
+    ) -> Layer:
+        """An archive, plain or compressed by gzip or zstd, as a layer.
+
+        Its bytes are kept, unless ``compression`` asks for another one than it has; the archive inside stays the same
+        in any case. It is read as strictly as unpacking reads it: :class:`ociworks.errors.TarError`,
+        :class:`ociworks.errors.CompressionError` or :class:`ociworks.errors.LimitExceeded` come now and not later.
+        A stream is read to its end, and not closed.
+        """
+        from ociworks.image._pack.sources import layer_from_tar
+        from ociworks.image.tar.limits import DEFAULT_LIMITS
+
+        return layer_from_tar(source, compression, limits or DEFAULT_LIMITS)
 
 
 class Image(Protocol):

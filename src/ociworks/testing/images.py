@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import random
-import tarfile
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
 
-from attrs import frozen
-
-from ociworks.errors import NotSupported
 from ociworks.image import partial
+from ociworks.image._pack.builder import MEDIA_TYPES
+from ociworks.image._pack.sources import File, file_entries
 from ociworks.image.memory import MemoryBlobs
+from ociworks.image.tar import Compression, TarWriter, compress_to
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, Platform, to_json
 from ociworks.spec.image import (
@@ -36,27 +33,6 @@ __all__ = [
     "random_image",
     "random_index",
 ]
-
-Compression = Literal["none", "gzip", "zstd"]
-
-_MEDIA_TYPES: Final[dict[Compression, str]] = {
-    "none": mediatypes.OCI_LAYER,
-    "gzip": mediatypes.OCI_LAYER_GZIP,
-    "zstd": mediatypes.OCI_LAYER_ZSTD,
-}
-
-
-@frozen
-class File:
-    """A file in a layer: its content, or where it links to, with its permissions and owner."""
-
-    content: bytes = b""
-    mode: int = 0o644
-    link: str | None = None
-    """The target of a symbolic link; the content must then be empty."""
-    uid: int = 0
-    gid: int = 0
-
 
 Files = Mapping[str, bytes | File]
 """Path → content. A path that ends in a slash is a directory; parents are made where they are missing."""
@@ -83,7 +59,7 @@ def image_from_layers(
     """An image of these layers, base first; a layer given as bytes is a finished tar archive."""
     blobs = MemoryBlobs()
     tars = [layer if isinstance(layer, bytes) else _tar(layer) for layer in layers]
-    descriptors = [blobs.add(_compress(tar, compression), _MEDIA_TYPES[compression]) for tar in tars]
+    descriptors = [blobs.add(_compress(tar, compression), MEDIA_TYPES[compression]) for tar in tars]
     raw_config = to_json(_configuration(tars, config, partial.wanted(platform)))
     manifest = Manifest(
         media_type=mediatypes.OCI_MANIFEST,
@@ -142,40 +118,24 @@ def _configuration(tars: Sequence[bytes], config: Config | None, platform: Platf
 def _tar(files: Files) -> bytes:
     """A tar archive in which nothing depends on the time, the machine or the order of the mapping."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(_with_parents(files)):
-            info, content = _entry(path, files.get(path, b""))
-            archive.addfile(info, io.BytesIO(content))
+    with TarWriter(buffer) as writer:
+        for entry, content in file_entries({**dict.fromkeys(_parents(files), b""), **files}):
+            writer.add(entry, content)
     return buffer.getvalue()
 
 
-def _with_parents(files: Files) -> set[str]:
-    paths = set(files)
+def _parents(files: Files) -> Iterator[str]:
+    """The directories above the files that are not described themselves."""
+    described = {path.strip("/") for path in files}
     for path in files:
-        parts = path.rstrip("/").split("/")[:-1]
-        paths.update("/".join(parts[: end + 1]) + "/" for end in range(len(parts)))
-    return paths
-
-
-def _entry(path: str, given: bytes | File) -> tuple[tarfile.TarInfo, bytes]:
-    is_directory = path.endswith("/")
-    file = File(given, 0o755 if is_directory else 0o644) if isinstance(given, bytes) else given
-    info = tarfile.TarInfo(path.rstrip("/"))
-    info.mode, info.uid, info.gid, info.size = file.mode, file.uid, file.gid, len(file.content)
-    if is_directory:
-        info.type = tarfile.DIRTYPE
-    elif file.link is not None:
-        info.type, info.linkname = tarfile.SYMTYPE, file.link
-    return info, file.content
+        parts = path.strip("/").split("/")
+        above = ("/".join(parts[:end]) for end in range(1, len(parts)))
+        yield from (f"{parent}/" for parent in above if parent not in described)
 
 
 def _compress(tar: bytes, compression: Compression) -> bytes:
-    if compression == "gzip":
-        return gzip.compress(tar, compresslevel=1, mtime=0)
-    if compression == "zstd":
-        import zstandard
-
-        return zstandard.ZstdCompressor(level=1).compress(tar)
-    if compression == "none":
-        return tar
-    raise NotSupported(f"compression {compression!r}: expected none, gzip or zstd")
+    buffer = io.BytesIO()
+    encoder = compress_to(buffer, compression)
+    encoder.write(tar)
+    encoder.close()
+    return buffer.getvalue()

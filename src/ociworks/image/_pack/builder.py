@@ -11,7 +11,7 @@ from ociworks.image.stream import VerifiedStream
 from ociworks.image.tar.compress import compress_to
 from ociworks.image.tar.writer import TarWriter
 from ociworks.image.types import Layer
-from ociworks.spec.digest import Hasher
+from ociworks.spec.digest import Digest, Hasher
 from ociworks.spec.image import Descriptor, mediatypes
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ociworks.image.tar.entry import TarEntry
     from ociworks.image.tar.writer import Writable
     from ociworks.image.types import ByteStream
-    from ociworks.spec import Digest
     from ociworks.spec.digest import BytesLike
     from ociworks.spec.image.mediatypes import Compression
 
@@ -72,7 +71,9 @@ class SpooledLayer(Layer):
 
 
 class LayerBuilder:
-    """Makes a layer of the entries that are added, in their order::
+    """Makes a layer of the entries that are added, in their order.
+
+    ::
 
         with LayerBuilder(compression="zstd") as builder:
             builder.add(entry, (content,))

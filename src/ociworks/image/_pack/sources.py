@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -14,17 +15,16 @@ from ociworks.image._pack.tree import TreeOptions, tree_entries
 from ociworks.image.tar.compress import compress_to
 from ociworks.image.tar.compression import decompress, sniff
 from ociworks.image.tar.entry import NO_XATTRS, TarEntry
-from ociworks.image.tar.limits import DEFAULT_LIMITS
+from ociworks.image.tar.limits import DEFAULT_LIMITS, Limits
 from ociworks.image.tar.names import split_name
 from ociworks.image.tar.reader import TarReader
 from ociworks.spec.digest import CHUNK
 from ociworks.spec.image import Descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ociworks.image.tar.entry import EntryType
-    from ociworks.image.tar.limits import Limits
     from ociworks.image.types import Layer
     from ociworks.spec.digest import BytesLike, Readable
     from ociworks.spec.image.mediatypes import Compression
@@ -148,7 +148,6 @@ def _file_entry(
         NO_XATTRS,
     )
     return entry, (file.content,)
-
 
 
 def layer_from_tar(

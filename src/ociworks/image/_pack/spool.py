@@ -48,7 +48,7 @@ class Spool:
         if self._fd < 0:
             return bytes(memoryview(self._memory)[position : position + size])
         data = os.pread(self._fd, min(size, self.size - position), position)
-        if not data and position < self.size:
+        if not data and size and position < self.size:
             raise ImageError("a temporary file of a layer has become shorter")
         return data
 

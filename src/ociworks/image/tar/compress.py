@@ -8,10 +8,10 @@ gzip        4, 1…9   the standard library's zlib, in blocks of a fixed size (`
 zstd        3, 1…19  libzstd of the ``zstandard`` package, with checksum
 ==========  =======  =================================================================================
 
-Number of cores, Python version, time and machine have no influence; the version of the encoder has. zlib's output has
-been the same since 2010 (1.2.5), but builds with zlib-ng or with compression in hardware differ from it, and libzstd
-changes with its versions. :func:`is_canonical` says whether this process makes the bytes that others make. ISA-L would
-be four times as fast, but its bytes depend on the processor: it only reads.
+Number of cores, Python version, time and machine have no influence; the encoder has. zlib 1.2.8 (2013) to 1.3.1 give
+the same bytes; builds with zlib-ng or with compression in hardware differ from them, and libzstd changes with its
+versions. :func:`is_canonical` says whether this process makes the bytes that others make. ISA-L would be four times as
+fast, but its bytes depend on the processor: it only reads.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ociworks.image.tar.limits import Limits
     from ociworks.spec.digest import Readable
 
-__all__ = ["CHUNK", "Compression", "Decompressed", "compression_of", "decompress"]
+__all__ = ["CHUNK", "Compression", "Decompressed", "compression_of", "decompress", "sniff"]
 
 CHUNK: Final = 1 << 20
 """Uncompressed bytes handed out at a time, at most."""
@@ -62,6 +62,16 @@ def decompress(stream: Readable, compression: Compression, limits: Limits = DEFA
         return Decompressed(source)
     decoder = GzipStream(source, limits) if compression == "gzip" else ZstdStream(source, limits)
     return Decompressed(decoder)
+
+
+def sniff(head: bytes) -> Compression:
+    """The compression that the first ten bytes of an archive tell; CompressionError for one that layers do not have."""
+    found = _sniff(head)
+    if found in ("gzip", "zstd"):
+        return "gzip" if found == "gzip" else "zstd"
+    if found:
+        raise CompressionError(f"expected a tar archive, plain or compressed by gzip or zstd, found {found}")
+    return "none"
 
 
 class _Source(Protocol):
