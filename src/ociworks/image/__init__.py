@@ -17,6 +17,7 @@ where                       what
 ``reference``, ``origin``   image references; hosts, origins and URLs
 ``progress``                progress events for a plain callback
 ``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin
+``artifact``                what is no container image, as a manifest: SBOMs, signatures, charts
 ``layout``                  the OCI layout as a content-addressable store, shared by processes; below it ``_catalog``
                             (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
                             (opened without links, locked, replaced), ``_parallel`` (several at a time)
@@ -40,7 +41,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import archive, auth, diff, layout, mutate, partial, remote, validate
+    from ociworks.image import archive, artifact, auth, diff, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
@@ -62,6 +63,7 @@ __all__ = [
     "Reference",
     "RuntimeOptions",
     "archive",
+    "artifact",
     "auth",
     "diff",
     "layout",
@@ -93,7 +95,9 @@ _HOMES = {
     "unpack": "ociworks.image._unpack",
     "unpack_layers": "ociworks.image._unpack",
 }
-_MODULES = frozenset({"archive", "auth", "diff", "layout", "mutate", "partial", "remote", "validate"})
+_MODULES = frozenset(
+    {"archive", "artifact", "auth", "diff", "layout", "mutate", "partial", "remote", "validate"}
+)
 
 
 def __getattr__(name: str) -> object:
