@@ -13,7 +13,7 @@ __all__ = ["RawServer", "answer"]
 
 def answer(body: bytes = b"", *headers: str, status: str = "200 OK", length: int | None = -1) -> bytes:
     """A response; ``length`` is what Content-Length claims (-1: the truth, None: no such header)."""
-    lines = [f"HTTP/1.1 {status}", *headers]
+    lines = [f"HTTP/1.1 {status}", "Connection: close", *headers]
     if length is not None:
         lines.append(f"Content-Length: {len(body) if length < 0 else length}")
     return "\r\n".join([*lines, "", ""]).encode() + body

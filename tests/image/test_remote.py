@@ -35,27 +35,23 @@ from ociworks.image.remote import ClientOptions, Limits
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.rawserver import RawServer, answer
+from tests.image.registries import (
+    BLOB,
+    DESCRIPTOR,
+    HIDDEN,
+    Sleeper,
+    client_for,
+    endless,
+    paths,
+    push,
+    read_blob,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ociworks.image.progress import Progress
-    from ociworks.image.types import Image
-
-HIDDEN = "hunter2-sentinel"
-BLOB = b"0123456789abcdef" * 4096
-DESCRIPTOR = Descriptor.of(BLOB, mediatypes.OCI_LAYER)
-
-
-class Sleeper:
-    """Notes the pauses instead of making them."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def __call__(self, seconds: float) -> None:
-        self.pauses.append(seconds)
 
 
 @pytest.fixture
@@ -73,29 +69,6 @@ def client(sleeper: Sleeper) -> Iterator[remote.Client]:
 def registry() -> Iterator[testing.Registry]:
     with testing.Registry() as opened:
         yield opened
-
-
-def client_for(*hosts: str, trusted: tuple[str, ...] = (), limits: Limits | None = None) -> remote.Client:
-    """A client with a secret password for each of these registries."""
-    keychain = StaticKeychain({host: Basic("user", Secret("password")) for host in hosts})
-    options = ClientOptions(trusted=trusted, limits=limits or Limits(), sleep=Sleeper())
-    return remote.Client(keychain=keychain, options=options)
-
-
-def push(registry: testing.Registry, name: str = "app:1", layers: int = 2, size: int = 100_000) -> Image:
-    image = testing.random_image(layers, size=size)
-    with client_for(registry.host) as client:
-        client.push(image, f"{registry.host}/{name}")
-    return image
-
-
-def paths(registry: testing.Registry, method: str = "GET") -> list[str]:
-    return [request.path for request in registry.requests if request.method == method]
-
-
-def read_blob(client: remote.Client, host: str, descriptor: Descriptor = DESCRIPTOR) -> bytes:
-    with client.open_blob(f"{host}/app", descriptor) as stream:
-        return stream.read()
 
 
 # The road
@@ -362,14 +335,6 @@ def test_rg_02_urls_in_descriptors_are_not_followed(
 
 
 # Bounds
-
-
-def endless(status: str, *headers: str) -> Callable[[bytes], Iterator[bytes]]:
-    def talk(_head: bytes) -> Iterator[bytes]:
-        yield answer(b"", *headers, status=status, length=None)
-        yield from itertools.repeat(b"x" * 65536)
-
-    return talk
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "401 Unauthorized", "403 Forbidden", "400 Bad Request"])
