@@ -20,6 +20,10 @@
     ├── NotSupported                     asked for something that ociworks or this host cannot do
     ├── ImageError                       images: stores, registries, layers
     │   ├── AuthFileError                a file of credentials cannot be read, or is not one
+    │   ├── CredentialHelperError        a credential helper is missing, failed, or answered nonsense
+    │   ├── HostsConfigError             a file of this host's registry configuration is wrong
+    │   ├── RegistryBlocked              this host's configuration forbids the registry
+    │   ├── ShortNameError               a name without registry that stands for none, or for several
     │   ├── BlobNotFound
     │   ├── ImageNotFound
     │   ├── BundleExists                 a bundle would replace something
@@ -77,8 +81,10 @@ __all__ = [
     "ContainerTimeout",
     "ContentError",
     "CreateFailed",
+    "CredentialHelperError",
     "DigestMismatch",
     "Forbidden",
+    "HostsConfigError",
     "IllegalTransition",
     "ImageConfigError",
     "ImageError",
@@ -102,10 +108,12 @@ __all__ = [
     "OciworksError",
     "Problem",
     "RateLimited",
+    "RegistryBlocked",
     "RegistryError",
     "RegistryProtocolError",
     "RegistryResponseError",
     "RegistryUnreachable",
+    "ShortNameError",
     "SizeMismatch",
     "SpecError",
     "TarError",
@@ -241,6 +249,48 @@ class ImageError(OciworksError):
 
 class AuthFileError(ImageError):
     """A file of credentials cannot be read, or is not one. Its content is never shown."""
+
+
+class CredentialHelperError(ImageError):
+    """A ``docker-credential-*`` program is missing, failed, took too long or answered nonsense.
+
+    What it printed is never shown. No other source of credentials is asked instead.
+    """
+
+
+class HostsConfigError(ImageError):
+    """A file of this host's registry configuration cannot be read, or says what it cannot say.
+
+    ``file`` is its path, ``where`` the key or the line in it (empty: the file as a whole).
+    """
+
+    def __init__(self, file: str, where: str, message: str) -> None:
+        self.file, self.where = file, where
+        key = f"{quote(where)[1:-1]}: " if where else ""
+        super().__init__(f"{quote(file)}: {key}{message}")
+
+
+class RegistryBlocked(ImageError):
+    """This host's configuration forbids the registry; ``rule`` is the prefix that says so."""
+
+    def __init__(self, reference: str, rule: str) -> None:
+        self.reference, self.rule = reference, rule
+        super().__init__(
+            f"{quote(reference)}: blocked by the registry {quote(rule)} in this host's registries.conf; "
+            "use another registry or remove blocked = true"
+        )
+
+
+class ShortNameError(ImageError):
+    """A name without registry cannot be resolved; ``candidates`` are what it could stand for."""
+
+    def __init__(self, name: str, candidates: Sequence[str]) -> None:
+        self.name, self.candidates = name, tuple(candidates)
+        found = f"{', '.join(candidates)} are all possible" if candidates else "no registry is searched"
+        super().__init__(
+            f"short name {quote(name)}: expected one meaning, but {found}; write the name with its registry, "
+            "or add an alias to registries.conf"
+        )
 
 
 class BlobNotFound(ImageError, KeyError):

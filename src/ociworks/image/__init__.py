@@ -18,6 +18,7 @@ where                       what
 ``progress``                progress events for a plain callback
 ``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin
 ``artifact``                what is no container image, as a manifest: SBOMs, signatures, charts
+``hosts``                   mirrors, certificates, proxies and short names as this host has them configured
 ``layout``                  the OCI layout as a content-addressable store, shared by processes; below it ``_catalog``
                             (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
                             (opened without links, locked, replaced), ``_parallel`` (several at a time)
@@ -41,7 +42,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import archive, artifact, auth, diff, layout, mutate, partial, remote, validate
+    from ociworks.image import archive, artifact, auth, diff, hosts, layout, mutate, partial, remote, validate
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
@@ -66,6 +67,7 @@ __all__ = [
     "artifact",
     "auth",
     "diff",
+    "hosts",
     "layout",
     "mutate",
     "partial",
@@ -96,7 +98,7 @@ _HOMES = {
     "unpack_layers": "ociworks.image._unpack",
 }
 _MODULES = frozenset(
-    {"archive", "artifact", "auth", "diff", "layout", "mutate", "partial", "remote", "validate"}
+    {"archive", "artifact", "auth", "diff", "hosts", "layout", "mutate", "partial", "remote", "validate"}
 )
 
 

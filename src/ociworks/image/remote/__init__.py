@@ -22,6 +22,7 @@ From the outside in:
 - ``_session``: one request with its credentials, redirects and retries.
 - ``_answers``: what a response means; error statuses as errors.
 - ``_endpoints``: the URLs of the API.
+- ``_places``: mirrors first, falling back; ``_proxy``: tunnels.
 - ``_policy``: who may be asked, and who sees what.
 - ``_messages``: requests and responses as values, and what a transport is.
 - ``_transport``, ``_wire``: connections, TLS, HTTP/1.1.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ociworks.errors import InvalidReference, RegistryProtocolError
 from ociworks.image.origin import Url
 from ociworks.image.reference import Reference
@@ -12,7 +14,8 @@ __all__ = ["blob", "checked_tag", "manifest", "referrers", "tags", "uploads"]
 
 
 def _url(repository: Repository, tail: str) -> Url:
-    return Url(repository.origin, f"/v2/{repository.name}/{tail}")
+    query = None if repository.namespace is None else f"ns={quote(repository.namespace, safe=':')}"
+    return Url(repository.origin, f"{repository.root}/{repository.name}/{tail}", query)
 
 
 def manifest(repository: Repository, target: Digest | str) -> Url:

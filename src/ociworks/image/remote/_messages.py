@@ -9,11 +9,12 @@ from attrs import field, frozen
 
 from ociworks.errors import LimitExceeded, RegistryProtocolError, SpecError
 from ociworks.image.auth.secret import Secret
-from ociworks.image.origin import Url
+from ociworks.image.hosts.endpoint import PLAIN_TLS, Tls
+from ociworks.image.origin import Origin, Url
 from ociworks.image.types import ByteStream
 from ociworks.spec.numbers import parse_uint
 
-__all__ = ["Body", "Headers", "Method", "Request", "Response", "Transport", "read_capped"]
+__all__ = ["Body", "Headers", "Method", "Request", "Response", "Site", "Transport", "read_capped"]
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _MAX_LENGTH = 2**63 - 1
@@ -29,6 +30,19 @@ class Body:
 
 
 @frozen(kw_only=True)
+class Site:
+    """How the registry on whose behalf a request is made is reached.
+
+    What it says holds for ``origin`` alone, but for its authorities: they vouch for whatever it sends us to as well.
+    """
+
+    origin: Origin
+    tls: Tls = PLAIN_TLS
+    headers: tuple[tuple[str, Secret], ...] = ()
+    connect_timeout: float | None = None
+
+
+@frozen(kw_only=True)
 class Request:
     """One request to one URL. The authorization is shown to that URL's origin and nobody else."""
 
@@ -39,6 +53,7 @@ class Request:
     body: Body | None = None
     scope: str = ""
     """What a token for this request must allow; empty: what its method says."""
+    site: Site | None = None
 
 
 @frozen

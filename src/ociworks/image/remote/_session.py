@@ -28,7 +28,7 @@ from ociworks.image.auth.credentials import Basic, Credential, Keychain
 from ociworks.image.auth.secret import Secret
 from ociworks.image.origin import Origin
 from ociworks.image.remote._answers import check_encoding, error_of
-from ociworks.image.remote._messages import Body, Request, Response, Transport, read_capped
+from ociworks.image.remote._messages import Body, Request, Response, Site, Transport, read_capped
 from ociworks.image.remote._policy import REDIRECTS, TargetPolicy, next_hop
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Repository:
     registry: str
     name: str
     origin: Origin
+    root: str = "/v2"
+    """The path of the API there."""
+    namespace: str | None = None
+    """What a mirror is told in the query ``ns``."""
+    site: Site | None = None
 
     def scope(self, right: Right) -> str:
         """The token scope that reading, writing or deleting needs; reading is always part of it."""
@@ -119,7 +124,8 @@ class Session:
     ) -> Response:
         for asked in range(self._limits.challenges + 1):
             header = self._authorization(request, repository)
-            response, moved = self._follow(evolve(request, authorization=header), repository.origin)
+            ready = evolve(request, authorization=header, site=repository.site)
+            response, moved = self._follow(ready, repository.origin)
             self.notices.hear(repository.registry, response.headers)
             if response.status in expected:
                 check_encoding(response)
@@ -205,15 +211,15 @@ class Session:
         with self._lock:  # held across the exchange: the layers of one image need one token, not four
             found = self._tokens.get(key)
             if found is None:
-                found = self._fetch(key, challenge, repository.origin)
+                found = self._fetch(key, challenge, repository)
             return found
 
-    def _fetch(self, key: TokenKey, challenge: Challenge, registry: Origin) -> Secret:
+    def _fetch(self, key: TokenKey, challenge: Challenge, repository: Repository) -> Secret:
         realm = realm_of(challenge)
-        self.policy.check(realm, registry, "token endpoint")
+        self.policy.check(realm, repository.origin, "token endpoint")
         requested = self._tokens.now()
         call = _as_request(token_call(realm, challenge, key.scope, key.credential))
-        response, _ = self._follow(call, registry)
+        response, _ = self._follow(evolve(call, site=repository.site), repository.origin)
         if response.status != 200:
             raise error_of(response, "token endpoint", self._limits.max_error_body)
         check_encoding(response)

@@ -1,58 +1,116 @@
-"""Connections to origins: opened with our own TLS settings, kept for reuse, never through a proxy of the environment.
+"""Connections to origins: opened with our own TLS settings, kept for reuse, through a proxy only when asked to.
 
 No environment variable has a say: neither in which certificates are trusted, nor in where session keys are logged,
-nor in which proxy is asked. Verification cannot be turned off; a private authority is added by ``ca_file``.
+nor in which proxy is asked. A private authority is added by ``ca_file``, or by the host's configuration for one
+registry; nothing but the latter takes verification away, and only for the registry that it names.
+
+::
+
+    request ──> road: whom to connect to, with which certificates, through which proxy
+    road    ──> connection: an idle one of the same road, else a new one
+
+What is configured for the registry itself (``Request.site``) holds on its own origin. Where it sends us to, its
+authorities are trusted as well, and the certificates configured for that place are shown.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Final, final
 
-from ociworks.errors import RegistryError, RegistryUnreachable
+from attrs import evolve, field, frozen
+
+from ociworks.errors import HostsConfigError, RegistryError, RegistryUnreachable
+from ociworks.image.auth.secret import Secret
+from ociworks.image.hosts import NO_HOSTS, HostsConfig, Proxy, Tls
+from ociworks.image.hosts._toml import read_regular
+from ociworks.image.hosts.endpoint import PLAIN_TLS
+from ociworks.image.origin import Origin
+from ociworks.image.remote import _proxy
 from ociworks.image.remote._wire import Connection, NoAnswer, WireResponse
 
 if TYPE_CHECKING:
     import ssl
 
-    from ociworks.image.origin import Origin
     from ociworks.image.remote._messages import Request
     from ociworks.image.remote.limits import Limits
 
 __all__ = ["SocketTransport", "tls_context"]
 
 _IDLE: Final = 8
-"""Connections kept for reuse, for each origin."""
+"""Connections kept for reuse, for each road."""
+_PROBE: Final = 5.0
+"""Seconds for a server to show that it speaks TLS: one that does not may just wait for more."""
 _AGENT: Final = "ociworks/0.1"
+
+
+@frozen(kw_only=True)
+class _Road:
+    """How one request travels: connections of equal roads may stand in for each other."""
+
+    origin: Origin
+    tls: Tls = PLAIN_TLS
+    proxy: Proxy | None = None
+    timeout: float
+    headers: tuple[tuple[str, Secret], ...] = field(default=(), eq=False)
+
+    @property
+    def absolute(self) -> bool:
+        """Whether a proxy reads the requests, which then name the whole URL."""
+        return self.proxy is not None and self.origin.scheme == "http"
 
 
 @final
 class SocketTransport:
     """A :class:`~ociworks.image.remote._messages.Transport` over sockets; safe for several threads."""
 
-    def __init__(self, limits: Limits, ca_file: str | None = None) -> None:
+    def __init__(self, limits: Limits, ca_file: str | None = None, hosts: HostsConfig = NO_HOSTS) -> None:
         self._limits = limits
         self._ca_file = ca_file
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._hosts = hosts
+        self._idle: dict[_Road, list[Connection]] = {}
         self._lock = threading.Lock()
-        self._tls: ssl.SSLContext | None = None
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._closed = False
 
     def send(self, request: Request, /) -> WireResponse:
         """Send to the request's own URL; see the protocol."""
-        headers = _headers(request)
-        reused = self._take(request.url.origin)
+        road = self._road(request)
+        headers = _headers(request, road)
+        done = functools.partial(self._give, road)
+        reused = self._take(road)
         if reused is not None:
             try:
-                return reused.exchange(request, headers, self._give)
+                return reused.exchange(request, headers, done)
             except NoAnswer:
                 # The server closed it while it was idle; what changes something is not repeated on a guess.
                 if request.method not in {"GET", "HEAD"}:
                     raise
-        return self._connect(request).exchange(request, headers, self._give)
+        return self._connect(road, request.url.redacted).exchange(request, headers, done)
+
+    def speaks_tls(self, origin: Origin, timeout: float | None) -> bool:
+        """Whether TLS is spoken at an origin, with whatever certificate; raises ``RegistryUnreachable``."""
+        import ssl
+
+        road = _Road(
+            origin=origin,
+            tls=Tls(verify=False),
+            proxy=self._hosts.proxies.of(origin),
+            timeout=min(_PROBE, timeout or self._limits.connect_timeout),
+        )
+        try:
+            sock = self._dial(road)
+        except OSError as error:
+            raise _unreachable(error, road, str(origin)) from None
+        try:
+            self._secured(sock, road).close()
+        except (ssl.SSLError, ConnectionError, TimeoutError):
+            return False
+        return True
 
     def close(self) -> None:
         """Close every idle connection; those in use are closed when they come back."""
@@ -63,10 +121,29 @@ class SocketTransport:
         for connection in idle:
             connection.close()
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _road(self, request: Request) -> _Road:
+        origin, site = request.url.origin, request.site
+        road = _Road(
+            origin=origin, proxy=self._hosts.proxies.of(origin), timeout=self._limits.connect_timeout
+        )
+        if site is None:
+            return evolve(road, tls=self._tls_of(origin))
+        if site.origin != origin:
+            return evolve(road, tls=_vouched_for(self._tls_of(origin), site.tls))
+        return evolve(
+            road,
+            tls=site.tls,
+            headers=site.headers,
+            timeout=site.connect_timeout or self._limits.connect_timeout,
+        )
+
+    def _tls_of(self, origin: Origin) -> Tls:
+        return PLAIN_TLS if origin.scheme == "http" else self._hosts.tls(origin.authority)
+
+    def _take(self, road: _Road) -> Connection | None:
         while True:
             with self._lock:
-                kept = self._idle.get(origin)
+                kept = self._idle.get(road)
                 if not kept:
                     return None
                 connection = kept.pop()
@@ -74,55 +151,83 @@ class SocketTransport:
                 return connection
             connection.close()
 
-    def _give(self, connection: Connection) -> None:
+    def _give(self, road: _Road, connection: Connection) -> None:
         with self._lock:
-            kept = self._idle.setdefault(connection.origin, [])
+            kept = self._idle.setdefault(road, [])
             if not self._closed and len(kept) < _IDLE:
                 kept.append(connection)
                 return
         connection.close()
 
-    def _connect(self, request: Request) -> Connection:
+    def _connect(self, road: _Road, url: str) -> Connection:
         if self._closed:
-            raise RegistryError("the client is closed", url=request.url.redacted)
-        origin = request.url.origin
+            raise RegistryError("the client is closed", url=url)
         try:
-            sock = self._open(origin)
+            sock = self._dial(road)
+            if road.origin.scheme == "https":
+                sock = self._secured(sock, road)
         except OSError as error:
-            raise _unreachable(error, request) from None
-        return Connection(sock, origin, self._limits)
+            raise _unreachable(error, road, url) from None
+        return Connection(sock, road.origin, self._limits, absolute=road.absolute)
 
-    def _open(self, origin: Origin) -> socket.socket:
-        host = origin.host.strip("[]")
-        sock = socket.create_connection((host, origin.port), timeout=self._limits.connect_timeout)
+    def _dial(self, road: _Road) -> socket.socket:
+        """A connection to the origin, or to the proxy that reads the requests, still without TLS."""
+        first = road.origin if road.proxy is None else road.proxy.origin
+        sock = socket.create_connection((first.host.strip("[]"), first.port), timeout=road.timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return (
-                sock if origin.scheme == "http" else self._context().wrap_socket(sock, server_hostname=host)
-            )
+            if road.proxy is not None and not road.absolute:
+                _proxy.tunnel(sock, road.proxy, road.origin, road.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _secured(self, sock: socket.socket, road: _Road) -> socket.socket:
+        try:
+            return self._context(road.tls).wrap_socket(sock, server_hostname=road.origin.host.strip("[]"))
         except BaseException:
             sock.close()
             raise
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, tls: Tls) -> ssl.SSLContext:
         with self._lock:
-            if self._tls is None:
-                self._tls = tls_context(self._ca_file)
-            return self._tls
+            if tls not in self._contexts:
+                self._contexts[tls] = tls_context(self._ca_file, tls)
+            return self._contexts[tls]
 
 
-def _headers(request: Request) -> list[tuple[str, str]]:
+def _vouched_for(own: Tls, registry: Tls) -> Tls:
+    """What a registry sends us to is often its own as well: the same authorities may vouch for it."""
+    return evolve(own, authorities=(*own.authorities, *registry.authorities))
+
+
+def _headers(request: Request, road: _Road) -> list[tuple[str, str]]:
     """The headers of every request: no encoding is accepted, because digests are over the bytes as they travel."""
     headers = [("User-Agent", _AGENT), ("Accept-Encoding", "identity"), *request.headers]
-    if request.authorization is not None:
-        headers.append(("Authorization", request.authorization.reveal()))
+    given = {name.lower() for name, _ in road.headers}
+    headers = [(name, value) for name, value in headers if name.lower() not in given]
+    headers += [(name, value.reveal()) for name, value in road.headers if name.lower() != "authorization"]
+    if road.proxy is not None and road.absolute:
+        headers += _proxy.authorization(road.proxy)
+    headers += _authorization(request, road)
     if request.body is not None:
         headers.append(("Content-Length", str(request.body.size)))
     return headers
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A verifying context with the system's authorities and those of ``ca_file`` (PEM)."""
+def _authorization(request: Request, road: _Road) -> list[tuple[str, str]]:
+    """Ours, which answers a challenge, before the one that the host's configuration has for all requests."""
+    if request.authorization is not None:
+        return [("Authorization", request.authorization.reveal())]
+    return [(name, value.reveal()) for name, value in road.headers if name.lower() == "authorization"]
+
+
+def tls_context(ca_file: str | None, tls: Tls = PLAIN_TLS) -> ssl.SSLContext:
+    """A context with the system's authorities, those of ``ca_file`` (PEM), and what ``tls`` says.
+
+    Raises :class:`~ociworks.errors.HostsConfigError` for files that ``tls`` names.
+    """
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -135,14 +240,45 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
         context.load_verify_locations(cafile, capath)
     if ca_file is not None:
         context.load_verify_locations(ca_file)
+    _add(context, tls)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _unreachable(error: OSError, request: Request) -> RegistryUnreachable:
+def _add(context: ssl.SSLContext, tls: Tls) -> None:
+    for path in tls.authorities:
+        text = _pem(path)
+        try:
+            context.load_verify_locations(cadata=text)
+        except (OSError, ValueError):
+            raise HostsConfigError(path, "", "expected certificates of authorities in PEM") from None
+    for pair in tls.certificates:
+        for path in (pair.certificate, pair.key):
+            _pem(path)
+        try:
+            # An empty answer instead of a question on the terminal when the key is encrypted.
+            context.load_cert_chain(pair.certificate, pair.key, password=lambda: "")
+        except (OSError, ValueError):
+            raise HostsConfigError(
+                pair.certificate, "", "expected a certificate in PEM, and its own key, not encrypted"
+            ) from None
+
+
+def _pem(path: str) -> str:
+    raw = read_regular(path)
+    if raw is None:
+        raise HostsConfigError(path, "", "expected a file")
+    return raw.decode("ascii", "replace")
+
+
+def _unreachable(error: OSError, road: _Road, url: str) -> RegistryUnreachable:
     """Retrying helps against a crowded or restarting server, not against a wrong name or certificate."""
     import ssl
 
-    host = request.url.origin.authority
+    host = road.origin.authority
+    first = host if road.proxy is None else f"proxy {road.proxy.origin.authority}"
     if isinstance(error, ssl.SSLCertVerificationError):
         message, temporary = f"certificate of {host} is not trusted: {error.verify_message}", False
     elif isinstance(error, ssl.SSLError):
@@ -151,8 +287,8 @@ def _unreachable(error: OSError, request: Request) -> RegistryUnreachable:
             False,
         )
     elif isinstance(error, socket.gaierror):
-        message, temporary = f"cannot resolve {host}: {error.strerror}", error.errno == socket.EAI_AGAIN
+        message, temporary = f"cannot resolve {first}: {error.strerror}", error.errno == socket.EAI_AGAIN
     else:
         reason = error.strerror or "timed out"
-        message, temporary = f"cannot connect to {host}: {reason}", error.errno != errno.ECONNREFUSED
-    return RegistryUnreachable(message, url=request.url.redacted, temporary=temporary)
+        message, temporary = f"cannot connect to {first}: {reason}", error.errno != errno.ECONNREFUSED
+    return RegistryUnreachable(message, url=url, temporary=temporary)

@@ -47,11 +47,14 @@ class NoAnswer(RegistryUnreachable):
 class Connection:
     """A connected socket and the limits under which it is used; for one thread at a time."""
 
-    def __init__(self, sock: socket.socket, origin: Origin, limits: Limits) -> None:
+    def __init__(
+        self, sock: socket.socket, origin: Origin, limits: Limits, *, absolute: bool = False
+    ) -> None:
         self.origin = origin
         self._sock = sock
         self._limits = limits
         self._deadline: float | None = None
+        self._absolute = absolute  # a proxy reads the requests (RFC 9112 section 3.2.2)
 
     def exchange(
         self, request: Request, headers: list[tuple[str, str]], done: Callable[[Connection], None]
@@ -117,7 +120,8 @@ class Connection:
     def _send(self, machine: h11.Connection, request: Request, headers: list[tuple[str, str]]) -> None:
         target = request.url
         host = ("Host", target.origin.authority)
-        head = h11.Request(method=request.method, target=target.target, headers=[host, *headers])
+        form = str(target) if self._absolute else target.target
+        head = h11.Request(method=request.method, target=form, headers=[host, *headers])
         try:
             self._transmit(machine.send(head) or b"", target)
             if request.body is not None:

@@ -21,7 +21,8 @@ from ociworks.errors import (
 )
 from ociworks.image import partial
 from ociworks.image.auth.credentials import ANONYMOUS, Keychain
-from ociworks.image.origin import Url
+from ociworks.image.hosts import NO_HOSTS, HostsConfig
+from ociworks.image.origin import Origin, Url
 from ociworks.image.progress import ProgressCallback, Reporter
 from ociworks.image.reference import Reference
 from ociworks.image.remote import _endpoints
@@ -30,6 +31,7 @@ from ociworks.image.remote._blobs import ForeignBlobs, RepositoryBlobs
 from ociworks.image.remote._messages import Request, Response, Transport, read_capped
 from ociworks.image.remote._notices import Notice, Notices, RateLimit
 from ociworks.image.remote._pages import list_tags
+from ociworks.image.remote._places import Places
 from ociworks.image.remote._policy import TargetPolicy
 from ociworks.image.remote._push import Pusher
 from ociworks.image.remote._ranges import BlobReader
@@ -37,7 +39,7 @@ from ociworks.image.remote._referrers import Referrers, check_subject
 from ociworks.image.remote._session import Repository, Session
 from ociworks.image.remote._upload import Uploader
 from ociworks.image.remote.limits import DEFAULT_LIMITS, Limits
-from ociworks.image.types import ByteStream, Image, ImageIndex
+from ociworks.image.types import BlobSource, ByteStream, Image, ImageIndex
 from ociworks.spec import Digest, Platform
 from ociworks.spec.image import Descriptor, mediatypes, read_manifest
 
@@ -83,8 +85,10 @@ class ClientOptions:
 class Client:
     """Talks to registries. Use it as a context manager; safe for several threads.
 
-    References are text or :class:`~ociworks.image.Reference`. TLS is always verified; plain http is used only with
-    loopback and with the ``host:port`` listed in ``insecure``. Credentials come from ``keychain`` (default: the
+    References are text or :class:`~ociworks.image.Reference`. TLS is verified; plain http is used only with loopback
+    and with the ``host:port`` listed in ``insecure``. ``hosts`` brings mirrors, certificates and proxies, and may call
+    single registries insecure (:meth:`~ociworks.image.hosts.HostsConfig.from_environment`: what this host has
+    configured); without it nothing but what is passed here has a say. Credentials come from ``keychain`` (default: the
     configuration files of Docker and Podman, read when a registry first asks) and never leave their origin.
 
     Every method raises :class:`~ociworks.errors.RegistryError`, and :class:`~ociworks.errors.InvalidReference`.
@@ -95,16 +99,18 @@ class Client:
         *,
         keychain: Keychain | None = None,
         insecure: Collection[str] = (),
+        hosts: HostsConfig | None = None,
         options: ClientOptions | None = None,
     ) -> None:
         chosen = options or ClientOptions()
+        self._hosts = hosts or NO_HOSTS
         self._limits = chosen.limits
-        self._policy = TargetPolicy.of(insecure, chosen.trusted, chosen.https)
+        self._policy = TargetPolicy.of(
+            insecure, chosen.trusted, chosen.https, self._hosts.insecure_registries()
+        )
         self._found = keychain
         self._lock = threading.Lock()
-        self._transport = (
-            chosen.transport(chosen.limits) if chosen.transport else _sockets(chosen.limits, chosen.ca_file)
-        )
+        self._transport, speaks_tls = _transport(chosen, self._hosts)
         self._chunk_size = chosen.chunk_size
         self._tag_lock = threading.Lock()
         notices = Notices(chosen.on_warning)
@@ -112,6 +118,7 @@ class Client:
             self._transport, self._policy, chosen.limits, self._keychain, chosen.sleep, notices
         )
         self._foreign = self._strangers(chosen, notices) if chosen.foreign_layers else None
+        self._places = Places(self._hosts, self._policy, self._blobs, speaks_tls)
 
     def close(self) -> None:
         """Close all connections; images from this client can then no longer be read."""
@@ -146,8 +153,9 @@ class Client:
     def get(self, reference: Reference | str) -> Image | ImageIndex:
         """The image or the index, whichever the reference names."""
         where = _reference(reference)
-        repository = self._repository(where)
-        blobs = self._blobs(repository)
+        return self._places.read(where, lambda repository, blobs: self._get(where, repository, blobs))
+
+    def _get(self, where: Reference, repository: Repository, blobs: BlobSource) -> Image | ImageIndex:
         raw, content_type = self._document(where, repository)
         algorithm = where.digest.algorithm if where.digest else "sha256"
         try:
@@ -158,13 +166,15 @@ class Client:
     def resolve(self, reference: Reference | str) -> Descriptor:
         """What the registry says the reference points to now; nothing is verified before it is read by digest."""
         where = _reference(reference)
-        repository = self._repository(where)
+        return self._places.read(where, lambda repository, blobs: self._resolve(where, repository, blobs))
+
+    def _resolve(self, where: Reference, repository: Repository, blobs: BlobSource) -> Descriptor:
         response = self._manifest("HEAD", where, repository)
         response.close()
         digest, size = claimed_digest(response), response.headers.length()
         content_type = response.headers.one("content-type")
         if digest is None or size is None or content_type is None:
-            return self.get(where).descriptor
+            return self._get(where, repository, blobs).descriptor
         if where.digest is not None and digest != where.digest:
             raise DigestMismatch(str(where), str(where.digest), str(digest), 0)
         return Descriptor(media_type=mediatypes.essence(content_type), digest=digest, size=size)
@@ -173,7 +183,7 @@ class Client:
         """Whether the registry has a manifest of this name or digest."""
         where = _reference(reference)
         try:
-            self._manifest("HEAD", where, self._repository(where)).close()
+            self._places.read(where, lambda repository, _: self._manifest("HEAD", where, repository)).close()
         except NotFound:
             return False
         return True
@@ -191,7 +201,9 @@ class Client:
 
     def open_blob(self, reference: Reference | str, descriptor: Descriptor) -> ByteStream:
         """A blob of the reference's repository, verified, resumed when the connection breaks."""
-        return self._blobs(self._repository(_reference(reference))).open_blob(descriptor)
+        # By digest, whatever the tag says: any place will do.
+        where = _reference(reference).at(descriptor.digest)
+        return self._places.read(where, lambda _, blobs: blobs.open_blob(descriptor))
 
     def random_access(self, reference: Reference | str, descriptor: Descriptor) -> BinaryIO:
         """A blob as a seekable file whose parts are fetched when they are read.
@@ -297,7 +309,9 @@ class Client:
         """
         where = _reference(reference)
         subject = where.digest or self.resolve(where).digest
-        return self._referrers(self._repository(where)).list(subject, artifact_type)
+        return self._places.read(
+            where.at(subject), lambda repository, _: self._referrers(repository).list(subject, artifact_type)
+        )
 
     def referrer(self, reference: Reference | str, listed: Descriptor) -> Image | ImageIndex:
         """One entry of :meth:`referrers`, verified; its own subject must be what the reference names.
@@ -306,8 +320,10 @@ class Client:
         """
         where = _reference(reference)
         subject = where.digest or self.resolve(where).digest
-        blobs = self._blobs(self._repository(where))
-        found = partial.document(partial.read_blob(blobs, listed), blobs, descriptor=listed)
+        found = self._places.read(
+            where.at(listed.digest),
+            lambda _, blobs: partial.document(partial.read_blob(blobs, listed), blobs, descriptor=listed),
+        )
         check_subject(found.index if isinstance(found, ImageIndex) else found.manifest, subject, listed)
         return found
 
@@ -366,8 +382,7 @@ class Client:
         return raw, content_type
 
     def _repository(self, reference: Reference) -> Repository:
-        origin = self._policy.registry(reference.registry)
-        return Repository(reference.registry, reference.repository, origin)
+        return self._places.repository(reference)
 
     def _manifest(self, method: str, where: Reference, repository: Repository) -> Response:
         request = Request(
@@ -386,10 +401,16 @@ class Client:
             return self._found
 
 
-def _sockets(limits: Limits, ca_file: str | None) -> Transport:
+def _transport(
+    options: ClientOptions, hosts: HostsConfig
+) -> tuple[Transport, Callable[[Origin, float | None], bool]]:
+    """What sends the requests, and what finds out whether TLS is spoken; a transport of the caller's decides itself."""
+    if options.transport is not None:
+        return options.transport(options.limits), lambda *_: True
     from ociworks.image.remote._transport import SocketTransport
 
-    return SocketTransport(limits, ca_file)
+    sockets = SocketTransport(options.limits, options.ca_file, hosts)
+    return sockets, sockets.speaks_tls
 
 
 def _reference(given: Reference | str) -> Reference:
