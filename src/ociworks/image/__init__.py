@@ -15,7 +15,7 @@ where                       what
 ``partial``                 complete images from their documents and a source of blobs
 ``stream``, ``memory``      verified streams; blobs in memory
 ``reference``, ``origin``   image references; hosts, origins and URLs
-``progress``                progress events for a plain callback
+``progress``, ``bars``      progress events for a plain callback; callbacks that draw bars, in notebooks too
 ``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin
 ``artifact``                what is no container image, as a manifest: SBOMs, signatures, charts
 ``hosts``                   mirrors, certificates, proxies and short names as this host has them configured

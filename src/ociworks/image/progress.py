@@ -8,20 +8,24 @@
     store.put(img, tag="app:1.4", progress=show)
 
 Events of one blob come in order; those of different blobs are mixed, and come from worker threads, one at a time.
-A callback that raises cancels the operation, and its exception reaches the caller.
+A callback that raises cancels the operation, and its exception reaches the caller. One that draws bars, in a notebook
+too, is given by :func:`bars`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
 from ociworks.spec.digest import Digest
 
-__all__ = ["Phase", "Progress", "ProgressCallback", "Reporter"]
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+__all__ = ["Phase", "Progress", "ProgressCallback", "Reporter", "bars"]
 
 Phase = Literal["start", "transfer", "skip", "done"]
 """``start`` and ``done`` frame a blob, ``transfer`` comes between; ``skip`` alone means that it was there already."""
@@ -59,3 +63,13 @@ class Reporter:
         event = Progress(what=self._what, phase=phase, digest=digest, done=done, total=total)
         with self._lock:
             self._callback(event)
+
+
+def bars() -> AbstractContextManager[ProgressCallback]:
+    """A callback that shows what happens inside the block: bars in Jupyter or on a terminal, else lines in the log.
+
+    See :mod:`ociworks.image.bars`, which is loaded when this is called.
+    """
+    from ociworks.image.bars import bars as found
+
+    return found()
