@@ -302,7 +302,7 @@ def test_dependencies_are_what_is_imported() -> None:
     assert base <= foreign, f"declared, not imported: {base - foreign}"
 
 
-MODULES = {"attr": "attrs", "google": "protobuf", "grpc": "grpcio"}
+MODULES = {"attr": "attrs", "google": "protobuf", "grpc": "grpcio", "nacl": "pynacl"}
 
 
 def _distribution(requirement: str) -> str:

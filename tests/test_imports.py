@@ -25,8 +25,8 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
-# Annotations only, never executed: an error carries the run that failed.
-FOR_TYPES_ONLY = {("errors", "runtime")}
+# Annotations only, never executed: an error carries the run or the verification that failed.
+FOR_TYPES_ONLY = {("errors", "runtime"), ("errors", "image")}
 
 # The init runs beside nothing but the C library. Its own list (ALLOWED_IMPORTS in runtime/_init) is what it may
 # import; this is the most that the list may say: modules that are built in, or a handful of functions around them.
@@ -58,6 +58,7 @@ HEAVY = {
     "cryptography",
     "h11",
     "httpx",
+    "nacl",
     "pyseccomp",
     "rich",
     "ssl",

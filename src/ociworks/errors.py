@@ -35,6 +35,11 @@
     │   ├── ImageConfigError             an image configuration cannot become a container
     │   ├── InvalidImage                 an image with problems; carries all of them
     │   ├── NotBasedOn                   an image does not sit on the base that it should be lifted from
+│   ├── SignatureError               signatures: keys, evidence, trust
+│   │   ├── InvalidKey               a key or certificate that is none, or none that is accepted
+│   │   ├── InvalidSignature         evidence that does not hold
+│   │   ├── PolicyError              a file that says what to trust cannot be used
+│   │   └── VerificationFailed       what was required is not there; carries who signed and who did not
     │   └── RegistryError                a registry said no, or could not be asked
     │       ├── RegistryResponseError    it answered with an error status
     │       │   ├── Unauthorized
@@ -64,6 +69,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
+    from ociworks.image.sign import Decision, Reason, Verification
     from ociworks.runtime import CompletedContainer
 
 __all__ = [
@@ -92,9 +98,11 @@ __all__ = [
     "InvalidDigest",
     "InvalidImage",
     "InvalidJSON",
+    "InvalidKey",
     "InvalidLocation",
     "InvalidPlatform",
     "InvalidReference",
+    "InvalidSignature",
     "InvalidSpec",
     "LauncherError",
     "LayerError",
@@ -106,6 +114,7 @@ __all__ = [
     "NotFound",
     "NotSupported",
     "OciworksError",
+    "PolicyError",
     "Problem",
     "RateLimited",
     "RegistryBlocked",
@@ -114,11 +123,13 @@ __all__ = [
     "RegistryResponseError",
     "RegistryUnreachable",
     "ShortNameError",
+    "SignatureError",
     "SizeMismatch",
     "SpecError",
     "TarError",
     "Unauthorized",
     "UnsupportedDigest",
+    "VerificationFailed",
     "quote",
 ]
 
@@ -350,6 +361,34 @@ class InvalidImage(ImageError):
 
 class NotBasedOn(ImageError):
     """An image does not begin with the layers of that base, or is for another platform than the new one."""
+
+
+class SignatureError(ImageError):
+    """The root of errors about signatures."""
+
+
+class InvalidKey(SignatureError):
+    """A key or certificate that is none, is of a kind that is not accepted, or does not open with this password."""
+
+
+class InvalidSignature(SignatureError):
+    """A signature, its payload or its envelope does not hold; ``reason`` is the kind, for programs."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class PolicyError(SignatureError):
+    """A file that says what to trust is missing, unsafe or wrong; nothing is accepted on its word."""
+
+
+class VerificationFailed(SignatureError):
+    """The signatures that were required are not there; ``result`` says who signed, who did not, and why."""
+
+    def __init__(self, result: Verification | Decision) -> None:
+        self.result = result
+        super().__init__(str(result))
 
 
 class RegistryError(ImageError):

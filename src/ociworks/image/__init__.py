@@ -30,6 +30,7 @@ where                       what
 ``validate``                every problem of an image or index
 ``diff``                    what two images differ in
 ``notebook``, ``units``     how values look in a notebook; sizes as people read them
+``sign``                    signatures of images: verify, make, decide by policy
 ``bundle``, ``users``       image configuration to runtime configuration; the image's user database
 ==========================  ====================================================================================
 
@@ -42,7 +43,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ociworks.image import archive, artifact, auth, diff, hosts, layout, mutate, partial, remote, validate
+    from ociworks.image import (
+        archive,
+        artifact,
+        auth,
+        diff,
+        hosts,
+        layout,
+        mutate,
+        partial,
+        remote,
+        sign,
+        validate,
+    )
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
@@ -75,6 +88,7 @@ __all__ = [
     "remove_bundle",
     "resolve_user",
     "runtime_spec",
+    "sign",
     "unpack",
     "unpack_layers",
     "validate",
@@ -98,7 +112,19 @@ _HOMES = {
     "unpack_layers": "ociworks.image._unpack",
 }
 _MODULES = frozenset(
-    {"archive", "artifact", "auth", "diff", "hosts", "layout", "mutate", "partial", "remote", "validate"}
+    {
+        "archive",
+        "artifact",
+        "auth",
+        "diff",
+        "hosts",
+        "layout",
+        "mutate",
+        "partial",
+        "remote",
+        "sign",
+        "validate",
+    }
 )
 
 
