@@ -26,7 +26,7 @@ where                     what
 ``_material``, ``_encoding``  reading what was found
 ========================  ======================================================================================
 
-What is not verified is said in each result (``Signed.unchecked``) and in docs/adr/0015-signatures.md.
+What is not verified is said in each result (``Signed.unchecked``) and in the decision record on signatures.
 
 Importing this package loads no module; names are loaded when first used (PEP 562).
 """

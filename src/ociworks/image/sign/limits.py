@@ -11,8 +11,9 @@ __all__ = ["DEFAULT_LIMITS", "Limits"]
 
 @frozen(kw_only=True)
 class Limits:
-    """Counts, and sizes in bytes. What goes beyond raises :class:`~ociworks.errors.LimitExceeded`: the first hundred
-    of a million signatures are not an answer.
+    """Counts, and sizes in bytes; what goes beyond raises :class:`~ociworks.errors.LimitExceeded`.
+
+    The first hundred of a million signatures are not an answer.
     """
 
     max_signatures: int = 256

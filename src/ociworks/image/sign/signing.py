@@ -30,6 +30,7 @@ from ociworks.image.sign.keys import Signer
 from ociworks.image.sign.limits import DEFAULT_LIMITS, Limits
 from ociworks.image.sign.reason import Form
 from ociworks.image.sign.statement import PAYLOAD_TYPE, SIGN_PREDICATE, Statement, pae
+from ociworks.image.sign.trust import frozen_texts
 from ociworks.image.sign.verifying import find
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict, JSONValue, _json, to_json
@@ -58,7 +59,7 @@ class SignOptions:
     ``notation`` is made by :func:`ociworks.image.sign.sign_notation`."""
     identity: Reference | str | None = None
     """The name to sign the image as; None is the name it was found by, without digest. Bundles have none."""
-    annotations: Mapping[str, str] = field(default=FrozenDict(), converter=FrozenDict)
+    annotations: Mapping[str, str] = field(default=FrozenDict(), converter=frozen_texts)
     """Claims to sign beside the digest."""
     now: datetime | None = None
     """The time to note on the manifest of a bundle; nobody believes it."""

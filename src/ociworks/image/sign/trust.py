@@ -14,13 +14,18 @@ from ociworks.image.sign.identity import IdentityRule
 from ociworks.image.sign.limits import Limits
 from ociworks.image.sign.reason import Form, Reason
 from ociworks.image.sign.results import Signed
-from ociworks.spec import JSONValue
+from ociworks.spec import FrozenDict, JSONValue
 from ociworks.spec.image import Descriptor
 
 if TYPE_CHECKING:
     from ociworks.image.sign.evidence import Evidence
 
-__all__ = ["Expected", "Trust", "check_annotations", "check_identity"]
+__all__ = ["Expected", "Trust", "check_annotations", "check_identity", "frozen_texts"]
+
+
+def frozen_texts(given: Mapping[str, str]) -> FrozenDict[str, str]:
+    """A copy that nobody changes: for annotations in options."""
+    return FrozenDict(given)
 
 
 @frozen(kw_only=True)

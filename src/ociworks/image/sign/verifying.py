@@ -27,7 +27,7 @@ from ociworks.image.sign.limits import DEFAULT_LIMITS, Limits
 from ociworks.image.sign.reason import Form, Reason
 from ociworks.image.sign.results import Rejected, Signed, Verification
 from ociworks.image.sign.statement import SIGN_PREDICATE
-from ociworks.image.sign.trust import Expected, Trust
+from ociworks.image.sign.trust import Expected, Trust, frozen_texts
 from ociworks.image.sign.trusted_key import TrustedKey
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict
@@ -53,7 +53,7 @@ class VerifyOptions:
     ``names_required``: they are bound to the bytes alone."""
     names_required: bool = False
     """Whether signatures of forms that claim no name are refused."""
-    annotations: Mapping[str, str] = field(default=FrozenDict(), converter=FrozenDict)
+    annotations: Mapping[str, str] = field(default=FrozenDict(), converter=frozen_texts)
     """What must have been signed beside the digest."""
     predicate_type: str = SIGN_PREDICATE
     """The type of in-toto statement that is asked for. The default is a plain signature; with another type only

@@ -1,0 +1,202 @@
+"""Signatures made and verified, in every place where they can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ociworks import testing
+from ociworks.errors import NotSupported, SignatureError, VerificationFailed
+from ociworks.image import Image, ImageIndex, Reference, layout, remote, sign
+from ociworks.image.auth import ANONYMOUS
+from ociworks.image.sign.evidence import signature_tag
+from ociworks.image.sign.signing import SignOptions
+from ociworks.spec import FrozenDict, JSONValue
+from ociworks.spec.image import Manifest, read_manifest
+
+ALICE = sign.PrivateKey.generate()
+BOB = sign.PrivateKey.generate("ed25519")
+CAROL = sign.PrivateKey.generate("rsa-2048")
+SBOM = "https://spdx.dev/Document"
+
+
+@pytest.fixture
+def registry() -> Iterator[testing.Registry]:
+    with testing.Registry() as opened:
+        yield opened
+
+
+@pytest.fixture
+def client() -> Iterator[remote.Client]:
+    with remote.Client(keychain=ANONYMOUS) as made:
+        yield made
+
+
+@pytest.fixture
+def name(registry: testing.Registry, client: remote.Client) -> str:
+    """An image in the registry."""
+    client.push(testing.random_image(1), f"{registry.host}/app:1")
+    return f"{registry.host}/app:1"
+
+
+def every_signer(form: sign.Form, client: remote.Client, name: str) -> None:
+    for key in (ALICE, BOB, CAROL):
+        sign.sign(client, name, key, options=SignOptions(form=form))
+
+
+@pytest.mark.parametrize("form", ["cosign", "bundle"])
+def test_signed_by_several(form: sign.Form, client: remote.Client, name: str) -> None:
+    """Each signature is added to the others; the answer says who signed and what else was there."""
+    every_signer(form, client, name)
+    found = sign.verify(client, name, ALICE.public, BOB.public)
+    assert found.accepted
+    assert {signed.key for signed in found.valid} == {ALICE.public, BOB.public}
+    assert {signed.form for signed in found.valid} == {form}
+    assert [refused.reason for refused in found.rejected] == [
+        sign.Reason.BAD_SIGNATURE
+    ]  # Carol is not trusted
+    assert found.absent == ()
+    assert found.raise_if_failed() is found
+
+
+@pytest.mark.parametrize("form", ["cosign", "bundle"])
+def test_signed_by_nobody_who_is_trusted(form: sign.Form, client: remote.Client, name: str) -> None:
+    sign.sign(client, name, ALICE, options=SignOptions(form=form))
+    found = sign.verify(client, name, BOB.public)
+    assert not found
+    assert found.absent == (str(BOB.public),)
+    assert found.unmet == (f"expected a signature by {BOB.public}",)
+    with pytest.raises(VerificationFailed, match="not trusted") as caught:
+        found.raise_if_failed()
+    assert caught.value.result is found
+    with pytest.raises(VerificationFailed):
+        found.select()
+
+
+def test_all_of_them_may_be_required(client: remote.Client, name: str) -> None:
+    sign.sign(client, name, ALICE)
+    both = (ALICE.public, BOB.public)
+    options = sign.VerifyOptions(require_all=True)
+    found = sign.verify(client, name, *both, options=options)
+    assert not found.accepted
+    assert found.unmet == (f"expected a signature by {BOB.public}",)
+    sign.sign(client, name, BOB, options=SignOptions(form="bundle"))
+    assert sign.verify(client, name, *both, options=options).accepted
+
+
+def test_signing_twice_changes_nothing(client: remote.Client, name: str) -> None:
+    digest = sign.sign(client, name, ALICE)
+    place = sign.attachments_of(client, remote_name(name))
+    before = place.tagged(signature_tag(digest))
+    assert sign.sign(client, name, ALICE) == digest
+    assert place.tagged(signature_tag(digest)) == before
+    sign.sign(client, name, ALICE, options=SignOptions(annotations={"build": "2"}))
+    after = place.tagged(signature_tag(digest))
+    assert after is not None
+    assert len(layers(after)) == 2
+
+
+def remote_name(name: str) -> Reference:
+    return Reference.parse(name)
+
+
+def layers(raw: bytes) -> tuple[object, ...]:
+    value = read_manifest(raw).value
+    assert isinstance(value, Manifest)
+    return value.layers
+
+
+@pytest.mark.parametrize("form", ["cosign", "bundle"])
+def test_annotations_are_signed(form: sign.Form, client: remote.Client, name: str) -> None:
+    sign.sign(client, name, ALICE, options=SignOptions(form=form, annotations={"build": "7", "arch": "x"}))
+    found = sign.verify(client, name, ALICE.public, options=sign.VerifyOptions(annotations={"build": "7"}))
+    assert found.valid[0].annotations == {"build": "7", "arch": "x"}
+    for wanted in ({"build": "8"}, {"other": "7"}):
+        found = sign.verify(client, name, ALICE.public, options=sign.VerifyOptions(annotations=wanted))
+        assert [refused.reason for refused in found.rejected] == [sign.Reason.CLAIMS]
+
+
+def test_attestations(client: remote.Client, name: str) -> None:
+    """A statement about the image, by type; it is no signature of the image, and the reverse."""
+    predicate: dict[str, JSONValue] = {"spdxVersion": "SPDX-2.3", "packages": (FrozenDict({"name": "x"}),)}
+    sign.attest(client, name, ALICE, SBOM, predicate)
+    assert not sign.verify(client, name, ALICE.public).accepted
+    wanted = sign.VerifyOptions(predicate_type=SBOM)
+    found = sign.verify(client, name, ALICE.public, options=wanted).raise_if_failed()
+    statement = found.valid[0].statement
+    assert statement is not None
+    assert statement.predicate == predicate
+    assert statement.subjects == (found.image.digest,)
+
+
+def test_a_layout_keeps_signatures(tmp_path: Path) -> None:
+    image = testing.random_image(1)
+    with layout.open(tmp_path / "store", create=True) as store:
+        store.put(image, "registry.example/app:1")
+        sign.sign(store, "registry.example/app:1", ALICE)
+        sign.sign(store, "registry.example/app:1", BOB, options=SignOptions(form="bundle"))
+        found = sign.verify(
+            store,
+            "registry.example/app:1",
+            ALICE.public,
+            BOB.public,
+            options=sign.VerifyOptions(require_all=True),
+        )
+        assert found.raise_if_failed().image.digest == image.digest
+        assert not sign.verify(store, image.digest, ALICE.public).accepted  # no name to compare with
+        anything = sign.VerifyOptions(identity=sign.AnyIdentity())
+        assert sign.verify(store, image.digest, ALICE.public, options=anything).accepted
+
+
+def test_memory_keeps_signatures() -> None:
+    image, place = testing.random_image(1), sign.MemoryAttachments()
+    sign.sign_image(place, image, ALICE, reference="registry.example/app:1")
+    found = sign.verify_image(place, image, ALICE.public, reference="registry.example/app:2")
+    assert found.accepted
+    assert found.reference == remote_name("registry.example/app:2").at(image.digest)
+    with pytest.raises(SignatureError, match="expected a name"):
+        sign.sign_image(place, image, ALICE)
+
+
+def test_an_index_is_signed_as_such(registry: testing.Registry, client: remote.Client) -> None:
+    """The signature is of the index; its images come by the digests that it lists."""
+    name = f"{registry.host}/multi:1"
+    index = testing.random_index()
+    client.push(index, name)
+    assert sign.sign(client, name, ALICE) == index.digest
+    found = sign.verify(client, name, ALICE.public).raise_if_failed()
+    assert isinstance(found.image, ImageIndex)
+    chosen: Image = found.select("linux/arm64")
+    assert chosen.digest in {entry.digest for entry in index.index.manifests}
+    assert not sign.verify_image(client, chosen, ALICE.public, reference=name).accepted
+
+
+def test_a_key_that_lives_elsewhere(client: remote.Client, name: str) -> None:
+    """Anything with a public key and a sign method signs; what it gives is verified before it is stored."""
+
+    class Module:
+        public = ALICE.public
+
+        def sign(self, message: bytes, /) -> bytes:
+            return ALICE.sign(message)
+
+    class Broken(Module):
+        def sign(self, message: bytes, /) -> bytes:
+            return BOB.sign(message)
+
+    sign.sign(client, name, Module())
+    assert sign.verify(client, name, ALICE.public).accepted
+    with pytest.raises(SignatureError):
+        sign.sign(client, name, Broken(), options=SignOptions(annotations={"a": "b"}))
+
+
+def test_trust_in_nobody_is_an_error(client: remote.Client, name: str) -> None:
+    with pytest.raises(NotSupported, match="nobody is trusted"):
+        sign.verify(client, name)
+
+
+def test_what_was_not_checked_is_said(client: remote.Client, name: str) -> None:
+    sign.sign(client, name, ALICE)
+    assert sign.verify(client, name, ALICE.public).valid[0].unchecked == ("transparency log",)
