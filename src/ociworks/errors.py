@@ -35,11 +35,11 @@
     │   ├── ImageConfigError             an image configuration cannot become a container
     │   ├── InvalidImage                 an image with problems; carries all of them
     │   ├── NotBasedOn                   an image does not sit on the base that it should be lifted from
-│   ├── SignatureError               signatures: keys, evidence, trust
-│   │   ├── InvalidKey               a key or certificate that is none, or none that is accepted
-│   │   ├── InvalidSignature         evidence that does not hold
-│   │   ├── PolicyError              a file that says what to trust cannot be used
-│   │   └── VerificationFailed       what was required is not there; carries who signed and who did not
+    │   ├── SignatureError               signatures: keys, evidence, trust
+    │   │   ├── InvalidKey               a key or certificate that is none, or none that is accepted
+    │   │   ├── InvalidSignature         evidence that does not hold
+    │   │   ├── PolicyError              a file that says what to trust cannot be used
+    │   │   └── VerificationFailed       what was required is not there; carries who signed and who did not
     │   └── RegistryError                a registry said no, or could not be asked
     │       ├── RegistryResponseError    it answered with an error status
     │       │   ├── Unauthorized
