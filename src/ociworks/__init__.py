@@ -2,7 +2,7 @@
 
 Importing this costs next to nothing: every name below is loaded when it is first used (PEP 562).
 
-- ``api``: the porcelain, one function per job; ``pull``, ``push``, ``run``, ``verify``, ``RunOptions`` are also here
+- ``api``: the porcelain, one function per job; ``pull``, ``push``, ``copy``, ``run`` and ``verify`` are also here
 - ``spec``: the OCI, CNI and CDI documents as frozen values
 - ``image``: sources, sinks, transforms and questions about images
 - ``runtime``: containers, from a bundle to a running process
@@ -17,16 +17,20 @@ from __future__ import annotations
 TYPE_CHECKING = False  # not from typing: that import would be most of the cost of this file
 if TYPE_CHECKING:
     from ociworks import api, errors, image, runtime, spec, testing
-    from ociworks.api import RunOptions, pull, push, run, verify
+    from ociworks.api import CopyOptions, RunOptions, copy, pull, push, run, verify
     from ociworks.errors import OciworksError
+    from ociworks.image.copy import ALL
     from ociworks.runtime import CompletedContainer
 
 __all__ = [
+    "ALL",
     "CompletedContainer",
+    "CopyOptions",
     "OciworksError",
     "RunOptions",
     "__version__",
     "api",
+    "copy",
     "errors",
     "image",
     "pull",
@@ -42,9 +46,12 @@ __version__ = "0.1.0"
 
 _SUBMODULES = frozenset({"api", "errors", "image", "runtime", "spec", "testing"})
 _HOMES = {
+    "ALL": "image.copy",
     "CompletedContainer": "runtime",
+    "CopyOptions": "api",
     "OciworksError": "errors",
     "RunOptions": "api",
+    "copy": "api",
     "pull": "api",
     "push": "api",
     "run": "api",

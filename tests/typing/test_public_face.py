@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     import ociworks
     from ociworks import errors, spec
     from ociworks.api import prepare
-    from ociworks.image import Image, Layer, Reference, layout, unpack
+    from ociworks.image import Image, Layer, Reference, archive, layout, unpack
+    from ociworks.image.copy import Copied
     from ociworks.runtime import CompletedContainer, Container, Runtime
     from ociworks.spec.image import Manifest
     from ociworks.spec.runtime import Spec
@@ -25,10 +26,18 @@ if TYPE_CHECKING:
         assert_type(done.stdout, bytes)
         assert_type(done.returncode, int)
         assert_type(ociworks.__version__, str)
+        copied = ociworks.copy(
+            "oci:dir:tag", "registry.example/app:1", platforms=ociworks.ALL, referrers=True
+        )
+        assert_type(copied, Copied)
+        assert_type(copied.digest, spec.Digest)
+        ociworks.copy(img, "docker-archive:app.tar:app:1", platforms=["linux/amd64", "linux/arm64"])
 
     def wrong() -> None:
         # Each of these must be an error: mypy reports an ignore that it does not need.
         ociworks.pull(7)  # type: ignore[arg-type]
+        ociworks.copy("a", 7)  # type: ignore[arg-type]
+        ociworks.copy("a", "b", platforms=7)  # type: ignore[arg-type]
         ociworks.run("x", "uname -a", timeout="1")  # type: ignore[arg-type]
         ociworks.RunOptions(memory="64m")  # type: ignore[arg-type]
         ociworks.RunOptions(memorx=1)  # type: ignore[call-arg]
@@ -48,6 +57,11 @@ if TYPE_CHECKING:
         assert_type(img.digest, spec.Digest)
         with layout.open("store", create=True) as store:
             assert_type(store.put(img, tag="app:1.4"), Image)
+            assert_type(store.gc().freed, int)
+            with store.lease() as lease:
+                lease.hold(img)
+        with archive.open("app.tar") as images:
+            assert_type(images.image("app:1.4"), Image)
         assert_type(unpack(img, "bundle"), spec.Bundle)
 
     def containers(img: Image, bundle: spec.Bundle) -> None:

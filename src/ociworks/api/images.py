@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ociworks.spec import Platform
     from ociworks.spec.image import Descriptor
 
-__all__ = ["default_store", "pull", "push", "stored", "verify"]
+__all__ = ["default_store", "pull", "push", "stored", "stored_name", "verify"]
 
 _CHUNK = 1 << 20
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*", re.ASCII)
@@ -75,7 +75,7 @@ def pull(
         registry = client or stack.enter_context(remote.Client())
         images = stack.enter_context(layout.open(directory, create=True))
         found = registry.image(reference, platform=platform)
-        return _detached(images.put(found, _tag(reference), progress=progress), directory)
+        return _detached(images.put(found, stored_name(reference), progress=progress), directory)
 
 
 def stored(
@@ -94,7 +94,7 @@ def stored(
         return None
     try:
         with layout.open(directory) as images:
-            return _detached(images.image(_tag(reference), platform), directory)
+            return _detached(images.image(stored_name(reference), platform), directory)
     except ImageNotFound:
         return None
 
@@ -162,8 +162,8 @@ def _detached(img: Image, directory: Path) -> Image:
     return found.image() if isinstance(found, ImageIndex) else found
 
 
-def _tag(reference: Reference) -> str:
-    """The name in the layout: the full reference, in hexadecimal where the layout's grammar has no room for it."""
+def stored_name(reference: Reference) -> str:
+    """The tag in the store: the full reference, in hexadecimal where the layout's grammar has no room for it."""
     name = str(reference)
     return name if _LAYOUT_NAME.fullmatch(name) else f"hex+{name.encode().hex()}"
 

@@ -1,9 +1,10 @@
-"""What a person may choose for a container, in a person's units."""
+"""What a person may choose for a container, in a person's units, and for a copy."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import field, frozen
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ociworks.image.bundle import RuntimeOptions
     from ociworks.spec.runtime import Resources
 
-__all__ = ["RunOptions"]
+__all__ = ["CopyOptions", "RunOptions"]
 
 _PERIOD: Final = 100_000
 """Microseconds in which a share of the processors is counted; the kernel's own default."""
@@ -29,6 +30,18 @@ def _variables(env: Mapping[str, str]) -> FrozenDict[str, str]:
                 f"environment: expected a name without '=' and no NUL, got {quote(f'{name}={value}')}"
             )
     return FrozenDict(env)
+
+
+@frozen(kw_only=True)
+class CopyOptions:
+    """How to copy images, for :func:`ociworks.copy`."""
+
+    media_types: Literal["oci", "docker"] | None = None
+    """Make manifests of OCI's or Docker's media types, which changes their digests; None keeps them as they are."""
+    store: str | os.PathLike[str] | None = None
+    """The directory that ``store:`` means; None: the default store."""
+    workers: int = 4
+    """How many blobs travel at a time."""
 
 
 @frozen(kw_only=True)

@@ -22,6 +22,8 @@ where                       what
 ``layout``                  the OCI layout as a content-addressable store, shared by processes; below it ``_catalog``
                             (named documents), ``_cas`` (blobs by digest), ``_seen`` (what was verified), ``_files``
                             (opened without links, locked, replaced), ``_parallel`` (several at a time)
+``location``                where an image is, as text: ``docker://…``, ``oci:DIR:TAG``, ``docker-archive:FILE`` …
+``copy``, ``_places``       from any place to any other; ``convert``: Docker's media types and OCI's
 ``archive``                 files of images: oci-archive, docker-archive; read in place, written whole
 ``tar``                     archives: bounded reading, reproducible writing, compression; ``_archives`` (a layer's)
 ``_unpack``                 layers to a root filesystem (``unpack``)
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
+    from ociworks.image.location import Location
     from ociworks.image.progress import Progress
     from ociworks.image.reference import Reference
     from ociworks.image.tar import Limits
@@ -73,6 +76,7 @@ __all__ = [
     "LayerBuilder",
     "LayerOptions",
     "Limits",
+    "Location",
     "Progress",
     "Reference",
     "RuntimeOptions",
@@ -102,6 +106,7 @@ _HOMES = {
     "LayerBuilder": "ociworks.image.layer",
     "LayerOptions": "ociworks.image.layer",
     "Limits": "ociworks.image.tar.limits",
+    "Location": "ociworks.image.location",
     "Progress": "ociworks.image.progress",
     "Reference": "ociworks.image.reference",
     "RuntimeOptions": "ociworks.image.bundle",

@@ -1,0 +1,142 @@
+"""Moving images between places: what to take, in which form, what is attached to it, and in which order it arrives.
+
+::
+
+    source.get ──> choose platforms ──> other media types? ──> referrers of all that is taken ──> sink.put
+                                                                 first, so that a name never appears
+                                                                 before the signatures of what it names
+
+The bytes of documents are copied as they are: one platform is an image, several an index with fewer entries, ``ALL``
+the index unchanged. Only what the sink lacks travels, and it goes from the one to the other without lying on disk
+between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from attrs import frozen
+
+from ociworks.errors import ImageNotFound, LimitExceeded
+from ociworks.image import partial
+from ociworks.image.convert import MediaTypes, convert
+from ociworks.image.types import Image, ImageIndex
+from ociworks.spec import Digest, Platform
+from ociworks.spec.image import Descriptor
+
+__all__ = ["ALL", "AllPlatforms", "Attached", "Copied", "PlatformChoice", "Sink", "Source", "transfer"]
+
+
+class AllPlatforms(Enum):
+    """The type of :data:`ALL`."""
+
+    ALL = "all"
+
+
+ALL: Final = AllPlatforms.ALL
+"""Every platform: an index is copied unchanged, with all that it lists."""
+
+PlatformChoice: TypeAlias = str | Platform | Sequence[str | Platform] | AllPlatforms | None
+"""One platform, several, :data:`ALL`, or None: this host's."""
+
+
+class Attached(NamedTuple):
+    """A signature, SBOM or other referrer."""
+
+    document: Image | ImageIndex
+    tag: str | None
+    """The tag by which it is found, where that is how (cosign's ``sha256-….sig``); None: by its ``subject``."""
+
+
+class Source(Protocol):
+    """Where images come from."""
+
+    def get(self) -> Image | ImageIndex:
+        """What is meant."""
+
+    def attached(self, subject: Digest) -> Iterable[Attached]:
+        """What refers to this manifest there."""
+
+
+class Sink(Protocol):
+    """Where images go."""
+
+    def put(self, image: Image | ImageIndex) -> None:
+        """Store it, under the name that is meant, if any."""
+
+    def attach(self, attached: Attached) -> None:
+        """Store a referrer."""
+
+
+@frozen(kw_only=True)
+class Copied:
+    """What was copied, as it is now."""
+
+    descriptor: Descriptor
+    """The image or index."""
+    referrers: tuple[Descriptor, ...] = ()
+    """What came along with it."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the image or index."""
+        return self.descriptor.digest
+
+
+def transfer(
+    source: Source,
+    sink: Sink,
+    *,
+    platforms: PlatformChoice = None,
+    referrers: bool = False,
+    media_types: MediaTypes | None = None,
+) -> Copied:
+    """Copy what ``source`` means to ``sink``.
+
+    Raises what both raise, :class:`~ociworks.errors.ImageNotFound` for a platform that is not there,
+    :class:`~ociworks.errors.NotSupported` for what cannot be converted or does not fit into the sink, and
+    :class:`~ociworks.errors.LimitExceeded` for more than 1000 referrers.
+    """
+    chosen = _choose(source.get(), platforms)
+    if media_types is not None:
+        chosen = convert(chosen, media_types)
+    came: dict[Digest, Descriptor] = {}
+    if referrers:
+        for attached in _attached(source, chosen):
+            sink.attach(attached)
+            came[attached.document.digest] = attached.document.descriptor
+    sink.put(chosen)
+    return Copied(descriptor=chosen.descriptor, referrers=tuple(came.values()))
+
+
+def _choose(found: Image | ImageIndex, platforms: PlatformChoice) -> Image | ImageIndex:
+    """What the choice makes of it. An image is for one of the platforms, or it is not there."""
+    if isinstance(platforms, AllPlatforms):
+        return found
+    if platforms is None or isinstance(platforms, str | Platform):
+        return found.image(platforms) if isinstance(found, ImageIndex) else partial.require(found, platforms)
+    if isinstance(found, ImageIndex):
+        from ociworks.image import mutate
+
+        return mutate.platforms(found, platforms)
+    if not any(partial.wanted(each).matches(found.config.platform) for each in platforms):
+        raise ImageNotFound(f"image {found.digest} is for {found.config.platform} only")
+    return found
+
+
+def _attached(source: Source, start: Image | ImageIndex) -> Iterator[Attached]:
+    """What refers to any of the documents, and to that in turn; what refers comes after what it refers to."""
+    waiting = [document.digest for document in partial.walk(start)]
+    seen = set(waiting)
+    while waiting:
+        for attached in source.attached(waiting.pop()):
+            digest = attached.document.digest
+            if digest in seen:
+                continue
+            seen.add(digest)
+            if len(seen) > 2 * partial.MAX_VISITED:
+                raise LimitExceeded(f"referrers of {start.digest}", "max_visited", partial.MAX_VISITED)
+            waiting.append(digest)
+            yield attached
