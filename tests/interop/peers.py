@@ -19,7 +19,7 @@ __all__ = ["busybox", "docker_registry", "peer", "run"]
 _CONFIGURATION = """\
 version: 0.1
 log: {{level: info}}
-storage: {{filesystem: {{rootdirectory: {storage}}}}}
+storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:0"}}
 """
 
