@@ -49,7 +49,7 @@ from tests.image.registries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MISSING = answer(b"", status="404 Not Found")
 
@@ -89,7 +89,7 @@ def test_rg_01_what_changes_something_is_not_redirected(registry: testing.Regist
     options = ClientOptions(chunk_size=chunk, trusted=[registry.host], sleep=Sleeper())
     with serve(("POST", started), (method, away)) as server, anonymous(options) as client:
         where = f"{server.host}/app"
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "DELETE": lambda: client.delete_blob(where, DESCRIPTOR.digest),
             "PUT": lambda: client.push(testing.random_image(0), where),
             "PATCH": lambda: client.push(testing.random_image(0), where),
