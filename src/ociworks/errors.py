@@ -26,6 +26,8 @@
     │   ├── ShortNameError               a name without registry that stands for none, or for several
     │   ├── BlobNotFound
     │   ├── ImageNotFound
+    │   ├── ImageFileError               a file inside an image is not of the kind that was asked for
+    │   │   └── ImageFileNotFound        there is none
     │   ├── BundleExists                 a bundle would replace something
     │   ├── LayoutError                  an OCI layout on disk is damaged or unsafe
     │   ├── ArchiveError                 an archive of images is damaged, unsafe, or not one
@@ -94,6 +96,8 @@ __all__ = [
     "IllegalTransition",
     "ImageConfigError",
     "ImageError",
+    "ImageFileError",
+    "ImageFileNotFound",
     "ImageNotFound",
     "InvalidDigest",
     "InvalidImage",
@@ -314,6 +318,14 @@ class ImageNotFound(ImageError, KeyError):
     """No image of this name, digest or platform."""
 
     __str__ = Exception.__str__
+
+
+class ImageFileError(ImageError):
+    """A file inside an image is not of the kind that was asked for."""
+
+
+class ImageFileNotFound(ImageFileError, FileNotFoundError):
+    """There is no such file inside the image."""
 
 
 class BundleExists(ImageError):

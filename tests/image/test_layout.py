@@ -28,14 +28,14 @@ from ociworks.errors import (
 from ociworks.image import layout, partial
 from ociworks.image.memory import MemoryBlobs
 from ociworks.image.progress import Progress
-from ociworks.image.types import Layer
+from ociworks.image.types import Image, Layer
 from ociworks.spec import Digest, to_json
-from ociworks.spec.image import Descriptor, Index, mediatypes
+from ociworks.spec.image import Descriptor, ImageConfiguration, Index, Manifest, mediatypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ociworks.image.types import ByteStream, Image
+    from ociworks.image.types import ByteStream
 
 
 @pytest.fixture
@@ -247,13 +247,39 @@ def test_rg_09_the_first_error_stops_the_others(store: layout.Layout) -> None:
     assert threading.active_count() == 1
 
 
-class Changed:
+class Changed(Image):
     """An image with other layers than its manifest says."""
 
     def __init__(self, image: Image, layers: tuple[Layer, ...]) -> None:
-        self.descriptor, self.digest, self.manifest = image.descriptor, image.digest, image.manifest
-        self.raw_manifest, self.raw_config, self.config = image.raw_manifest, image.raw_config, image.config
-        self.layers = layers
+        self._image, self._layers = image, layers
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self._image.descriptor
+
+    @property
+    def digest(self) -> Digest:
+        return self._image.digest
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._image.manifest
+
+    @property
+    def raw_manifest(self) -> bytes:
+        return self._image.raw_manifest
+
+    @property
+    def config(self) -> ImageConfiguration:
+        return self._image.config
+
+    @property
+    def raw_config(self) -> bytes:
+        return self._image.raw_config
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
 
 
 @pytest.mark.parametrize("damage", ["symlink", "fifo", "empty", "altered", "longer", "directory", "dangling"])

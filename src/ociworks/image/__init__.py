@@ -28,6 +28,8 @@ where                       what
 ``tar``                     archives: bounded reading, reproducible writing, compression; ``_archives`` (a layer's)
 ``_unpack``                 layers to a root filesystem (``unpack``)
 ``layer``, ``_pack``        making layers from directories, files, archives and entries
+``files``, ``_export``      the files of an image without unpacking it; as one archive (``export``); below them
+                            ``_merged`` (the tree that the layers come to)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index
 ``diff``                    what two images differ in
@@ -58,8 +60,10 @@ if TYPE_CHECKING:
         sign,
         validate,
     )
+    from ociworks.image._export import export, merged_entries
     from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
+    from ociworks.image.files import ImageFiles
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
     from ociworks.image.location import Location
     from ociworks.image.progress import Progress
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
 __all__ = [
     "File",
     "Image",
+    "ImageFiles",
     "ImageIndex",
     "Layer",
     "LayerBuilder",
@@ -84,8 +89,10 @@ __all__ = [
     "artifact",
     "auth",
     "diff",
+    "export",
     "hosts",
     "layout",
+    "merged_entries",
     "mutate",
     "partial",
     "remote",
@@ -99,6 +106,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ImageFiles": "ociworks.image.files",
+    "export": "ociworks.image._export",
+    "merged_entries": "ociworks.image._export",
     "File": "ociworks.image.layer",
     "Image": "ociworks.image.types",
     "ImageIndex": "ociworks.image.types",

@@ -305,7 +305,7 @@ class _Layer(Layer):
 
 
 @frozen
-class _Image:
+class _Image(Image):
     descriptor: Descriptor
     manifest: Manifest = field(repr=False, eq=False)
     raw_manifest: bytes = field(repr=False, eq=False)

@@ -8,7 +8,7 @@ method yields is checked against its descriptor before it counts as content.
 protocol      attributes (in memory)                      methods (I/O)
 ============  ==========================================  ====================================
 Layer         descriptor digest diff_id size media_type   open() uncompressed() entries()
-Image         descriptor digest manifest config layers    none: its layers do the I/O
+Image         descriptor digest manifest config layers    files(); else its layers do the I/O
               raw_manifest raw_config
 ImageIndex    descriptor digest index raw_index           image(platform) child(descriptor)
 ============  ==========================================  ====================================
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ociworks.image.files import ImageFiles
     from ociworks.image.layer import File, LayerOptions
     from ociworks.image.tar import Limits, TarEntry
     from ociworks.spec import Digest, Platform
@@ -192,35 +193,57 @@ class Layer(Protocol):
 
 
 class Image(Protocol):
-    """One image for one platform: a manifest, its configuration, its layers (image-spec manifest.md)."""
+    """One image for one platform: a manifest, its configuration, its layers (image-spec manifest.md).
+
+    Like :class:`Layer` it completes what derives from it.
+    """
+
+    __slots__ = ()
 
     @property
     def descriptor(self) -> Descriptor:
         """What an index would say of this image: media type, digest, size, and the platform when known."""
+        raise NotImplementedError
 
     @property
     def digest(self) -> Digest:
         """The digest of the manifest's bytes."""
+        raise NotImplementedError
 
     @property
     def manifest(self) -> Manifest:
         """The manifest as a value."""
+        raise NotImplementedError
 
     @property
     def raw_manifest(self) -> bytes:
         """The manifest's exact bytes."""
+        raise NotImplementedError
 
     @property
     def config(self) -> ImageConfiguration:
         """The configuration as a value; :class:`ociworks.errors.NotSupported` when it is of another type."""
+        raise NotImplementedError
 
     @property
     def raw_config(self) -> bytes:
         """The configuration's exact bytes."""
+        raise NotImplementedError
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, base first."""
+        raise NotImplementedError
+
+    def files(self) -> ImageFiles:
+        """The files of the image without unpacking it, whiteouts honoured; nothing is read yet.
+
+        Keep it as long as there are questions: it remembers what it read. What its methods raise is said in
+        :class:`ociworks.image.files.ImageFiles`.
+        """
+        from ociworks.image.files import files
+
+        return files(self)
 
 
 @runtime_checkable
