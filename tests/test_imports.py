@@ -20,8 +20,8 @@ ARROWS: dict[str, set[str]] = {
     "runtime": {"errors", "_linux", "spec"},
     "api": {"errors", "spec", "image", "runtime"},
     "cri": {"errors", "_linux", "spec", "image", "runtime"},
-    "cli": {"errors", "spec", "image", "runtime", "api", "cri"},
-    "testing": {"errors", "_linux", "spec", "image", "runtime", "api", "cri", "cli"},
+    "cli": {"errors", "spec", "image", "runtime", "api", "cri", "testing"},
+    "testing": {"errors", "_linux", "spec", "image", "runtime", "api", "cri"},
     "__main__": {"cli"},
 }
 

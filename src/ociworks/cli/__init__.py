@@ -3,6 +3,7 @@
 - ``_commands``: the table of commands; ``_arguments``: their parser, and the options that several have
 - ``_units``: sizes, processors, durations, variables
 - ``_pull``, ``_run``: one command each; they translate and call ``ociworks.api``
+- ``_registry``: ``registry serve``, the server of ``ociworks.testing``
 - ``_status``: the exit status of each kind of failure
 - ``_terminal``: this terminal and the container's, tied together
 - ``_progress``: bars and lines while something takes time

@@ -42,6 +42,7 @@ class CommandModule(Protocol):
 COMMANDS: Final = (
     Command("pull", "bring an image into the store", "_pull"),
     Command("run", "run a command in a new container", "_run"),
+    Command("registry", "serve images to others", "_registry"),
 )
 
 

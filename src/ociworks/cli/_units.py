@@ -7,7 +7,7 @@ import re
 from ociworks.errors import SpecError, quote
 from ociworks.spec.numbers import parse_uint
 
-__all__ = ["cpus", "environment", "seconds", "size", "whole_number"]
+__all__ = ["address", "cpus", "environment", "seconds", "size", "whole_number"]
 
 _SHIFTS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _MAX_BYTES = 2**63 - 1
@@ -43,6 +43,14 @@ def environment(text: str) -> tuple[str, str]:
     if not key or not equals or "\0" in text:
         raise SpecError(f"expected KEY=value, got {quote(text)}")
     return key, value
+
+
+def address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``; an IPv6 address is in brackets."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", text, re.ASCII)
+    if match is None:
+        raise SpecError(f"expected HOST:PORT, got {quote(text)}")
+    return match[1].strip("[]"), parse_uint(match[2], 65535, "port")
 
 
 def _decimal(text: str, expected: str) -> float:
