@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from attrs import field, frozen
@@ -22,6 +22,7 @@ __all__ = ["Access", "AccessOptions", "Users"]
 
 _MAX_TOKENS: Final = 10_000
 _MAX_PROVED: Final = 1_000
+_MAX_SCOPES: Final = 20
 
 Users = Callable[[str, str], bool]
 """Whether this is a user with this password."""
@@ -41,8 +42,8 @@ class AccessOptions:
 
 
 class _Token(NamedTuple):
-    repository: str
-    write: bool
+    repositories: Mapping[str, bool]
+    """Whether each may be written to."""
     until: float
 
 
@@ -71,7 +72,7 @@ class Access:
             token = self._tokens.get(text) if kind.lower() == "bearer" else None
         if token is None or token.until < time.monotonic():
             return False
-        return (name is None or token.repository == name) and (token.write or not write)
+        return name is None or (name in token.repositories and (token.repositories[name] or not write))
 
     def challenge(self, name: str | None, *, write: bool) -> str:
         """The ``WWW-Authenticate`` header for a refused request. The name may be anything: it is not echoed as such."""
@@ -83,17 +84,19 @@ class Access:
             return text
         return f'{text},scope="repository:{name}:{"pull,push" if write else "pull"}"'
 
-    def issue(self, authorization: str | None, query: Mapping[str, str]) -> str | None:
-        """A token for the requested scope; None when the credentials do not allow it."""
-        kind, _, rest = query.get("scope", "").partition(":")
-        name, _, actions = rest.rpartition(":")
-        write = bool({"push", "delete", "*"} & set(actions.split(",")))
-        if kind not in {"repository", ""}:
+    def issue(self, authorization: str | None, scopes: Sequence[str], form: Mapping[str, str]) -> str | None:
+        """A token for the requested scopes; None when the credentials do not allow them."""
+        rights: dict[str, bool] = {}
+        for scope in scopes[:_MAX_SCOPES]:
+            kind, _, rest = scope.partition(":")
+            name, _, actions = rest.rpartition(":")
+            if kind == "repository":
+                write = bool({"push", "delete", "*"} & set(actions.split(",")))
+                rights[name] = rights.get(name, False) or write
+        free = authorization is None and self._options.anonymous_pull and not any(rights.values())
+        if not (free or self._is_user(authorization) or self._is_known(form)):
             return None
-        free = authorization is None and self._options.anonymous_pull and not write
-        if not (free or self._is_user(authorization) or self._is_known(query)):
-            return None
-        return self._new_token(_Token(name, write, time.monotonic() + self.lifetime))
+        return self._new_token(_Token(rights, time.monotonic() + self.lifetime))
 
     def _new_token(self, token: _Token) -> str:
         text = secrets.token_urlsafe(24)
@@ -103,11 +106,11 @@ class Access:
                 self._tokens.popitem(last=False)
         return text
 
-    def _is_known(self, query: Mapping[str, str]) -> bool:
-        refresh = query.get("refresh_token")
+    def _is_known(self, form: Mapping[str, str]) -> bool:
+        refresh = form.get("refresh_token")
         if refresh is not None and self._options.refresh is not None:
             return hmac.compare_digest(refresh.encode(), self._options.refresh.encode())
-        return "password" in query and self._proves(query.get("username", ""), query["password"])
+        return "password" in form and self._proves(form.get("username", ""), form["password"])
 
     def _is_user(self, authorization: str | None) -> bool:
         kind, _, text = (authorization or "").partition(" ")

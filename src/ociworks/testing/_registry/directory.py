@@ -21,7 +21,6 @@ An upload goes on after a restart of the server. Nothing here holds a blob in me
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -29,10 +28,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ociworks.errors import LayoutError, SpecError, quote
+from ociworks.errors import LayoutError, LimitExceeded, NotSupported, SpecError, quote
 from ociworks.image import _files
 from ociworks.spec import Digest
-from ociworks.spec.image.dispatch import MAX_MANIFEST_SIZE
+from ociworks.spec.image.dispatch import MAX_MANIFEST_SIZE, read_manifest
 from ociworks.testing._registry import links
 from ociworks.testing._registry.hashing import RunningDigest
 from ociworks.testing._registry.links import FileContent
@@ -48,7 +47,9 @@ __all__ = ["DirectoryStore"]
 _MARKER: Final = "ociworks-registry"
 _VERSION: Final = "1\n"
 _UPLOADS: Final = "uploads"
+_NEW_PREFIX: Final = ".new-"
 _MAX_DEPTH: Final = 128
+_SWEEP: Final = 60.0
 _DIRECTORY: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
@@ -70,6 +71,7 @@ class DirectoryStore:
         self._guard = threading.RLock()
         self._held: dict[str, _Session] = {}
         self._upload_age = upload_age
+        self._swept = float("-inf")
         self._max_manifest = max_manifest
         os.makedirs(path, mode=0o700, exist_ok=True)
         self._root = os.open(path, _DIRECTORY)
@@ -78,6 +80,18 @@ class DirectoryStore:
         except BaseException:
             os.close(self._root)
             raise
+        self._clean()
+
+    def _clean(self) -> None:
+        """Remove what a server that was killed has left: half-written files, and content that nothing links to."""
+        for name in links.listed(self._root, _UPLOADS):
+            if name.startswith(_NEW_PREFIX):
+                links.removed(self._root, _UPLOADS, name)
+        for algorithm in links.listed(self._root, "blobs"):
+            with _files.directory(self._root, "blobs", algorithm) as folder:
+                for name in os.listdir(folder):
+                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink == 1:
+                        os.unlink(name, dir_fd=folder)
 
     def close(self) -> None:
         """Release the directory; twice is harmless."""
@@ -134,7 +148,12 @@ class DirectoryStore:
     def uploads(self) -> int:
         """How many are under way."""
         names = links.listed(self._root, _UPLOADS)
-        return len(names) - sum(map(self._forgotten, names))
+        now = time.monotonic()
+        with self._guard:
+            due = now >= self._swept + min(_SWEEP, self._upload_age)
+            if due:
+                self._swept = now
+        return len(names) - (sum(map(self._forgotten, names)) if due else 0)
 
     @contextmanager
     def upload(self, name: str, identifier: str) -> Iterator[DirectoryUpload]:
@@ -162,7 +181,7 @@ class DirectoryStore:
             _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
         ):
             if self._content_size(digest) == size:
-                os.utime(digest.encoded, dir_fd=target)
+                os.unlink(identifier, dir_fd=source)
             else:
                 os.rename(identifier, digest.encoded, src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -183,6 +202,8 @@ class DirectoryStore:
             return None
         with open(fd, "rb") as file:
             raw = file.read(self._max_manifest + 1)
+        if len(raw) > self._max_manifest:
+            raise LimitExceeded(f"manifest {digest}", "manifest", self._max_manifest)
         media_type = links.read_text(self._root, *_home(name), "_types", str(digest))
         return None if media_type is None else StoredManifest(digest, media_type, raw)
 
@@ -204,9 +225,14 @@ class DirectoryStore:
             for tag in self.tags(name):
                 if self.tagged(name, tag) == digest:
                     self.untag(name, tag)
-            there = self._unlink(name, "_manifests", digest)
+            found = self.manifest(name, digest)
+            if found is None or not self._unlink(name, "_manifests", digest):
+                return False
             links.removed(self._root, *_home(name), "_types", str(digest))
-            return there
+            subject = _subject(found)
+            if subject is not None:
+                links.removed(self._root, *_home(name), "_referrers", str(subject), str(digest))
+            return True
 
     def tags(self, name: str) -> list[str]:
         """The tags of a repository."""
@@ -239,7 +265,7 @@ class DirectoryStore:
             _files.directory(self._root, _UPLOADS, create=True) as staging,
             _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
         ):
-            fd, name = _files.create_locked(staging, ".new-")
+            fd, name = _files.create_locked(staging, _NEW_PREFIX)
             try:
                 _files.write_all(fd, raw)
                 os.fsync(fd)
@@ -274,7 +300,9 @@ class DirectoryStore:
 
     def _anywhere(self, digest: Digest) -> bool:
         """Whether some repository has it as a blob, not only as a manifest."""
-        return any(self.has_blob(name, digest) for name in self.repositories())
+        return self._content_size(digest) is not None and any(
+            self.has_blob(name, digest) for name in self.repositories()
+        )
 
     def _content_size(self, digest: Digest) -> int | None:
         fd = links.open_file(self._root, "blobs", digest.algorithm, digest.encoded)
@@ -356,6 +384,11 @@ class DirectoryUpload:
             content.close()
 
 
+def _subject(found: StoredManifest) -> Digest | None:
+    value = read_manifest(found.raw, content_type=found.media_type, max_size=len(found.raw)).value
+    return None if value.subject is None else value.subject.digest
+
+
 def _home(name: str) -> tuple[str, ...]:
     return ("repositories", *name.split("/"))
 
@@ -375,6 +408,11 @@ def _claimed(root: int, path: str) -> int:
     if lock is None:
         raise LayoutError(f"{quote(path)}: {_MARKER} is gone")
     try:
+        import fcntl
+    except ImportError:
+        os.close(lock)
+        raise NotSupported("a registry on a directory needs flock(2), which this system lacks") from None
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
@@ -386,7 +424,7 @@ def _repositories(folder: int, above: tuple[str, ...], depth: int) -> Iterator[s
     for entry in os.listdir(folder):
         if entry.startswith("_") or not depth:
             continue
-        with _files.directory(folder, entry) as inside:
+        with contextlib.suppress(LayoutError), _files.directory(folder, entry) as inside:
             if {"_blobs", "_manifests"} & set(os.listdir(inside)):
                 yield "/".join((*above, entry))
             yield from _repositories(inside, (*above, entry), depth - 1)

@@ -22,6 +22,8 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 )
 
+_PAUSE = 0.02
+
 Converse = Callable[[Wire, str, "Connection"], None]
 """Speaks over one connection until it ends; sets ``busy`` while a request is answered."""
 
@@ -99,8 +101,12 @@ class Server:
             while True:
                 if any(key.fileobj is self._woken for key, _ in selector.select()):
                     return
-                with contextlib.suppress(OSError):  # the client was faster, or we have no descriptor left
+                try:
                     self._start(*self._listener.accept())
+                except (
+                    OSError
+                ):  # the client was faster; or no descriptor is left, and then trying at once is in vain
+                    time.sleep(_PAUSE)
 
     def _start(self, sock: socket.socket, address: tuple[str, int]) -> None:
         with self._guard:
@@ -140,5 +146,8 @@ class Server:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
             # Here, not while accepting: a client that stalls its handshake stops nobody else.
-            sock = connection.sock = self._tls.wrap_socket(sock, server_side=True)
+            # The wrapped socket is known before the handshake, so that it can be cut.
+            secure = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            sock = connection.sock = secure
+            secure.do_handshake()
         self._converse(Wire(sock, self._limits), client, connection)

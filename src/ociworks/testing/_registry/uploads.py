@@ -121,9 +121,9 @@ def _chunk_refused(request: Request, target: Upload) -> Response | None:
     first, last = int(match[1]), int(match[2])  # trusted: digits by the pattern
     if first != target.size:
         return _state(request.name, target, 416)
-    # A chunk without bytes cannot be written as a range: clients send 0--1 or, as here, 0-0.
+    # A chunk without bytes cannot be written as a range; some clients then send the same number twice.
     length = request.body.length
-    if length is not None and length not in {last - first + 1, last - first}:
+    if length not in {None, last - first + 1} and (length or first != last):
         raise Refused("SIZE_INVALID", "Content-Range and Content-Length differ")
     return None
 

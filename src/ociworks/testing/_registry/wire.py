@@ -268,6 +268,8 @@ def _parsed(block: bytes, maximum: int) -> Head:
         raise Malformed("malformed request", error.error_status_hint) from None
     if not isinstance(event, h11.Request):
         raise Malformed("malformed request")
+    if event.http_version not in {b"1.0", b"1.1"}:
+        raise Malformed("not a version that is spoken here", 505)
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
     length = _length(dict(headers), event.http_version)
     return Head(
