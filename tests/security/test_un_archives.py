@@ -285,10 +285,11 @@ def test_un_18_global_headers_leave_files_alone(key: bytes) -> None:
         {b"GNU.sparse.map": b"0,1,-5,9", b"GNU.sparse.numblocks": b"1000000000"},
     ],
 )
-def test_un_18_sparse_files_are_refused(records: dict[bytes, bytes]) -> None:
-    with pytest.raises(TarError, match="sparse"):
+def test_un_18_sparse_maps_are_proved(records: dict[bytes, bytes]) -> None:
+    """More of them in tests/image/tar/test_sparse.py."""
+    with pytest.raises((TarError, LimitExceeded)):
         read(layer(entry(b"a", records=records)))
-    with pytest.raises(TarError, match="sparse"):
+    with pytest.raises(TarError):
         read(layer(header(b"a", b"S")))
 
 

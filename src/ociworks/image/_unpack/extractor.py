@@ -29,6 +29,7 @@ from ociworks.image._unpack.directories import Directories
 from ociworks.image._unpack.metadata import apply_to_link, apply_to_node, apply_to_open
 from ociworks.image._unpack.removal import clear_lower, remove_existing, remove_lower
 from ociworks.image._unpack.xattrs import check_xattrs, clear_xattrs
+from ociworks.image.tar.sparse import placed
 from ociworks.image.tar.whiteout import PREFIX, classify, whiteout_target
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ociworks.image._unpack.directories import Directory
     from ociworks.image._unpack.policy import Budget, UnpackOptions
     from ociworks.image.tar.entry import TarEntry
+    from ociworks.image.tar.sparse import Extents
 
 __all__ = ["Extractor"]
 
@@ -147,12 +149,24 @@ class Extractor:
     def _file(self, parent: Directory, name: bytes, entry: TarEntry, content: Iterator[memoryview]) -> None:
         fd = self._make(parent, name, lambda: os.open(name, _CREATE, _PRIVATE, dir_fd=parent.fd))
         try:
-            for piece in content:
-                _write(fd, piece)
+            if entry.extents is None:
+                for piece in content:
+                    _write(fd, piece)
+            else:
+                self._fill_sparse(fd, entry, entry.extents, content)
             apply_to_open(fd, entry, self._options, self._budget, entry.mode)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
+
+    def _fill_sparse(self, fd: int, entry: TarEntry, extents: Extents, content: Iterator[memoryview]) -> None:
+        """Write what is stored where it belongs. The holes stay holes, but count: not every disk can have them."""
+        self._budget.count_bytes(entry.size - sum(size for _, size in extents))
+        os.truncate(fd, entry.size)
+        for offset, part in placed(extents, content):
+            written = 0
+            while written < len(part):
+                written += os.pwrite(fd, part[written:], offset + written)
 
     def _directory(self, parent: Directory, name: bytes, entry: TarEntry) -> None:
         made = True

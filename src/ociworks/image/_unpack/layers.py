@@ -36,7 +36,7 @@ def apply_layer(
     reader = TarReader(_Counted(stream, budget), options.limits)
     with Extractor(rootfd, options, budget) as extractor:
         for entry in reader:
-            extractor.apply(entry, reader.content())
+            extractor.apply(entry, reader.stored())
         extractor.finish()
     return budget.report()
 

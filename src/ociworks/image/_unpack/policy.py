@@ -47,7 +47,7 @@ class LayerReport:
 
     entries: int
     bytes: int
-    """Uncompressed bytes of the archive."""
+    """Uncompressed bytes of the archive, and the holes of its sparse files."""
     skipped: tuple[Skipped, ...]
     """At most the first thousand."""
 

@@ -28,7 +28,7 @@ class TarEntry(NamedTuple):
     uid: int
     gid: int
     size: int
-    """Bytes of content; 0 for everything but files."""
+    """Bytes of content, holes included; 0 for everything but files."""
     mtime_ns: int
     """Nanoseconds since 1970, within 64 signed bits."""
     target: bytes
@@ -36,6 +36,8 @@ class TarEntry(NamedTuple):
     device: tuple[int, int]
     """Major and minor number of a device; else (0, 0)."""
     xattrs: Mapping[bytes, bytes]
+    extents: tuple[tuple[int, int], ...] | None = None
+    """Offset and size of what is stored of a sparse file, in order; None for every other entry."""
 
     @property
     def path(self) -> bytes:

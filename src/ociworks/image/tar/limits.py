@@ -34,6 +34,8 @@ class Limits:
     """Bytes of all of these together."""
     extended_records: int = 4096
     """Records in the PAX headers of one entry."""
+    sparse_extents: int = 65_536
+    """Stored pieces of one sparse file. Its holes count as unpacked bytes."""
     xattrs: int = 128
     """Extended attributes of one entry."""
     xattr_bytes: int = 64 * 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import LimitExceeded, TarError, quote
+from ociworks.image.tar import sparse
 from ociworks.image.tar.numbers import pax_number
 
 if TYPE_CHECKING:
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["XATTR_PREFIX", "check_global", "parse_records", "xattrs_of"]
 
 XATTR_PREFIX: Final = b"SCHILY.xattr."
-_SPARSE_PREFIX: Final = b"GNU.sparse."
 _PER_FILE: Final = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"hdrcharset"))
-_NO_NUL: Final = frozenset((b"path", b"linkpath"))
-_NOT_EMPTY: Final = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"))
+_NO_NUL: Final = frozenset((b"path", b"linkpath", sparse.NAME))
+_NOT_EMPTY: Final = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", sparse.NAME))
 _CHARSETS: Final = frozenset((b"BINARY", b"ISO-IR 10646 2000 UTF-8"))
 _LENGTH_DIGITS: Final = 20
 
@@ -30,14 +30,17 @@ def parse_records(payload: bytes, limits: Limits) -> dict[bytes, bytes]:
         if count > limits.extended_records:
             raise LimitExceeded("records of a PAX header", "extended_records", limits.extended_records)
         _check_record(key, value)
-        records[key] = value
+        if key.startswith(sparse.PREFIX):
+            sparse.add_record(records, key, value)
+        else:
+            records[key] = value
     return records
 
 
 def check_global(records: Mapping[bytes, bytes]) -> None:
     """A global header must leave the fields of single files alone: it would rename or resize all that follow."""
     for key in records:
-        if key in _PER_FILE or key.startswith(XATTR_PREFIX):
+        if key in _PER_FILE or key.startswith((XATTR_PREFIX, sparse.PREFIX)):
             raise TarError(f"global PAX header sets {quote(key)}, which belongs to a single file")
 
 
@@ -77,7 +80,5 @@ def _check_record(key: bytes, value: bytes) -> None:
         raise TarError(f"NUL in the PAX record {quote(key)}")
     if not value and key in _NOT_EMPTY:
         raise TarError(f"PAX record {quote(key)} is empty")
-    if key.startswith(_SPARSE_PREFIX):
-        raise TarError("sparse files are not supported in layers")
     if key == b"hdrcharset" and value not in _CHARSETS:
         raise TarError(f"PAX hdrcharset: expected BINARY or UTF-8, found {quote(value)}")

@@ -1,4 +1,4 @@
-"""A strict, iterative, bounded reader of tar streams: ustar, GNU long names, base-256 and PAX.
+"""A strict, iterative, bounded reader of tar streams: ustar, GNU long names, base-256, sparse files and PAX.
 
 ==================  ====================================================================================
 found               becomes
@@ -7,9 +7,10 @@ found               becomes
 ``1`` ``2``         hard link, symlink
 ``3`` ``4`` ``6``   character device, block device, FIFO
 ``5``               directory
+``S``               a sparse file; PAX records make one too (:mod:`ociworks.image.tar.sparse`)
 ``L`` ``K`` ``x``   name, target or records of the entry behind it: each at most once, PAX beside GNU refused
 ``g``               refused when it touches fields of single files, else passed by
-anything else       TarError: sparse, contiguous, multi-volume and vendor types
+anything else       TarError: contiguous, multi-volume and vendor types
 two zero blocks     the end; only zeros may follow, and are read
 ==================  ====================================================================================
 
@@ -24,6 +25,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import LimitExceeded, TarError, quote
+from ociworks.image.tar import sparse
 from ociworks.image.tar._blocks import BLOCK, ZERO_BLOCK, Blocks
 from ociworks.image.tar.entry import NO_XATTRS, EntryType, TarEntry
 from ociworks.image.tar.limits import DEFAULT_LIMITS
@@ -49,6 +51,7 @@ _TYPES: Final[dict[bytes, EntryType]] = {
     b"4": "block",
     b"5": "directory",
     b"6": "fifo",
+    b"S": "file",
 }
 _EXTENDED: Final = frozenset((b"x", b"g", b"L", b"K"))
 _POSIX: Final = b"ustar\x0000"
@@ -64,9 +67,9 @@ _SPACES: Final = b" " * 8
 class TarReader:
     """Iterate for the entries, in order; between two of them :meth:`content` yields the bytes of the last one.
 
-    Content that is not asked for is passed by. Names are validated (no ``..``, no NUL, bounded), but nothing is said
-    about links: that is up to whoever creates files. Where ``source`` is a file, ``forward`` may move it on by so many
-    bytes, so that content is passed by without being read.
+    Content that is not asked for is passed by; :meth:`stored` leaves the holes of a sparse file out. Names are
+    validated (no ``..``, no NUL, bounded), but nothing is said about links: that is up to whoever creates files. Where
+    ``source`` is a file, ``forward`` may move it on by so many bytes, so that content is passed by without being read.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class TarReader:
         self._limits = limits
         self._left = 0
         self._padding = 0
+        self._block = b""
+        self._entry: TarEntry | None = None
 
     def __iter__(self) -> Iterator[TarEntry]:
         while True:
@@ -93,6 +98,9 @@ class TarReader:
                 return
             entry = _entry(header, extended, self._limits)
             self._left, self._padding = entry.size, -entry.size % BLOCK
+            if header[7] == b"S" or (extended.records and sparse.is_sparse(extended.records)):
+                entry = self._sparse(entry, header, extended.records)
+            self._entry = entry
             yield entry
 
     @property
@@ -102,6 +110,14 @@ class TarReader:
 
     def content(self) -> Iterator[memoryview]:
         """The content of the entry that came last, in pieces, without copies; nothing when it was read before."""
+        entry = self._entry
+        if entry is None or entry.extents is None:
+            return self.stored()
+        self._entry = None
+        return sparse.expanded(entry.extents, entry.size, self.stored())
+
+    def stored(self) -> Iterator[memoryview]:
+        """What the archive stores of it: of a sparse file the extents, one behind the other."""
         for piece in self._blocks.pieces(self._left):
             self._left -= len(piece)  # before the hand-over: a consumer may stop early
             yield piece
@@ -112,6 +128,33 @@ class TarReader:
         if rest:
             self._blocks.skip(rest)
 
+    def _sparse(
+        self, entry: TarEntry, header: tuple[bytes, ...], records: Mapping[bytes, bytes]
+    ) -> TarEntry:
+        """The entry with its real size and its map."""
+        limits = self._limits
+        try:
+            if header[7] == b"S":
+                if header[9] != _GNU or sparse.is_sparse(records):
+                    raise TarError("sparse file in two forms, or in none that is known")
+                real, extents = sparse.header_map(self._block, self._blocks, limits)
+            elif entry.type == "file":
+                real, found = sparse.record_map(records, limits)
+                extents = self._content_map() if found is None else found
+            else:
+                raise TarError(f"a sparse {entry.type}")
+            if real > limits.unpacked_bytes_per_layer:
+                maximum = limits.unpacked_bytes_per_layer
+                raise LimitExceeded("bytes of one entry", "unpacked_bytes_per_layer", maximum)
+            return entry._replace(size=real, extents=sparse.checked(extents, self._left, real))
+        except TarError as error:
+            raise TarError(str(error), quote(entry.path)) from error
+
+    def _content_map(self) -> sparse.Extents:
+        extents, used = sparse.content_map(self._blocks, self._left, self._limits)
+        self._left -= used
+        return extents
+
     def _next_header(self) -> tuple[bytes, ...] | None:
         """The fields of the next header; None after the end marker and everything behind it."""
         block = self._blocks.block()
@@ -120,6 +163,7 @@ class TarReader:
         if block == ZERO_BLOCK:
             self._finish_archive()
             return None
+        self._block = block
         fields = _HEADER.unpack(block)
         _check_sum(block, fields[6])
         return fields
@@ -213,9 +257,11 @@ def _check_sum(block: bytes, field: bytes) -> None:
 def _entry(fields: tuple[bytes, ...], extended: _Extended, limits: Limits) -> TarEntry:
     raw, mode, uid, gid, size, mtime, _, flag, link, magic, major, minor, prefix, tail = fields
     name = extended.name(b"L", b"path", _short_name(raw, prefix, tail, magic))
+    records = extended.records
+    if records:
+        name = records.get(sparse.NAME, name)
     try:
         kind = _kind(flag, name)
-        records = extended.records
         target = extended.name(b"K", b"linkpath", link.partition(b"\0")[0])
         return TarEntry(
             split_name(name, limits),
@@ -249,8 +295,6 @@ def _short_name(name: bytes, prefix: bytes, tail: bytes, magic: bytes) -> bytes:
 
 
 def _kind(flag: bytes, name: bytes) -> EntryType:
-    if flag == b"S":
-        raise TarError("sparse files are not supported in layers")
     kind = _TYPES.get(flag)
     if kind is None:
         raise TarError(f"unsupported entry type {quote(flag)}")
