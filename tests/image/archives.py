@@ -15,6 +15,7 @@ import zstandard
 from attrs import field, frozen
 
 from ociworks.image._unpack.layers import apply_layer
+from ociworks.image._unpack.overlay import Namespace, OverlayForm
 from ociworks.image._unpack.policy import DevicePolicy, LayerReport, UnpackOptions
 from ociworks.image.tar import DEFAULT_LIMITS, Limits, TarEntry, TarReader
 
@@ -22,6 +23,7 @@ __all__ = [
     "END",
     "Outside",
     "apply",
+    "apply_overlay",
     "directory",
     "entry",
     "file",
@@ -177,6 +179,28 @@ def apply(
         return [apply_layer(io.BytesIO(archive), fd, options) for archive in layers]
     finally:
         os.close(fd)
+
+
+def apply_overlay(
+    folder: Path, *layers: bytes, attributes: Namespace = "trusted", rootless: bool | None = None
+) -> list[Path]:
+    """Apply whole archives in overlay form, each to a directory of its own in ``folder``, base first."""
+    options = UnpackOptions(rootless=os.geteuid() != 0 if rootless is None else rootless)
+    places: list[Path] = []
+    fds: list[int] = []
+    try:
+        for number, archive in enumerate(layers):
+            place = folder / str(number)
+            place.mkdir(mode=0o755)
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            form = OverlayForm(below=tuple(fds), attributes=attributes)
+            fds.append(fd)
+            apply_layer(io.BytesIO(archive), fd, options, overlay=form)
+            places.append(place)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return places
 
 
 def listing(root: Path) -> dict[str, str | bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import stat
@@ -29,7 +30,8 @@ from ociworks.errors import (
     NotSupported,
     TarError,
 )
-from ociworks.image import Image, Limits, Progress, partial, remove_bundle, unpack
+from ociworks.image import Image, Limits, Mappings, Progress, partial, remove_bundle, unpack
+from ociworks.image._unpack import UnpackOptions, apply_layer
 from ociworks.image._unpack.staging import PREFIX
 from ociworks.image.memory import MemoryBlobs
 from ociworks.spec.image import Config, Manifest
@@ -410,3 +412,71 @@ def test_errors_name_the_disk(clean: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("ociworks.image._unpack.extractor.os.write", full)
     with pytest.raises(LayerError, match="No space left"):
         unpack(image(GOOD), clean / "bundle")
+
+
+# --- identities -----------------------------------------------------------------------------------------
+
+
+@as_root
+def test_un_09_mapped_owners(clean: Path) -> None:
+    capability = b"\x01\0\0\x02" + b"\0\x04\0\0" + bytes(12)
+    records = {b"SCHILY.xattr.security.capability": capability}
+    img = image(
+        layer(
+            entry(b"root", uid=0),
+            entry(b"user", uid=1000, mode=0o4755),
+            entry(b"cap", uid=3, records=records),
+            symlink(b"link", b"x"),
+            entry(b"implicit/pipe", b"6", uid=7),
+        )
+    )
+    bundle = unpack(img, clean / "bundle", mappings=Mappings.of(100_000, 65_536))
+    owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in bundle.rootfs.rglob("*")}
+    assert owners == {
+        "root": (100_000,) * 2,
+        "user": (101_000,) * 2,
+        "cap": (100_003,) * 2,
+        "link": (100_000,) * 2,
+        "implicit": (100_000,) * 2,
+        "pipe": (100_007,) * 2,
+    }
+    assert stat.S_IMODE((bundle.rootfs / "user").stat().st_mode) == 0o4755
+    raw = (100_000).to_bytes(4, "little")
+    assert os.getxattr(bundle.rootfs / "cap", "security.capability") == b"\1\0\0\3" + capability[4:] + raw
+    assert (bundle.rootfs.stat().st_uid, bundle.path.stat().st_gid) == (100_000, 100_000)
+    assert stat.S_IMODE(bundle.path.stat().st_mode) == 0o710
+    assert bundle.spec.linux is not None
+    assert [found.host_id for found in bundle.spec.linux.uid_mappings] == [100_000]
+    assert "user" in [found.type for found in bundle.spec.linux.namespaces]
+    assert spec.validate(bundle.spec) == []
+
+
+@as_root
+@pytest.mark.parametrize("entries", [entry(b"f", uid=70_000), entry(b"l", b"2", link=b"x", uid=70_000)])
+def test_un_09_outside_of_the_mapping(clean: Path, entries: bytes) -> None:
+    with pytest.raises(TarError, match="in no mapping"):
+        unpack(image(layer(entries)), clean / "bundle", mappings=Mappings.of(100_000, 65_536))
+
+
+def test_un_09_mappings_that_make_no_sense(clean: Path) -> None:
+    with pytest.raises(NotSupported):
+        unpack(image(GOOD), clean / "bundle", mappings=Mappings.of(100_000, 10), rootless=True)
+    half = Mappings(uids=Mappings.of(5, 5).uids)
+    with pytest.raises(NotSupported):
+        unpack(image(GOOD), clean / "bundle", mappings=half)
+
+
+def test_owners_are_recorded_when_asked_for(tmp_path: Path) -> None:
+    """The bytes are those of umoci: a protobuf message with the fields 1 and 2."""
+    options = UnpackOptions(rootless=True, record_owners=True)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        records = {b"uid": b"1000", b"gid": b"100"}
+        archive = layer(entry(b"f", uid=0, records=records), entry(b"root", uid=0), directory(b"d"))
+        report = apply_layer(io.BytesIO(archive), fd, options)
+    finally:
+        os.close(fd)
+    if report.skipped:
+        pytest.skip("the file system of the temporary directory has no user attributes")
+    assert os.getxattr(tmp_path / "f", "user.rootlesscontainers") == b"\x08\xe8\x07\x10\x64"
+    assert os.listxattr(tmp_path / "root") == []

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         validate,
     )
     from ociworks.image._export import export, merged_entries
-    from ociworks.image._unpack import remove_bundle, unpack, unpack_layers
+    from ociworks.image._unpack import Mappings, remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.files import ImageFiles
     from ociworks.image.layer import File, LayerBuilder, LayerOptions
@@ -82,6 +82,7 @@ __all__ = [
     "LayerOptions",
     "Limits",
     "Location",
+    "Mappings",
     "Progress",
     "Reference",
     "RuntimeOptions",
@@ -117,6 +118,7 @@ _HOMES = {
     "LayerOptions": "ociworks.image.layer",
     "Limits": "ociworks.image.tar.limits",
     "Location": "ociworks.image.location",
+    "Mappings": "ociworks.image._unpack",
     "Progress": "ociworks.image.progress",
     "Reference": "ociworks.image.reference",
     "RuntimeOptions": "ociworks.image.bundle",

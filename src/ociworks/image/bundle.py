@@ -32,7 +32,7 @@ from ociworks.image.users import lookup_user
 from ociworks.spec.defaults import DEVICE_RULES, PATH, default_spec
 from ociworks.spec.frozen import FrozenDict
 from ociworks.spec.image import Config
-from ociworks.spec.runtime import Process, Resources
+from ociworks.spec.runtime import IDMapping, Linux, Namespace, Process, Resources
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class RuntimeOptions:
     """The rootless profile; its single mapping shows the caller as root, so the user must be 0."""
     rootfs: str = "rootfs"
     """Absolute, or relative to the bundle."""
+    uid_mappings: tuple[IDMapping, ...] = ()
+    """As root: a user namespace with these mappings, and those of groups; none: no user namespace."""
+    gid_mappings: tuple[IDMapping, ...] = ()
 
 
 def runtime_spec(
@@ -116,12 +119,23 @@ def runtime_spec(
     linux = base.linux
     if options.resources is not None and linux is not None:
         linux = evolve(linux, resources=_resources(options))
+    if options.uid_mappings and linux is not None:
+        linux = _with_user_namespace(linux, options)
     return evolve(
         base,
         process=process,
         hostname=options.hostname,
         linux=linux,
         annotations=FrozenDict(_annotations(config, image, options)),
+    )
+
+
+def _with_user_namespace(linux: Linux, options: RuntimeOptions) -> Linux:
+    return evolve(
+        linux,
+        namespaces=(*linux.namespaces, Namespace(type="user")),
+        uid_mappings=options.uid_mappings,
+        gid_mappings=options.gid_mappings,
     )
 
 

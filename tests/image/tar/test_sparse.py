@@ -203,7 +203,7 @@ def test_un_18_records_that_make_no_sense(records: dict[bytes, bytes]) -> None:
 
 def test_un_18_sparse_in_the_wrong_place() -> None:
     announced = {b"GNU.sparse.numblocks": b"0", b"GNU.sparse.map": b"", b"GNU.sparse.size": b"5"}
-    [(found, content)] = read(layer(entry(b"f", records=announced)))
+    [(_, content)] = read(layer(entry(b"f", records=announced)))
     assert content == bytes(5)
     for kind in (b"1", b"2", b"5", b"6"):
         with pytest.raises(TarError):
@@ -253,9 +253,18 @@ def test_any_map(gaps: list[tuple[int, bytes]], tail: int) -> None:
 def test_the_holes_of_0_0(tmp_path: Path) -> None:
     """0.0 repeats its keys, which a mapping cannot: here by the bytes."""
     body = b""
-    for key, value in (("size", 9), ("numblocks", 2), ("offset", 1), ("numbytes", 2), ("offset", 6), ("numbytes", 1)):
+    for key, value in (
+        ("size", 9),
+        ("numblocks", 2),
+        ("offset", 1),
+        ("numbytes", 2),
+        ("offset", 6),
+        ("numbytes", 1),
+    ):
         body += b"%d GNU.sparse.%s=%d\n" % (len(key) + 17, key.encode(), value)
-    archive = layer(header(b"pax", b"x", size=len(body)) + body.ljust(512, b"\0") + entry(b"f", content=b"abc"))
+    archive = layer(
+        header(b"pax", b"x", size=len(body)) + body.ljust(512, b"\0") + entry(b"f", content=b"abc")
+    )
     [(_, content)] = read(archive)
     assert content == b"\0ab\0\0\0c\0\0"
     apply(tmp_path, archive)

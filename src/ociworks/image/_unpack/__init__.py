@@ -8,11 +8,12 @@ file              what it holds
 ================  ==========================================================================
 ``bundle``        ``unpack`` and ``remove_bundle``
 ``staging``       a directory that becomes visible only when complete
-``layers``        ``unpack_layers`` and ``apply_layer``
+``layers``        ``unpack_layers``, ``unpack_layer`` and ``apply_layer``
 ``pipeline``      one pass over a layer, verified, read ahead by a thread
 ``extractor``     one entry → one file
 ``directories``   directory descriptors, and what a layer did where
 ``removal``       replacing, whiteouts, opaque directories
+``overlay``       a layer in a directory of its own, for overlayfs (``lower``, ``copyup``)
 ``metadata``      owners, modes, times
 ``xattrs``        which extended attributes reach the disk
 ``policy``        options, limits' counters, the report
@@ -20,16 +21,20 @@ file              what it holds
 """
 
 from ociworks.image._unpack.bundle import remove_bundle, unpack
-from ociworks.image._unpack.layers import apply_layer, unpack_layers
-from ociworks.image._unpack.policy import DevicePolicy, LayerReport, Skipped, UnpackOptions
+from ociworks.image._unpack.layers import apply_layer, unpack_layer, unpack_layers
+from ociworks.image._unpack.overlay import OverlayForm
+from ociworks.image._unpack.policy import DevicePolicy, LayerReport, Mappings, Skipped, UnpackOptions
 
 __all__ = [
     "DevicePolicy",
     "LayerReport",
+    "Mappings",
+    "OverlayForm",
     "Skipped",
     "UnpackOptions",
     "apply_layer",
     "remove_bundle",
     "unpack",
+    "unpack_layer",
     "unpack_layers",
 ]

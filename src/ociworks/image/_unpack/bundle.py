@@ -9,7 +9,7 @@ from ociworks._linux.path import remove_tree_at
 from ociworks.errors import ImageConfigError, ImageError, quote
 from ociworks.image._unpack.directories import open_directory
 from ociworks.image._unpack.layers import unpack_layers
-from ociworks.image._unpack.policy import UnpackOptions, is_rootless
+from ociworks.image._unpack.policy import Mappings, UnpackOptions, is_rootless
 from ociworks.image._unpack.staging import Staging
 from ociworks.image.tar.limits import DEFAULT_LIMITS
 
@@ -24,6 +24,7 @@ __all__ = ["remove_bundle", "unpack"]
 
 _ROOTFS: Final = "rootfs"
 _CONFIG: Final = "config.json"
+_PASSABLE: Final = 0o710
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -36,6 +37,7 @@ def unpack(
     devices: DevicePolicy = "skip",
     limits: Limits = DEFAULT_LIMITS,
     progress: ProgressCallback | None = None,
+    mappings: Mappings | None = None,
 ) -> Bundle:
     """Unpack ``img`` to a bundle at ``path``: its root filesystem, and the default configuration to run it.
 
@@ -44,6 +46,8 @@ def unpack(
     not root) leaves all files to the caller and writes a configuration with a user namespace. ``devices`` says what
     becomes of device nodes in layers. ``progress`` gets events of phase ``start``, ``transfer`` and ``done`` for each
     layer, in compressed bytes; when it raises, everything is removed and its exception reaches the caller.
+    ``mappings`` (as root) is for a container in a user namespace: files get the owners that it shows as theirs, the
+    configuration gets the namespace, and the group of its root may pass through the bundle's directory.
 
     Raises :class:`ociworks.errors.LayerError` (``TarError``, ``CompressionError``),
     :class:`ociworks.errors.ContentError`, :class:`ociworks.errors.LimitExceeded`,
@@ -52,18 +56,30 @@ def unpack(
     """
     from ociworks.spec import Bundle
 
-    options = UnpackOptions(rootless=is_rootless(rootless), devices=devices, limits=limits)
+    mapped = mappings or Mappings()
+    options = UnpackOptions(
+        rootless=is_rootless(rootless),
+        devices=devices,
+        limits=limits,
+        uid_mappings=mapped.uids,
+        gid_mappings=mapped.gids,
+    )
     _check_layers(img)
     with Staging(path) as staging:
         os.mkdir(_ROOTFS, 0o755, dir_fd=staging.fd)
         rootfd, _ = open_directory(staging.fd, os.fsencode(_ROOTFS))
         try:
             os.fchmod(rootfd, 0o755)
+            if mappings is not None:
+                os.fchown(rootfd, *options.host_owner(0, 0))
             unpack_layers(img.layers, rootfd, options, progress=progress)
             config = _configuration(img, rootfd, options)
         finally:
             os.close(rootfd)
         _write_new(staging.fd, _CONFIG, config)
+        if mappings is not None:
+            os.fchown(staging.fd, -1, options.host_owner(0, 0)[1])
+            os.fchmod(staging.fd, _PASSABLE)
         staging.publish()
         return Bundle.load(staging.path)
 
@@ -116,7 +132,10 @@ def _configuration(img: Image, rootfd: int, options: UnpackOptions) -> bytes:
     from ociworks import spec
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
 
-    return spec.to_json(runtime_spec(img.config, RuntimeOptions(rootless=options.rootless), rootfd=rootfd))
+    wanted = RuntimeOptions(
+        rootless=options.rootless, uid_mappings=options.uid_mappings, gid_mappings=options.gid_mappings
+    )
+    return spec.to_json(runtime_spec(img.config, wanted, rootfd=rootfd))
 
 
 def _write_new(dirfd: int, name: str, data: bytes) -> None:

@@ -3,7 +3,8 @@
 No name of an archive is ever joined to a path of the host. A directory is reached from the root's descriptor one
 component at a time, never through a link; a component that *is* a link is resolved by the kernel inside the root
 (``RESOLVE_IN_ROOT``), and the walk starts again with the place it leads to. Paths here are therefore canonical:
-tuples of components without links.
+tuples of components without links. In overlay form (:mod:`ociworks.image._unpack.overlay`) the kernel cannot see the
+whole tree, and links are resolved here, over all layers.
 
 Descriptors are cached, least recently used out first. Whoever removes a directory or a link calls
 :meth:`Directories.forget`, so that no answer outlives the tree it was given for.
@@ -11,30 +12,45 @@ Descriptors are cached, least recently used out first. Whoever removes a directo
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
 
 from ociworks._linux.path import open_in_root
 from ociworks.errors import LimitExceeded, TarError, quote
+from ociworks.image._unpack.copyup import copy_metadata, copy_node
+from ociworks.image._unpack.lower import Lower, Parts, beneath, is_whiteout
+from ociworks.image._unpack.xattrs import clear_xattrs
 
 if TYPE_CHECKING:
-    from ociworks.image._unpack.policy import Budget
+    from ociworks.image._unpack.lower import Found
+    from ociworks.image._unpack.overlay import OverlayForm
+    from ociworks.image._unpack.policy import Budget, UnpackOptions
 
 __all__ = ["Directories", "Directory", "State", "open_directory"]
-
-Parts = tuple[bytes, ...]
 
 _CACHED: Final = 96
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE: Final = 0o700
 _IMPLICIT_MODE: Final = 0o755
+_MAX_LINKS: Final = 40
 
 
 class State:
     """What this layer did to one directory, and how the directory must look when the layer is complete."""
 
-    __slots__ = ("cleared", "followed", "inode", "mentioned", "mode", "mtime_ns", "upper")
+    __slots__ = (
+        "cleared",
+        "emptied",
+        "followed",
+        "hidden",
+        "inode",
+        "mentioned",
+        "mode",
+        "mtime_ns",
+        "upper",
+    )
 
     def __init__(self, inode: int, mode: int, mtime_ns: int, *, cleared: bool) -> None:
         self.inode = inode
@@ -48,6 +64,10 @@ class State:
         """Names in here that this layer created or described."""
         self.followed: set[bytes] = set()
         """Links in here through which this layer reached a place."""
+        self.hidden: set[bytes] = set()
+        """In overlay form: names in here that whiteouts of this layer hide in the layers below."""
+        self.emptied = False
+        """In overlay form: every name below was hidden; for the root, which cannot be opaque."""
 
 
 class Directory:
@@ -63,22 +83,35 @@ class Directory:
 
 
 class Directories:
-    """Directories of one root, for one layer. ``chown`` tells whether made directories get root as owner."""
+    """Directories of one root, for one layer; directories that had to be made get root, as ``options`` map it."""
 
-    def __init__(self, rootfd: int, budget: Budget, *, chown: bool) -> None:
+    def __init__(
+        self, rootfd: int, budget: Budget, options: UnpackOptions, overlay: OverlayForm | None = None
+    ) -> None:
         self._rootfd = rootfd
         self._budget = budget
-        self._chown = chown
+        self._options = options
+        self._overlay = overlay
+        self._lower = None if overlay is None else Lower(overlay.below, overlay.opaque)
+        self._links = 0
         self._states: dict[Parts, State] = {}
         self._cache: dict[Parts, Directory] = {}
         self._doomed: list[Directory] = []
         self._root = Directory(rootfd, (), self._state_of(rootfd, ()))
+        found = self._lower.look(()) if self._lower else None
+        if found:
+            self._take_over(self._root, found)
 
     def get(self, parts: Parts) -> Directory:
         """The directory at ``parts``; missing ones are made (0755, root's, mtime 0). TarError when one cannot be."""
-        found = self._cached(parts) or self._walk(parts)
+        found = self._cached(parts) or self.visit(parts)
         found.state.mentioned = True
         return found
+
+    def visit(self, parts: Parts) -> Directory:
+        """Like :meth:`get`, but the layer has nothing in there itself."""
+        self._links = 0
+        return self._cached(parts) or self._walk(parts)
 
     def _walk(self, parts: Parts) -> Directory:
         """From the nearest directory above ``parts`` that is open already, one component at a time."""
@@ -160,20 +193,29 @@ class Directories:
             raise LimitExceeded(
                 f"components of {quote(b'/'.join(parts))}", "depth", self._budget.limits.depth
             )
+        found = None
         try:
             info = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         except FileNotFoundError:
-            return self._make(parent, parts)
+            found = self.look_below(parent, name)
+            if found is None:
+                return self._make(parent, parts)
+            info = found.info
         if stat.S_ISLNK(info.st_mode):
             parent.state.followed.add(name)
             resolved = self._resolve(parts)
             return self._cached(resolved) or self._walk(resolved)
+        if self._lower and is_whiteout(info):
+            os.unlink(name, dir_fd=parent.fd)
+            return self._make(parent, parts)
         if not stat.S_ISDIR(info.st_mode):
             raise TarError("a parent is not a directory", quote(b"/".join(parts)))
-        return self._open(parent, parts, made=False)
+        return self._open(parent, parts, made=False) if found is None else self._copy_up(parent, parts, found)
 
     def _resolve(self, parts: Parts) -> Parts:
         """Where a link leads inside the root. Its target must exist."""
+        if self._lower is not None:
+            return self._follow(parts)
         path = b"/".join(parts)
         fd = open_in_root(self._rootfd, path, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -191,15 +233,138 @@ class Directories:
         os.mkdir(parts[-1], _PRIVATE, dir_fd=parent.fd)
         directory = self.enter(parent, parts[-1], made=True)
         self.reset(directory)
+        if parts[-1] in parent.state.hidden:
+            self.mark_opaque(directory)
         parent.state.upper.add(parts[-1])
         return directory
 
     def reset(self, directory: Directory) -> None:
         """Give a directory that no entry of the layer describes its plain metadata."""
-        if self._chown:
-            os.fchown(directory.fd, 0, 0)
+        clear_xattrs(directory.fd)
+        if not self._options.rootless:
+            os.fchown(directory.fd, *self._options.host_owner(0, 0))
         os.fchmod(directory.fd, _IMPLICIT_MODE)
         directory.state.mode, directory.state.mtime_ns = _IMPLICIT_MODE, 0
+
+    # --- overlay form: the layers below
+
+    def shows(self, parent: Directory, name: bytes) -> bool:
+        """Whether there is something at ``name`` below that would show through, were nothing there in this layer."""
+        return self.look_below(parent, name) is not None
+
+    def look_below(self, parent: Directory, name: bytes) -> Found | None:
+        """What would show through; None in a merged tree, and where the layer has hidden it."""
+        state = parent.state
+        if self._lower is None or state.cleared or name in state.hidden:
+            return None
+        return self._lower.look((*parent.parts, name))
+
+    def names_below(self, parts: Parts) -> set[bytes]:
+        """The names of a directory over all layers below."""
+        return self._lower.names(parts) if self._lower else set()
+
+    def settle_made(self, directory: Directory, parent: Directory, *, replaces: bool) -> None:
+        """A directory was made: it joins one of its name below, or hides it when the layer had another thing there."""
+        lower = self._lower
+        if lower is None or parent.state.cleared or not lower.is_directory(directory.parts):
+            return
+        if replaces or directory.parts[-1] in parent.state.hidden:
+            self.mark_opaque(directory)
+        else:
+            directory.state.cleared = False
+
+    def mark_opaque(self, directory: Directory) -> None:
+        """Hide what is below of a directory."""
+        if self._overlay is not None:
+            os.setxattr(directory.fd, self._overlay.opaque, b"y")
+
+    def copy_target(self, source: Directory, name: bytes) -> None:
+        """Take a file or symlink along from below, so that it can be linked to; nothing when it is no such thing."""
+        found = self.look_below(source, name)
+        if found is None or not (stat.S_ISREG(found.info.st_mode) or stat.S_ISLNK(found.info.st_mode)):
+            return
+        self._budget.count_entry()
+        self._budget.count_bytes(found.info.st_size)
+        copy_node(found, (*source.parts, name), source.fd, chown=not self._options.rootless)
+
+    def _copy_up(self, parent: Directory, parts: Parts, found: Found) -> Directory:
+        self._budget.count_entry()
+        os.mkdir(parts[-1], _PRIVATE, dir_fd=parent.fd)
+        directory = self.enter(parent, parts[-1], made=True)
+        directory.state.cleared = False
+        self._take_over(directory, found)
+        return directory
+
+    def _take_over(self, directory: Directory, found: Found) -> None:
+        """Let a directory look like the one below."""
+        chown = not self._options.rootless
+        copy_metadata(found, directory.parts, directory.fd, chown=chown, extra=_PRIVATE)
+        directory.state.mode = stat.S_IMODE(found.info.st_mode)
+        directory.state.mtime_ns = found.info.st_mtime_ns
+
+    def _follow(self, parts: Parts) -> Parts:
+        """Where the link at ``parts`` leads over all layers; every component must exist, as the kernel has it."""
+        self._links += 1
+        if self._links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        text = self._read_link(parts)
+        place = () if text.startswith(b"/") else parts[:-1]
+        for part in text.split(b"/"):
+            if part == b"..":
+                place = place[:-1]
+            elif part not in (b"", b"."):
+                place = self._existing((*place, part))
+        return place
+
+    def _existing(self, parts: Parts) -> Parts:
+        info = self._stat_merged(parts)
+        if stat.S_ISLNK(info.st_mode):
+            return self._follow(parts)
+        if not stat.S_ISDIR(info.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return parts
+
+    def _stat_merged(self, parts: Parts) -> os.stat_result:
+        """What is at a canonical place over this layer and those below."""
+        handle = beneath(self._rootfd, parts)
+        if handle is not None:
+            try:
+                info = os.fstat(handle)
+            finally:
+                os.close(handle)
+            if not is_whiteout(info):
+                return info
+        found = None if handle is not None or self._is_hidden(parts) else self._look(parts)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return found.info
+
+    def _look(self, parts: Parts) -> Found | None:
+        return self._lower.look(parts) if self._lower else None
+
+    def _is_hidden(self, parts: Parts) -> bool:
+        """Whether this layer hides what is at ``parts`` below, there or above."""
+        for end in range(len(parts)):
+            state = self._states.get(parts[:end])
+            if state is None:
+                return end > 0 and parts[end - 1] in self._states[parts[: end - 1]].upper
+            if state.cleared or parts[end] in state.hidden:
+                return True
+        return False
+
+    def _read_link(self, parts: Parts) -> bytes:
+        handle = beneath(self._rootfd, parts)
+        if handle is None:
+            found = self._look(parts)
+            handle = beneath(found.layer, parts) if found else None
+        if handle is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            return os.readlink(b"", dir_fd=handle)
+        finally:
+            os.close(handle)
+
+    # --- descriptors
 
     def _open(self, parent: Directory, parts: Parts, *, made: bool) -> Directory:
         parent.pins += 1

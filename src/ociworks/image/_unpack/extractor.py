@@ -13,7 +13,7 @@ file, symlink   replace anything
 hard link       target is found inside the root, must be a file or symlink already there; nothing else is changed
 FIFO            made
 device          by policy; character device 0:0, overlayfs's whiteout in disguise, is always an error
-whiteout        :mod:`ociworks.image._unpack.removal`
+whiteout        :mod:`ociworks.image._unpack.removal`, in overlay form :mod:`ociworks.image._unpack.overlay`
 ==============  ==================================================================================================
 """
 
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from ociworks.errors import LayerError, NotSupported, TarError, quote
 from ociworks.image._unpack.directories import Directories
 from ociworks.image._unpack.metadata import apply_to_link, apply_to_node, apply_to_open
+from ociworks.image._unpack.overlay import hide, hide_all
 from ociworks.image._unpack.removal import clear_lower, remove_existing, remove_lower
 from ociworks.image._unpack.xattrs import check_xattrs, clear_xattrs
 from ociworks.image.tar.sparse import placed
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ociworks.image._unpack.directories import Directory
+    from ociworks.image._unpack.overlay import OverlayForm
     from ociworks.image._unpack.policy import Budget, UnpackOptions
     from ociworks.image.tar.entry import TarEntry
     from ociworks.image.tar.sparse import Extents
@@ -61,10 +63,15 @@ _OWNER_ALL: Final = 0o700
 class Extractor:
     """Applies the entries of one layer below ``rootfd``; as a context manager, so that its descriptors are closed."""
 
-    def __init__(self, rootfd: int, options: UnpackOptions, budget: Budget) -> None:
+    def __init__(
+        self, rootfd: int, options: UnpackOptions, budget: Budget, overlay: OverlayForm | None = None
+    ) -> None:
         self._options = options
         self._budget = budget
-        self._directories = Directories(rootfd, budget, chown=not options.rootless)
+        self._directories = Directories(rootfd, budget, options, overlay)
+        self._whiteout = remove_lower if overlay is None else hide
+        self._opaque = clear_lower if overlay is None else hide_all
+        self._overlay = overlay is not None
 
     def __enter__(self) -> Self:
         return self
@@ -105,9 +112,9 @@ class Extractor:
         parent = self._directories.get(entry.parts[:-1])
         name = entry.parts[-1]
         if kind == "whiteout":
-            remove_lower(self._directories, parent, whiteout_target(name))
+            self._whiteout(self._directories, parent, whiteout_target(name))
         elif kind == "opaque":
-            clear_lower(self._directories, parent.parts)
+            self._opaque(self._directories, parent.parts)
         else:
             self._create(parent, name, entry, content)
 
@@ -175,10 +182,19 @@ class Extractor:
             made = not stat.S_ISDIR(info.st_mode)
         except FileNotFoundError:
             pass
-        if made:
+        if not made:
+            parent.state.upper.add(name)
+            self._describe(self._directories.enter(parent, name, made=False), entry, made=False)
+            return
+        replaces = name in parent.state.upper
+        parent.pins += 1
+        try:
             self._make(parent, name, lambda: os.mkdir(name, _OWNER_ALL, dir_fd=parent.fd))
-        parent.state.upper.add(name)
-        self._describe(self._directories.enter(parent, name, made=made), entry, made=made)
+            directory = self._directories.enter(parent, name, made=True)
+            self._directories.settle_made(directory, parent, replaces=replaces)
+        finally:
+            parent.pins -= 1
+        self._describe(directory, entry, made=True)
 
     def _describe(self, directory: Directory, entry: TarEntry, *, made: bool) -> None:
         """Apply a directory entry; what would lock an ordinary user out, and the time, wait for :meth:`finish`."""
@@ -206,13 +222,17 @@ class Extractor:
 
     def _find(self, above: tuple[bytes, ...], entry: TarEntry) -> Directory:
         """The directory of a hard link's target, which is never made for it."""
-        directory = self._directories.reach(above)
+        directory = self._directories.visit(above) if self._overlay else self._directories.reach(above)
         if directory is None:
             raise TarError(f"its target {quote(entry.target)} does not exist", quote(entry.path))
         return directory
 
     def _link(self, source: Directory, last: bytes, parent: Directory, name: bytes, entry: TarEntry) -> None:
-        info = os.stat(last, dir_fd=source.fd, follow_symlinks=False)
+        try:
+            info = os.stat(last, dir_fd=source.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            self._directories.copy_target(source, last)
+            info = os.stat(last, dir_fd=source.fd, follow_symlinks=False)
         if not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
             raise TarError(f"its target {quote(entry.target)} is neither file nor symlink", quote(entry.path))
 

@@ -13,18 +13,27 @@ from ociworks.image.tar.reader import TarReader
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ociworks.image._unpack.overlay import OverlayForm
     from ociworks.image._unpack.policy import LayerReport, UnpackOptions
     from ociworks.image.progress import ProgressCallback
     from ociworks.image.types import Layer
     from ociworks.spec.digest import Readable
 
-__all__ = ["apply_layer", "unpack_layers"]
+__all__ = ["apply_layer", "unpack_layer", "unpack_layers"]
 
 
 def apply_layer(
-    stream: Readable, rootfd: int, options: UnpackOptions, budget: Budget | None = None
+    stream: Readable,
+    rootfd: int,
+    options: UnpackOptions,
+    budget: Budget | None = None,
+    *,
+    overlay: OverlayForm | None = None,
 ) -> LayerReport:
     """Apply one uncompressed layer to the tree at ``rootfd`` (a directory open for reading), and report.
+
+    Without ``overlay`` the tree is the merged one of all layers so far. With it, it is an empty directory, which
+    becomes the upper directory of an overlay mount over the layers below.
 
     Reads ``stream`` to its end. Nothing outside the tree is touched, whatever the archive says; after an error the
     tree is incomplete and is the caller's to remove. ``budget`` carries the counts of an image from layer to layer.
@@ -34,11 +43,27 @@ def apply_layer(
     """
     budget = budget or Budget(options.limits)
     reader = TarReader(_Counted(stream, budget), options.limits)
-    with Extractor(rootfd, options, budget) as extractor:
+    with Extractor(rootfd, options, budget, overlay) as extractor:
         for entry in reader:
             extractor.apply(entry, reader.stored())
         extractor.finish()
     return budget.report()
+
+
+def unpack_layer(
+    layer: Layer,
+    rootfd: int,
+    options: UnpackOptions,
+    *,
+    overlay: OverlayForm | None = None,
+    progress: ProgressCallback | None = None,
+) -> LayerReport:
+    """Apply one verified layer like :func:`apply_layer`; what the directory holds may be used once this returns.
+
+    Raises like :func:`apply_layer`, and :class:`ociworks.errors.ContentError` when the layer is not what it should be.
+    """
+    with LayerStream(layer, options.limits, Reporter(progress, "unpack")) as stream:
+        return apply_layer(stream, rootfd, options, overlay=overlay)
 
 
 def unpack_layers(

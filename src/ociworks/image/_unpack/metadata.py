@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ociworks.errors import TarError, quote
-from ociworks.image._unpack.xattrs import set_xattrs
+from ociworks.image._unpack.xattrs import record_owner, set_xattrs
 
 if TYPE_CHECKING:
     from ociworks.image._unpack.policy import Budget, UnpackOptions
@@ -23,16 +23,19 @@ __all__ = ["apply_to_link", "apply_to_node", "apply_to_open"]
 def apply_to_open(fd: int, entry: TarEntry, options: UnpackOptions, budget: Budget, mode: int) -> None:
     """Everything but the time, on an open file or directory; ``mode`` may differ from the entry's for a while."""
     if not options.rootless:
-        os.fchown(fd, entry.uid, entry.gid)
+        os.fchown(fd, *options.host_owner(entry.uid, entry.gid))
     os.fchmod(fd, mode)
     if entry.xattrs:
-        set_xattrs(fd, entry, budget, rootless=options.rootless)
+        set_xattrs(fd, entry, budget, options)
+    if options.record_owners and options.rootless:
+        record_owner(fd, entry, budget)
 
 
 def apply_to_link(dirfd: int, name: bytes, entry: TarEntry, options: UnpackOptions, budget: Budget) -> None:
     """Owner and time of a symlink itself. It has no mode of its own, and the kernel takes no ``user.*`` for it."""
     if not options.rootless:
-        os.chown(name, entry.uid, entry.gid, dir_fd=dirfd, follow_symlinks=False)
+        uid, gid = options.host_owner(entry.uid, entry.gid)
+        os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
     if entry.xattrs:
         budget.skip(entry.path, "extended attributes of a symlink left out", once="symlink xattrs")
     os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=dirfd, follow_symlinks=False)
@@ -45,7 +48,8 @@ def apply_to_node(dirfd: int, name: bytes, entry: TarEntry, options: UnpackOptio
         if stat.S_ISLNK(os.fstat(handle).st_mode):
             raise TarError("the tree changed while it was unpacked", quote(entry.path))
         if not options.rootless:
-            os.chown(name, entry.uid, entry.gid, dir_fd=dirfd, follow_symlinks=False)
+            uid, gid = options.host_owner(entry.uid, entry.gid)
+            os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
         # fchmod(2) refuses O_PATH descriptors; the magic link reaches exactly this inode.
         os.chmod(f"/proc/self/fd/{handle}", entry.mode)
     finally:

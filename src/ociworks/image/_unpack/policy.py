@@ -8,10 +8,11 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-from ociworks.errors import LimitExceeded, NotSupported, quote
+from ociworks.errors import LimitExceeded, NotSupported, TarError, quote
 from ociworks.image.tar.limits import DEFAULT_LIMITS, Limits
+from ociworks.spec.runtime import IDMapping
 
-__all__ = ["Budget", "DevicePolicy", "LayerReport", "Skipped", "UnpackOptions", "is_rootless"]
+__all__ = ["Budget", "DevicePolicy", "LayerReport", "Mappings", "Skipped", "UnpackOptions", "is_rootless"]
 
 _log = logging.getLogger(__name__)
 _MAX_LISTED: Final = 1000
@@ -26,11 +27,51 @@ class UnpackOptions:
 
     As root every entry gets its owner. ``rootless`` squashes: nothing is chowned, everything belongs to the caller,
     whom a user namespace then shows as root; devices cannot be made, and file capabilities are left out.
+    Raises :class:`ociworks.errors.NotSupported` for ``rootless`` with mappings, and for half a mapping.
     """
 
     rootless: bool
     devices: DevicePolicy = "skip"
     limits: Limits = DEFAULT_LIMITS
+    uid_mappings: tuple[IDMapping, ...] = ()
+    """For a container in a user namespace: owner ``container_id + n`` becomes ``host_id + n``; none: as it is."""
+    gid_mappings: tuple[IDMapping, ...] = ()
+    record_owners: bool = False
+    """With ``rootless``: write owners other than root to the attribute ``user.rootlesscontainers``, as umoci does."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.rootless and (self.uid_mappings or self.gid_mappings):
+            raise NotSupported("rootless unpacking has one owner: mappings need root")
+        if bool(self.uid_mappings) != bool(self.gid_mappings):
+            raise NotSupported("uid_mappings and gid_mappings: expected both, or none")
+
+    def host_owner(self, uid: int, gid: int) -> tuple[int, int]:
+        """The owner on disk; TarError for one that is in no mapping: it would belong to somebody else, or to root."""
+        if not self.uid_mappings:
+            return uid, gid
+        return _mapped(self.uid_mappings, uid, "uid"), _mapped(self.gid_mappings, gid, "gid")
+
+
+@frozen(kw_only=True)
+class Mappings:
+    """User and group IDs of a container, and what they are on the host."""
+
+    uids: tuple[IDMapping, ...] = ()
+    gids: tuple[IDMapping, ...] = ()
+
+    @classmethod
+    def of(cls, host_id: int, size: int) -> Mappings:
+        """``size`` users and groups from 0 on, which are ``host_id`` and up on the host."""
+        mapping = (IDMapping(container_id=0, host_id=host_id, size=size),)
+        return cls(uids=mapping, gids=mapping)
+
+
+def _mapped(mappings: tuple[IDMapping, ...], value: int, what: str) -> int:
+    for mapping in mappings:
+        offset = value - mapping.container_id
+        if 0 <= offset < mapping.size:
+            return mapping.host_id + offset
+    raise TarError(f"{what} {value} is in no mapping")
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,7 @@ from ociworks.errors import TarError, quote
 if TYPE_CHECKING:
     from ociworks.image._unpack.directories import Directories, Directory
 
-__all__ = ["clear_lower", "remove_existing", "remove_lower"]
+__all__ = ["clear_lower", "followed", "remove_existing", "remove_lower"]
 
 
 def remove_existing(directories: Directories, parent: Directory, name: bytes) -> None:
@@ -69,6 +69,8 @@ def clear_lower(directories: Directories, top: tuple[bytes, ...]) -> None:
 def _clear_one(directories: Directories, directory: Directory) -> list[bytes]:
     """Clear one directory; the names of subdirectories in which this layer has been, to go on with."""
     visited = []
+    for name in directory.state.followed - directory.state.upper:
+        raise followed(directory, name)
     directory.pins += 1
     try:
         with os.scandir(directory.fd) as entries:
@@ -109,11 +111,16 @@ def _settle(directories: Directories, parts: tuple[bytes, ...]) -> None:
 
 def _unlink_lower(directories: Directories, parent: Directory, name: bytes, *, link: bool) -> None:
     if link and name in parent.state.followed:
-        shown = quote(b"/".join((*parent.parts, name)))
-        raise TarError("a whiteout of a link that the same layer writes through", shown)
+        raise followed(parent, name)
     if link:
         directories.forget()
     os.unlink(name, dir_fd=parent.fd)
+
+
+def followed(parent: Directory, name: bytes) -> TarError:
+    """The one case in which the order of entries would matter: an error to raise."""
+    shown = quote(b"/".join((*parent.parts, name)))
+    return TarError("a whiteout of a link that the same layer writes through", shown)
 
 
 def _remove_tree(directories: Directories, parent: Directory, name: bytes) -> None:

@@ -5,7 +5,8 @@ name                            what happens
 ==============================  ====================================================================
 ``user.overlay.*``              refused: they steer overlayfs (``trusted.overlay.*`` too)
 ``user.*``                      set; reported once when the file system has none
-``security.capability``         checked, and set by root; left out and reported when rootless
+``security.capability``         checked, and set by root, for the mapped root where there is a mapping; left out
+                                and reported when rootless
 all others                      left out and reported: labels and ACLs belong to the host
 ==============================  ====================================================================
 """
@@ -20,17 +21,29 @@ from typing import TYPE_CHECKING, Final, Literal
 from ociworks.errors import TarError, quote
 
 if TYPE_CHECKING:
-    from ociworks.image._unpack.policy import Budget
+    from ociworks.image._unpack.policy import Budget, UnpackOptions
     from ociworks.image.tar.entry import TarEntry
 
-__all__ = ["CAPABILITY", "check_xattrs", "clear_xattrs", "set_xattrs", "xattr_rule"]
+__all__ = [
+    "CAPABILITY",
+    "ROOTLESS",
+    "check_xattrs",
+    "clear_xattrs",
+    "copy_xattrs",
+    "record_owner",
+    "set_xattrs",
+    "xattr_rule",
+]
 
 CAPABILITY: Final = b"security.capability"
+ROOTLESS: Final = b"user.rootlesscontainers"
+"""Where rootless tools keep owners (rootlesscontai.ners protocol)."""
 _USER: Final = b"user."
 _OVERLAY: Final = (b"user.overlay.", b"trusted.overlay.")
 _MAX_NAME: Final = 255
 # linux/capability.h: the revision and the effective flag share the first word; revision 3 adds a root uid.
-_CAP_SIZES: Final = {0x02000000: 20, 0x03000000: 24}
+_CAP_NAMED: Final = 0x03000000
+_CAP_SIZES: Final = {0x02000000: 20, _CAP_NAMED: 24}
 _CAP_EFFECTIVE: Final = 1
 _UNSUPPORTED: Final = (errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -55,17 +68,27 @@ def check_xattrs(entry: TarEntry) -> None:
             _check_capability(value)
 
 
-def set_xattrs(fd: int, entry: TarEntry, budget: Budget, *, rootless: bool) -> None:
+def set_xattrs(fd: int, entry: TarEntry, budget: Budget, options: UnpackOptions) -> None:
     """Set the allowed attributes on an open file or directory; after chown, which clears capabilities."""
     for name, value in entry.xattrs.items():
         rule = xattr_rule(name)
         shown = quote(name)
         if rule == "skip":
             budget.skip(entry.path, f"extended attribute {shown} left out", once=f"xattr {shown}")
-        elif rule == "capability" and rootless:
+        elif rule == "capability" and options.rootless:
             budget.skip(entry.path, "file capabilities left out: they need root")
+        elif rule == "capability":
+            _set(fd, name, _mapped_capability(value, options), entry, budget)
         else:
             _set(fd, name, value, entry, budget)
+
+
+def record_owner(fd: int, entry: TarEntry, budget: Budget) -> None:
+    """Keep the owner of an entry that could not get it, as a ``rootlesscontainers.Resource`` message (proto3)."""
+    fields = ((b"\x08", entry.uid), (b"\x10", entry.gid))
+    value = b"".join(key + _varint(number) for key, number in fields if number)
+    if value:
+        _set(fd, ROOTLESS, value, entry, budget)
 
 
 def clear_xattrs(fd: int) -> None:
@@ -77,8 +100,28 @@ def clear_xattrs(fd: int) -> None:
             return
         raise
     for name in map(os.fsencode, names):
-        if name == CAPABILITY or (name.startswith(_USER) and not name.startswith(_OVERLAY)):
+        if _is_ours(name):
             os.removexattr(fd, name)
+
+
+def copy_xattrs(handle: int, fd: int) -> None:
+    """The attributes that unpacking sets, from an O_PATH descriptor to an open file; overlayfs's own stay behind."""
+    place = (
+        f"/proc/self/fd/{handle}"  # the calls refuse O_PATH descriptors; the magic link reaches this inode
+    )
+    try:
+        names = os.listxattr(place)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return
+        raise
+    for name in map(os.fsencode, names):
+        if _is_ours(name):
+            os.setxattr(fd, name, os.getxattr(place, name))
+
+
+def _is_ours(name: bytes) -> bool:
+    return name == CAPABILITY or (name.startswith(_USER) and not name.startswith(_OVERLAY))
 
 
 def _set(fd: int, name: bytes, value: bytes, entry: TarEntry, budget: Budget) -> None:
@@ -90,6 +133,25 @@ def _set(fd: int, name: bytes, value: bytes, entry: TarEntry, budget: Budget) ->
         budget.skip(
             entry.path, "this file system has no extended attributes of this kind", once="unsupported"
         )
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _mapped_capability(value: bytes, options: UnpackOptions) -> bytes:
+    """Capabilities count for the user namespace whose root they name; without a name, for the host's alone."""
+    if not options.uid_mappings:
+        return value
+    magic = struct.unpack_from("<I", value)[0]
+    own = struct.unpack_from("<I", value, 20)[0] if len(value) == _CAP_SIZES[_CAP_NAMED] else 0
+    root, _ = options.host_owner(own, 0)
+    return struct.pack("<I", _CAP_NAMED | magic & _CAP_EFFECTIVE) + value[4:20] + struct.pack("<I", root)
 
 
 def _check_capability(value: bytes) -> None:

@@ -9,6 +9,7 @@ file              what it holds
 ``names``         names → components
 ``numbers``       the number fields of headers
 ``pax``           extended headers
+``sparse``        files with holes: which parts of them an archive stores
 ``reader``        a stream → entries and their content (``_blocks``)
 ``writer``        entries and their content → the same stream everywhere (``_headers``)
 ``compress``      the other way: compressing, with bytes that the input decides (``_deflate``)

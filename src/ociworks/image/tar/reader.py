@@ -68,6 +68,7 @@ class TarReader:
     """Iterate for the entries, in order; between two of them :meth:`content` yields the bytes of the last one.
 
     Content that is not asked for is passed by; :meth:`stored` leaves the holes of a sparse file out. Names are
+    Content that is not asked for is passed by; :meth:`stored` leaves the holes of a sparse file out. Names are
     validated (no ``..``, no NUL, bounded), but nothing is said about links: that is up to whoever creates files. Where
     ``source`` is a file, ``forward`` may move it on by so many bytes, so that content is passed by without being read.
     """
@@ -128,9 +129,7 @@ class TarReader:
         if rest:
             self._blocks.skip(rest)
 
-    def _sparse(
-        self, entry: TarEntry, header: tuple[bytes, ...], records: Mapping[bytes, bytes]
-    ) -> TarEntry:
+    def _sparse(self, entry: TarEntry, header: tuple[bytes, ...], records: Mapping[bytes, bytes]) -> TarEntry:
         """The entry with its real size and its map."""
         limits = self._limits
         try:

@@ -120,7 +120,9 @@ def checked(extents: Extents, stored: int, real: int) -> Extents:
     end = total = 0
     for offset, size in extents:
         if offset < end or offset + size > real:
-            raise TarError(f"sparse map: the piece at {offset} of {size} bytes is out of order or out of the file")
+            raise TarError(
+                f"sparse map: the piece at {offset} of {size} bytes is out of order or out of the file"
+            )
         end, total = offset + size, total + size
     if total != stored:
         raise TarError(f"sparse map: {total} bytes in its pieces, {stored} are stored")
