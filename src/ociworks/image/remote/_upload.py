@@ -22,6 +22,7 @@ from ociworks.image.remote import _endpoints
 from ociworks.image.remote._answers import claimed_digest
 from ociworks.image.remote._messages import Body, Request
 from ociworks.image.remote._transfer import Transfer
+from ociworks.spec.digest import Hasher
 
 if TYPE_CHECKING:
     from ociworks.image.remote._session import Repository, Session
@@ -65,6 +66,7 @@ class Uploader:
 
         ``source`` is opened when the first byte is needed, and again only to go back; ``advance`` hears the bytes sent.
         """
+        Hasher(descriptor.digest.algorithm)  # what cannot be proved is not begun
         transfer = Transfer(
             self._session, self.repository, self._limits, descriptor, source, advance, self._chunk_size
         )
