@@ -146,6 +146,8 @@ class Url:
             return Url.parse(location)
         if location.startswith("//"):
             return Url.parse(f"{self.origin.scheme}:{location}")
+        if location.startswith("?"):
+            return Url.parse(f"{self.origin}{self.path}{location}")
         base = "" if location.startswith("/") else self.path.rpartition("/")[0] + "/"
         return Url.parse(f"{self.origin}{base}{location}")
 

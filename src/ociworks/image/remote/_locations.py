@@ -72,6 +72,8 @@ def _targets(header: str, asked: Url) -> list[str]:
 
 
 def _join(asked: Url, location: str, what: str) -> Url:
+    if not location:
+        raise RegistryProtocolError(f"{what}: expected a URL, got none", url=asked.redacted)
     try:
         return asked.join(location)
     except SpecError as error:
