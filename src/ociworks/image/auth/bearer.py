@@ -74,14 +74,18 @@ def realm_of(challenge: Challenge) -> Url:
 
 
 def token_call(realm: Url, challenge: Challenge, scope: str, credential: Credential | None) -> TokenCall:
-    """The request that gets a token for ``scope``: ``repository:acme/app:pull``, or several with spaces between."""
+    """The request that gets a token for ``scope``: ``repository:acme/app:pull``, or several with spaces between.
+
+    An empty scope asks for a token that allows nothing: who gets one has shown good credentials.
+    """
     service = challenge.get("service") or ""
     if len(service) > _MAX_SERVICE:
         raise RegistryProtocolError(
             f"Bearer challenge: expected a service of at most {_MAX_SERVICE} characters"
         )
     named = [("service", service)] if service else []
-    query = urlencode([*named, *(("scope", each) for each in scope.split(" "))])
+    asked = [("scope", scope)] if scope else []
+    query = urlencode([*named, *(("scope", each) for each in scope.split())])
     if credential is None:
         return TokenCall(realm.with_query(query))
     if isinstance(credential, Basic):
@@ -91,7 +95,7 @@ def token_call(realm: Url, challenge: Challenge, scope: str, credential: Credent
         "client_id": "ociworks",
         "refresh_token": credential.token.reveal(),
     }
-    return TokenCall(realm, form=Secret(urlencode([*form.items(), *named, ("scope", scope)])))
+    return TokenCall(realm, form=Secret(urlencode([*form.items(), *named, *asked])))
 
 
 def basic_header(credential: Basic) -> Secret:

@@ -10,7 +10,7 @@ from ociworks.image.reference import Reference
 from ociworks.image.remote._session import Repository
 from ociworks.spec import Digest
 
-__all__ = ["blob", "checked_tag", "manifest", "referrers", "tags", "uploads"]
+__all__ = ["base", "blob", "checked_tag", "manifest", "referrers", "tags", "uploads"]
 
 
 def _url(repository: Repository, tail: str) -> Url:
@@ -37,6 +37,11 @@ def checked_tag(repository: Repository, text: str) -> str:
 def blob(repository: Repository, digest: Digest) -> Url:
     """A blob."""
     return _url(repository, f"blobs/{digest}")
+
+
+def base(repository: Repository) -> Url:
+    """The API itself: who may ask for this may log in."""
+    return Url(repository.origin, f"{repository.root}/")
 
 
 def uploads(repository: Repository) -> Url:

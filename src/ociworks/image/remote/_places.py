@@ -18,11 +18,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, final
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from ociworks.errors import ContentError, LimitExceeded, RegistryError, RegistryUnreachable, SpecError
 from ociworks.image.remote._messages import Site
-from ociworks.image.remote._session import Repository
+from ociworks.image.remote._session import Repository, WholeRegistry
 
 if TYPE_CHECKING:
     from ociworks.image.hosts import Endpoint, HostsConfig
@@ -67,6 +67,10 @@ class Places:
     def repository(self, reference: Reference) -> Repository:
         """The repository itself: for everything but reading images."""
         return self.at(self._hosts.push_endpoint(reference))
+
+    def registry(self, reference: Reference) -> WholeRegistry:
+        """The registry of a reference, for requests about itself."""
+        return WholeRegistry(**asdict(self.repository(reference), recurse=False))
 
     def read(self, reference: Reference, attempt: Callable[[Repository, BlobSource], T]) -> T:
         """What the first place gives that can; the last one's error, with a note for each other, if none can."""

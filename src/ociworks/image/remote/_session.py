@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ociworks.image.remote._notices import Notices
     from ociworks.image.remote.limits import Limits
 
-__all__ = ["Repository", "Right", "Session"]
+__all__ = ["Repository", "Right", "Session", "WholeRegistry"]
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +60,15 @@ class Repository:
     def scope(self, right: Right) -> str:
         """The token scope that reading, writing or deleting needs; reading is always part of it."""
         return f"repository:{self.name}:{'pull' if right == 'pull' else f'pull,{right}'}"
+
+
+@frozen
+class WholeRegistry(Repository):
+    """A registry itself, for a request that is about no repository."""
+
+    def scope(self, right: Right) -> str:  # noqa: ARG002  # the repository's
+        """None: a token that allows nothing shows that the credentials are good."""
+        return ""
 
 
 class Session:

@@ -20,7 +20,7 @@ from ociworks.errors import (
     SpecError,
 )
 from ociworks.image import partial
-from ociworks.image.auth.credentials import ANONYMOUS, Keychain
+from ociworks.image.auth.credentials import ANONYMOUS, Credential, Keychain, StaticKeychain
 from ociworks.image.hosts import NO_HOSTS, HostsConfig
 from ociworks.image.origin import Origin, Url
 from ociworks.image.progress import ProgressCallback, Reporter
@@ -112,6 +112,7 @@ class Client:
         self._lock = threading.Lock()
         self._transport, speaks_tls = _transport(chosen, self._hosts)
         self._chunk_size = chosen.chunk_size
+        self._sleep = chosen.sleep
         self._tag_lock = threading.Lock()
         notices = Notices(chosen.on_warning)
         self._session = Session(
@@ -331,6 +332,20 @@ class Client:
         """How many requests the registry of this name said last that it allows; None when it has said nothing."""
         return self._session.notices.limit_of(registry)
 
+    def check_login(self, registry: str, credential: Credential) -> None:
+        """Ask a registry (``host[:port]``) whether a credential is good; the client's own are not used.
+
+        Returns when it says yes, or asks nobody for any; raises :class:`~ociworks.errors.Unauthorized` when not.
+        """
+        place = Reference(registry=registry, repository="x/x")
+        keychain = StaticKeychain({registry: credential})
+        session = Session(
+            self._transport, self._policy, self._limits, lambda: keychain, self._sleep, self._session.notices
+        )
+        whole = self._places.registry(place)
+        request = Request(method="GET", url=_endpoints.base(whole))
+        session.send(request, whole, {200}, f"login to {registry}").close()
+
     # Parts
 
     def _strangers(self, options: ClientOptions, notices: Notices) -> ForeignBlobs:
@@ -395,9 +410,9 @@ class Client:
     def _keychain(self) -> Keychain:
         with self._lock:
             if self._found is None:
-                from ociworks.image.auth.dockerconfig import DockerConfig
+                from ociworks.image.auth.keychains import default_keychain
 
-                self._found = DockerConfig.default()
+                self._found = default_keychain(self._hosts.registries.helpers)
             return self._found
 
 
