@@ -17,6 +17,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from ociworks.errors import LayoutError
 from ociworks.image import _files
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def is_recorded(state: int, digest: Digest, fd: int) -> bool:
     try:
         with _files.directory(state, _SEEN) as seen:
             return os.readlink(_name(digest), dir_fd=seen) == identity(fd)
-    except OSError:
+    except (OSError, LayoutError):
         return False
 
 
@@ -41,7 +42,7 @@ def record(state: int, digest: Digest, known: str) -> None:
 
     A store that is not ours to write remembers nothing.
     """
-    with contextlib.suppress(OSError), _files.directory(state, _SEEN, create=True) as seen:
+    with contextlib.suppress(OSError, LayoutError), _files.directory(state, _SEEN, create=True) as seen:
         temporary = f"new-{secrets.token_hex(8)}"
         os.symlink(known, temporary, dir_fd=seen)
         os.rename(temporary, _name(digest), src_dir_fd=seen, dst_dir_fd=seen)
@@ -49,7 +50,7 @@ def record(state: int, digest: Digest, known: str) -> None:
 
 def forget(state: int, digest: Digest) -> None:
     """Remove the record of a blob that is removed."""
-    with contextlib.suppress(OSError), _files.directory(state, _SEEN) as seen:
+    with contextlib.suppress(OSError, LayoutError), _files.directory(state, _SEEN) as seen:
         os.unlink(_name(digest), dir_fd=seen)
 
 
