@@ -1,172 +1,212 @@
-"""The registry client against Debian's docker-registry, with skopeo on the other side, in both directions."""
+"""Our registry against other people's clients, and beside Debian's docker-registry."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from ociworks import testing
-from ociworks.errors import NotFound
-from ociworks.image import layout, mutate, remote
-from ociworks.image.artifact import Blob, artifact
+from ociworks.image import layout, remote
 from ociworks.image.auth import ANONYMOUS
-from ociworks.image.remote import ClientOptions
-from tests.image.proxy import CuttingProxy
-from tests.image.registries import Sleeper
+from tests.image.test_remote_tls import self_signed, server_context
 from tests.interop import peers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ociworks.image.progress import Progress
-    from ociworks.image.types import Image
-    from ociworks.spec import Digest
+from tests.testing.http import Registry, ask, manifest_of
 
 pytestmark = pytest.mark.interop
 
-KIND = "application/vnd.example.sbom"
 
-
-def skopeo(*arguments: str) -> bytes:
-    done = subprocess.run(
-        [peers.peer("skopeo"), "--insecure-policy", *arguments], capture_output=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
-def same_by_skopeo(image: Image, place: str, folder: Path) -> None:
-    """Skopeo pulls it, and what it has pulled is the image."""
-    skopeo("copy", "--src-tls-verify=false", f"docker://{place}", f"oci:{folder}:app")
-    with layout.open(folder) as pulled:
-        assert pulled.image("app").digest == image.digest
-        assert pulled.verify() == []
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[str]:
-    with peers.docker_registry(tmp_path) as address:
-        yield address
-
-
-@pytest.fixture
-def client() -> Iterator[remote.Client]:
-    with remote.Client(keychain=ANONYMOUS) as opened:
+@pytest.fixture(params=["memory", "directory"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[testing.Registry]:
+    directory = tmp_path / "registry" if request.param == "directory" else None
+    with testing.Registry(testing.RegistryOptions(directory=directory)) as opened:
         yield opened
 
 
-@pytest.mark.parametrize(
-    "chunk_size", [None, 64 * 1024, 10 * 1024 * 1024], ids=["whole", "chunks", "one-chunk"]
-)
-def test_skopeo_pulls_what_ociworks_pushed(host: str, tmp_path: Path, chunk_size: int | None) -> None:
-    image = testing.random_image(layers=3, size=300_000)
-    with remote.Client(keychain=ANONYMOUS, options=ClientOptions(chunk_size=chunk_size)) as client:
-        client.push(image, f"{host}/app:1")
-    same_by_skopeo(image, f"{host}/app:1", tmp_path / "pulled")
+def skopeo(*arguments: str) -> str:
+    return peers.run(peers.peer("skopeo"), "--insecure-policy", *arguments)
 
 
-def test_ociworks_pulls_what_skopeo_pushed(host: str, client: remote.Client, tmp_path: Path) -> None:
-    image = testing.random_image(layers=3, size=300_000)
-    with layout.open(tmp_path / "here", create=True) as store:
-        store.put(image, tag="app")
-    skopeo("copy", "--dest-tls-verify=false", f"oci:{tmp_path}/here:app", f"docker://{host}/app:1")
-    with layout.open(tmp_path / "back", create=True) as back:
-        assert back.put(client.image(f"{host}/app:1"), tag="app").digest == image.digest
+def test_skopeo_copies_an_index_there_and_back(registry: testing.Registry, tmp_path: Path) -> None:
+    index = testing.random_index(["linux/amd64", "linux/arm64", "linux/s390x"])
+    with layout.open(tmp_path / "l", create=True) as store:
+        store.put(index, tag="app")
+    skopeo(
+        "copy",
+        "--all",
+        "--dest-tls-verify=false",
+        f"oci:{tmp_path}/l:app",
+        f"docker://{registry.host}/team/app:1",
+    )
+    # To a second repository by mounts, and then back to a layout.
+    skopeo(
+        "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false",
+        f"docker://{registry.host}/team/app:1", f"docker://{registry.host}/other:1",
+    )  # fmt: skip
+    mounts = [request for request in registry.requests if "mount=" in request.path]
+    assert mounts
+    skopeo(
+        "copy",
+        "--all",
+        "--src-tls-verify=false",
+        f"docker://{registry.host}/other:1",
+        f"oci:{tmp_path}/back:app",
+    )
+    with layout.open(tmp_path / "back") as back:
         assert back.verify() == []
+        assert back.index("app").raw_index == index.raw_index
 
 
-@pytest.mark.parametrize("chunk_size", [None, 500_000], ids=["whole", "chunks"])
-def test_an_interrupted_push_is_whole_in_the_end(host: str, tmp_path: Path, chunk_size: int | None) -> None:
-    image = testing.random_image(layers=2, size=2_000_000)
-    options = ClientOptions(chunk_size=chunk_size, sleep=Sleeper())
-    with (
-        CuttingProxy(host, [700_000, 1_300_000, 100_000]) as proxy,
-        remote.Client(keychain=ANONYMOUS, options=options) as client,
-    ):
-        client.push(image, f"{proxy.host}/app:1", workers=2)
-        assert proxy.cuts == []
-    same_by_skopeo(image, f"{host}/app:1", tmp_path / "pulled")
+def test_skopeo_syncs_a_repository(registry: testing.Registry, tmp_path: Path) -> None:
+    with remote.Client(keychain=ANONYMOUS) as client:
+        for tag in ("1", "2", "3"):
+            client.push(testing.random_image(1, seed=len(tag)), f"{registry.host}/app:{tag}")
+    skopeo(
+        "sync",
+        "--src-tls-verify=false",
+        "--src",
+        "docker",
+        "--dest",
+        "dir",
+        f"{registry.host}/app",
+        str(tmp_path / "d"),
+    )
+    assert sorted(os.listdir(tmp_path / "d")) == ["app:1", "app:2", "app:3"]
 
 
-def test_layers_are_mounted(host: str, client: remote.Client, tmp_path: Path) -> None:
-    base = testing.random_image(layers=2, size=300_000)
-    client.push(base, f"{host}/base:1")
-    image = mutate.append(client.image(f"{host}/base:1"), *testing.random_image(1, seed=5).layers)
-    sent: set[Digest] = set()
-
-    def note(event: Progress) -> None:
-        if event.phase == "transfer":
-            sent.add(event.digest)
-
-    client.push(image, f"{host}/app:1", progress=note)
-    assert sent == {image.layers[-1].digest, image.manifest.config.digest}
-    same_by_skopeo(image, f"{host}/app:1", tmp_path / "pulled")
-
-
-def test_tags_and_deletes(host: str, client: remote.Client) -> None:
-    """This registry sends all tags at once and unsorted; skopeo's pages and ours must still agree."""
-    image = testing.random_image(layers=1)
-    where = f"{host}/app"
-    client.push(image, f"{where}:0")
-    for number in range(1, 7):
-        client.tag(f"{where}:0", str(number))
-    theirs = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{where}"))
-    assert sorted(client.tags(where, page_size=3)) == sorted(client.tags(where)) == sorted(theirs["Tags"])
-    assert sorted(theirs["Tags"]) == [str(number) for number in range(7)]
-    client.delete(f"{where}@{image.digest}")
-    assert not client.exists(f"{where}:3")
-    client.delete_blob(where, image.layers[0].digest)
-    assert not client.has_blob(where, image.layers[0].descriptor)
-    with pytest.raises(NotFound):
-        client.delete(f"{where}@{image.digest}")
+@pytest.mark.parametrize("program", ["podman", "buildah"])
+def test_podman_and_buildah_push_and_pull(
+    registry: testing.Registry, storage: list[str], program: str
+) -> None:
+    """The image comes back by its digest, from storage of theirs that was emptied in between."""
+    image = testing.image_from_files({"etc/motd": b"hello"})
+    command = [peers.peer(program), *storage]
+    with remote.Client(keychain=ANONYMOUS) as client:
+        client.push(image, f"{registry.host}/app:1")
+    peers.run(*command, "pull", "--tls-verify=false", f"{registry.host}/app:1")
+    peers.run(
+        *command,
+        "push",
+        "--tls-verify=false",
+        f"{registry.host}/app:1",
+        f"docker://{registry.host}/pushed/app:2",
+    )
+    peers.run(*command, "rmi", "--all", "--force")
+    peers.run(*command, "pull", "--tls-verify=false", f"{registry.host}/pushed/app:2")
+    with remote.Client(keychain=ANONYMOUS) as client:
+        pushed = client.image(f"{registry.host}/pushed/app:2")
+        assert [layer.diff_id for layer in pushed.layers] == [layer.diff_id for layer in image.layers]
 
 
-def test_skopeo_reads_the_pages_that_ociworks_reads(client: remote.Client) -> None:
-    image = testing.random_image(layers=1)
-    with testing.Registry() as registry:
-        where = f"{registry.host}/app"
-        client.push(image, f"{where}:0")
-        for number in range(1, 250):
-            client.tag(f"{where}:0", str(number))
-        theirs = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{where}"))
-        assert list(client.tags(where, page_size=100)) == theirs["Tags"]
+def test_podman_over_https_with_a_password(tmp_path: Path, storage: list[str]) -> None:
+    """A private authority in ``--cert-dir``, and ``podman login``."""
+    certificate = self_signed(tmp_path, "127.0.0.1")
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs/ca.crt").write_bytes((tmp_path / "127.0.0.1.pem.crt").read_bytes())
+    command = [peers.peer("podman"), *storage]
+    options = testing.RegistryOptions(
+        auth="basic", tls=server_context(certificate), directory=tmp_path / "registry"
+    )
+    image = testing.image_from_files({"etc/motd": b"hello"})
+    with layout.open(tmp_path / "l", create=True) as store:
+        store.put(image, tag="app")
+    with testing.Registry(options) as registry:
+        trust = ("--cert-dir", str(tmp_path / "certs"), "--authfile", str(tmp_path / "auth.json"))
+        peers.run(*command, "login", *trust, "-u", "user", "-p", "password", registry.host)
+        peers.run(*command, "pull", f"oci:{tmp_path}/l:app")
+        identifier = peers.run(*command, "images", "-q").split()[0]
+        peers.run(*command, "push", *trust, identifier, f"docker://{registry.host}/app:1")
+        peers.run(*command, "rmi", "--all", "--force")
+        peers.run(*command, "pull", *trust, f"{registry.host}/app:1")
+        (tmp_path / "none").write_text("{}")
+        refused = subprocess.run(
+            [*command, "pull", "--cert-dir", str(tmp_path / "certs"), f"{registry.host}/app:1"],
+            env=os.environ | {"REGISTRY_AUTH_FILE": str(tmp_path / "none")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused.returncode != 0
+        assert "unauthorized" in refused.stderr.lower() or "authentication required" in refused.stderr.lower()
 
 
-def test_parts_of_a_blob(host: str, client: remote.Client) -> None:
-    image = testing.random_image(layers=1, size=300_000, compression="none")
-    client.push(image, f"{host}/app:1")
-    with image.layers[0].open() as stream:
-        content = stream.read()
-    with client.random_access(f"{host}/app", image.layers[0].descriptor) as file:
-        file.seek(200_000)
-        assert file.read(1000) == content[200_000:201_000]
+@pytest.fixture
+def storage() -> Iterator[list[str]]:
+    """The options for storage of podman's and buildah's in a directory with a short path: podman insists on that."""
+    with tempfile.TemporaryDirectory(prefix="ow-", dir="/tmp") as folder:
+        yield [f"--root={folder}/root", f"--runroot={folder}/run", "--storage-driver=vfs"]
 
 
-def test_referrers_by_the_tag_schema(host: str, client: remote.Client, tmp_path: Path) -> None:
-    """This registry keeps no list of referrers: the tag is kept by whoever pushes and deletes."""
-    image = testing.random_image(layers=1)
-    where = f"{host}/app"
-    client.push(image, f"{where}:1")
-    assert client.referrers(f"{where}:1") == ()
-    made = [artifact(KIND, [Blob.of(b"%d" % number)], subject=image.descriptor) for number in range(3)]
-    for each in made:
-        client.push(each, f"{where}@{each.digest}")
-    listed = client.referrers(f"{where}:1", KIND)
-    assert {entry.digest for entry in listed} == {each.digest for each in made}
-    for entry in listed:
-        found = client.referrer(f"{where}:1", entry)
-        with layout.open(tmp_path / "l", create=True) as store:
-            store.put(found)
-            assert store.verify() == []
-    client.delete(f"{where}@{made[0].digest}")
-    assert {entry.digest for entry in client.referrers(f"{where}:1")} == {each.digest for each in made[1:]}
+def test_the_same_answers_as_docker_registry(tmp_path: Path) -> None:
+    """Status, error code, and the headers that clients read, for requests that both understand."""
+    with peers.docker_registry(tmp_path) as theirs, testing.Registry() as ours:
+        seen = [conversation(Peer(theirs)), conversation(ours)]
+    assert seen[0] == seen[1]
 
 
-def test_an_artifact_travels_by_skopeo(host: str, client: remote.Client, tmp_path: Path) -> None:
-    made = artifact(KIND, [Blob.of(b"content", KIND)], annotations={"by": "ociworks"})
-    client.push(made, f"{host}/sbom:1")
-    same_by_skopeo(made, f"{host}/sbom:1", tmp_path / "pulled")
+class Peer(NamedTuple):
+    """Where docker-registry is."""
+
+    host: str
+
+
+HEADERS = ("docker-content-digest", "range", "content-length", "content-range")
+
+
+def conversation(registry: Registry) -> list[tuple[object, ...]]:
+    """The facts of a fixed list of requests."""
+    found: list[tuple[object, ...]] = []
+
+    def say(method: str, target: str, body: bytes | None = None, **headers: str) -> None:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = ask(registry, method, target, body, fields)
+        codes = answer.codes if answer.status >= 400 and answer.body else []
+        kept = {name: answer.headers.get(name) for name in HEADERS} if answer.status < 300 else {}
+        if answer.headers.get("content-type", "").startswith("application/json"):
+            kept["content-length"] = json.dumps(answer.json()) if not codes else None
+        found.append((method, target, answer.status, codes, kept))
+
+    raw = manifest_of(registry)
+    digest = json.loads(raw)["config"]["digest"]
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    say("GET", "/v2/")
+    say("GET", "/v2/none/tags/list")
+    say("HEAD", f"/v2/app/blobs/{digest}")
+    say("GET", f"/v2/app/blobs/{digest}", Range="bytes=1-1")
+    say("GET", f"/v2/app/blobs/sha256:{'0' * 64}")
+    say("GET", "/v2/app/manifests/none")
+    say("PUT", "/v2/app/manifests/1", raw, Content_Type=kind)
+    say("PUT", "/v2/app/manifests/1", b"{", Content_Type=kind)
+    say("GET", "/v2/app/manifests/1", Accept=kind)
+    say("HEAD", "/v2/app/manifests/1", Accept=kind)
+    say("GET", "/v2/app/tags/list")
+    say("GET", "/v2/_catalog")
+    return found
+
+
+def test_the_conformance_suite(registry: testing.Registry, tmp_path: Path) -> None:
+    """The specification's own suite (distribution-spec, ``conformance/``), built elsewhere: its path is given."""
+    program = os.environ.get("OCI_CONFORMANCE")
+    if program is None:
+        pytest.skip("OCI_CONFORMANCE does not name the built conformance suite of the distribution-spec")
+    done = subprocess.run(
+        [program],
+        env={
+            "OCI_REGISTRY": registry.host,
+            "OCI_TLS": "disabled",
+            "OCI_VERSION": "dev",
+            "OCI_RESULTS_DIR": str(tmp_path / "results"),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]

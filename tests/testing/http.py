@@ -7,16 +7,23 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from ociworks import testing
 from ociworks.spec import Digest
 from ociworks.spec.image import mediatypes
 
-__all__ = ["MANIFEST", "Answer", "ask", "manifest_of", "push_blob", "raw", "start_upload"]
+__all__ = ["MANIFEST", "Answer", "Registry", "ask", "manifest_of", "push_blob", "raw", "start_upload"]
 
 MANIFEST = mediatypes.OCI_MANIFEST
+
+
+class Registry(Protocol):
+    """Anything with an address: ours, or a peer."""
+
+    @property
+    def host(self) -> str:
+        """``host:port``."""
 
 
 class Answer(NamedTuple):
@@ -46,7 +53,7 @@ class Answer(NamedTuple):
 
 
 def ask(
-    registry: testing.Registry,
+    registry: Registry,
     method: str,
     target: str,
     body: bytes | Iterable[bytes] | None = None,
@@ -60,7 +67,7 @@ def ask(
         return Answer(response.status, fields, response.read())
 
 
-def raw(registry: testing.Registry, data: bytes, *, half_close: bool = True) -> bytes:
+def raw(registry: Registry, data: bytes, *, half_close: bool = True) -> bytes:
     """Send these bytes; everything that comes back until the registry closes."""
     host, _, port = registry.host.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as sock:
@@ -75,22 +82,25 @@ def raw(registry: testing.Registry, data: bytes, *, half_close: bool = True) -> 
         return answer
 
 
-def start_upload(registry: testing.Registry, name: str = "app", query: str = "") -> str:
+def start_upload(registry: Registry, name: str = "app", query: str = "") -> str:
     """POST: the location of a new upload, as a path."""
     answer = ask(registry, "POST", f"/v2/{name}/blobs/uploads/{query}", b"")
     assert answer.status == 202
     return urlsplit(answer.headers["location"]).path
 
 
-def push_blob(registry: testing.Registry, content: bytes, name: str = "app") -> Digest:
+def push_blob(registry: Registry, content: bytes, name: str = "app") -> Digest:
     """A blob, in a single POST."""
     digest = Digest.of(content)
     answer = ask(registry, "POST", f"/v2/{name}/blobs/uploads/?digest={digest}", content)
+    if answer.status == 202:  # docker-registry knows POST and PUT only
+        location = urlsplit(answer.headers["location"])
+        answer = ask(registry, "PUT", f"{location.path}?{location.query}&digest={digest}", content)
     assert answer.status == 201
     return digest
 
 
-def manifest_of(registry: testing.Registry, name: str = "app", seed: bytes = b"", **members: object) -> bytes:
+def manifest_of(registry: Registry, name: str = "app", seed: bytes = b"", **members: object) -> bytes:
     """A manifest without layers whose configuration is pushed; ``members`` are added to it."""
     config = b"{}" + b" " * len(seed)
     digest = push_blob(registry, config, name)

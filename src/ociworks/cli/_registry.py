@@ -59,7 +59,8 @@ def main(arguments: Namespace) -> int:
     registry = Registry(_options(arguments))
     try:
         with _until_told() as wait:
-            print(f"serving on {registry.url}", flush=True)
+            where = "" if arguments.dir else ", in memory"
+            print(f"serving on {registry.url}{where}", flush=True)
             wait()
     finally:
         registry.close(_GRACE)
