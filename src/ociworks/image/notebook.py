@@ -84,6 +84,8 @@ def diff(found: ImageDiff) -> str:
 
 
 def _diff_parts(found: ImageDiff) -> Iterator[str]:
+    from ociworks.image.diff._show import how
+
     if found.fields:
         rows = [(_mark(each.kind), f"<code>{text(each.path)}</code>", _values(each)) for each in found.fields]
         yield details(f"{len(rows)} fields", table((), rows), opened=True)
@@ -92,6 +94,11 @@ def _diff_parts(found: ImageDiff) -> Iterator[str]:
     lines = [(mark, *_layer_cells(each)) for mark, each in changed]
     title = f"{len(lines)} layers, {len(found.layers.shared)} shared"
     yield details(title, table(("", "digest", "size", "made by"), lines), opened=True)
+    if found.files is not None:
+        rows = [
+            (_mark(each.kind), f"<code>{text(each.path)}</code>", text(how(each))) for each in found.files
+        ]
+        yield details(f"{len(rows)} files", table((), rows), opened=len(rows) <= 50)
 
 
 def sizes(layers: Sequence[LayerInfo]) -> str:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator
 
 from ociworks.errors import quote
-from ociworks.image.diff._values import ChangeKind, FieldChange, ImageDiff, LayerInfo
+from ociworks.image.diff._values import ChangeKind, FieldChange, FileChange, FileInfo, ImageDiff, LayerInfo
 from ociworks.image.units import human_size
 from ociworks.spec import JSONValue
 from ociworks.spec.frozen import thaw
 
-__all__ = ["said", "text", "to_json"]
+__all__ = ["how", "said", "text", "to_json"]
 
 _MARKS: dict[ChangeKind, str] = {"added": "+", "removed": "-", "changed": "~"}
 _LONGEST = 200
+_MOST_FILES = 1000
 
 
 def text(diff: ImageDiff) -> str:
@@ -37,6 +38,11 @@ def _lines(diff: ImageDiff) -> Iterator[str]:
     yield f"  = {len(shared)} shared ({human_size(sum(layer.size for layer in shared))})"
     yield from (f"  - {_layer(layer)}" for layer in diff.layers.removed)
     yield from (f"  + {_layer(layer)}" for layer in diff.layers.added)
+    if diff.files is not None:
+        yield f"files: {len(diff.files)}"
+        yield from (f"  {_MARKS[file.kind]} {_file(file)}" for file in diff.files[:_MOST_FILES])
+        if len(diff.files) > _MOST_FILES:
+            yield f"  … and {len(diff.files) - _MOST_FILES} more"
 
 
 def _values(field: FieldChange) -> str:
@@ -63,6 +69,26 @@ def _layer(layer: LayerInfo) -> str:
     return f"{layer.digest} ({human_size(layer.size)}){step}"
 
 
+def _file(file: FileChange) -> str:
+    return f"{_path(file.path)}  {how(file)}"
+
+
+def how(file: FileChange) -> str:
+    """What a file is, or how it changed, in a few words that are printable ASCII."""
+    old, new = file.old, file.new
+    if old is None or new is None:
+        only = new or old
+        return "" if only is None else f"{only.type}, {human_size(only.size)}" if only.size else only.type
+    words = {
+        "type": f"{old.type} → {new.type}",
+        "mode": f"mode {old.mode:04o} → {new.mode:04o}",
+        "owner": f"owner {old.uid}:{old.gid} → {new.uid}:{new.gid}",
+        "size": f"size {human_size(old.size)} → {human_size(new.size)}",
+        "target": f"target {quote(old.target)} → {quote(new.target)}",
+    }
+    return ", ".join(words.get(each, each) for each in file.differences)
+
+
 def to_json(diff: ImageDiff) -> bytes:
     """One object, printable ASCII."""
     members = {
@@ -75,8 +101,38 @@ def to_json(diff: ImageDiff) -> bytes:
             "removed": [_layer_json(layer) for layer in diff.layers.removed],
             "added": [_layer_json(layer) for layer in diff.layers.added],
         },
+        "files": None if diff.files is None else [_file_json(file) for file in diff.files],
     }
     return json.dumps(members, ensure_ascii=True).encode("ascii")
+
+
+def _file_json(file: FileChange) -> dict[str, object]:
+    return {
+        "kind": file.kind,
+        "path": _unicode(file.path),
+        "differences": list(file.differences),
+        "old": None if file.old is None else _info_json(file.old),
+        "new": None if file.new is None else _info_json(file.new),
+    }
+
+
+def _info_json(info: FileInfo) -> dict[str, object]:
+    return {
+        "type": info.type,
+        "mode": info.mode,
+        "uid": info.uid,
+        "gid": info.gid,
+        "size": info.size,
+        "mtime_ns": info.mtime_ns,
+        "target": _unicode(info.target),
+        "device": list(info.device),
+        "xattrs": [_unicode(name) for name in info.xattrs],
+    }
+
+
+def _unicode(text: str) -> str:
+    """Text that every reader of JSON takes: bytes that are no UTF-8 become escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _field_json(field: FieldChange) -> dict[str, object]:

@@ -6,11 +6,25 @@ from typing import Literal
 
 from attrs import frozen
 
+from ociworks.image.tar.entry import EntryType
 from ociworks.spec import Digest, JSONValue
 
-__all__ = ["ChangeKind", "FieldChange", "ImageDiff", "LayerChanges", "LayerInfo"]
+__all__ = [
+    "ChangeKind",
+    "Difference",
+    "FieldChange",
+    "FileChange",
+    "FileInfo",
+    "ImageDiff",
+    "LayerChanges",
+    "LayerInfo",
+]
 
 ChangeKind = Literal["added", "removed", "changed"]
+Difference = Literal[
+    "type", "mode", "owner", "size", "content", "target", "device", "links", "xattrs", "time"
+]
+"""How a file may differ; ``links`` is which names are the same file."""
 
 
 @frozen(kw_only=True)
@@ -50,6 +64,38 @@ class LayerChanges:
 
 
 @frozen(kw_only=True)
+class FileInfo:
+    """What a layer says of a file."""
+
+    type: EntryType
+    mode: int
+    """Permission bits with set-uid, set-gid and sticky."""
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    """Nanoseconds since 1970."""
+    target: str = ""
+    """Where a symbolic link leads."""
+    device: tuple[int, int] = (0, 0)
+    xattrs: tuple[str, ...] = ()
+    """The names of extended attributes."""
+
+
+@frozen(kw_only=True)
+class FileChange:
+    """A file that only one of the images has, or that both have differently."""
+
+    kind: ChangeKind
+    path: str
+    """Absolute; bytes that are not UTF-8 as ``os.fsdecode`` writes them. Text from the images."""
+    differences: tuple[Difference, ...] = ()
+    """How it changed; empty for what was added or removed."""
+    old: FileInfo | None = None
+    new: FileInfo | None = None
+
+
+@frozen(kw_only=True)
 class ImageDiff:
     """What is different between a first image and a second one."""
 
@@ -61,6 +107,8 @@ class ImageDiff:
     fields: tuple[FieldChange, ...] = ()
     """Members of manifest and configuration; those that only name layers are left to ``layers``."""
     layers: LayerChanges = LayerChanges()
+    files: tuple[FileChange, ...] | None = None
+    """Sorted by path; None when files were not compared."""
 
     @property
     def same(self) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from ociworks.image.diff import _fields, _layers
+from ociworks.image.diff import _fields, _files, _layers
 from ociworks.image.diff._values import FieldChange, ImageDiff
 from ociworks.image.types import Image
 from ociworks.spec import FrozenDict, JSONValue
@@ -18,8 +18,17 @@ __all__ = ["images"]
 _OF_LAYERS = frozenset({"config", "layers"})
 
 
-def images(old: Image, new: Image) -> ImageDiff:
-    """What ``new`` has, lacks and has otherwise than ``old``."""
+def images(old: Image, new: Image, *, files: bool = True, times: bool = False) -> ImageDiff:
+    """What ``new`` has, lacks and has otherwise than ``old``.
+
+    ``files`` compares the trees that the images unpack to: their layers are read, unless both have the same, and the
+    content of files only where a file of the same size was written twice. ``times`` makes another modification time a
+    difference. Without ``files`` no layer is read.
+
+    Raises what reading and unpacking the layers raises: :class:`~ociworks.errors.LayerError`,
+    :class:`~ociworks.errors.ContentError`, :class:`~ociworks.errors.LimitExceeded` …
+    """
+    compared = _files.compare(old, new, times=times) if files and _unpackable(old, new) else None
     return ImageDiff(
         old=old.digest,
         new=new.digest,
@@ -27,7 +36,13 @@ def images(old: Image, new: Image) -> ImageDiff:
         new_size=sum(layer.size for layer in new.layers),
         fields=tuple(_changed_fields(old, new)),
         layers=_layers.compare(old, new),
+        files=compared,
     )
+
+
+def _unpackable(*found: Image) -> bool:
+    """Artifacts have no files to compare."""
+    return all(_has_config(img) for img in found)
 
 
 def _changed_fields(old: Image, new: Image) -> Iterator[FieldChange]:

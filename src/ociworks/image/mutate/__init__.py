@@ -7,7 +7,8 @@
     img = mutate.annotate(img, {"org.opencontainers.image.revision": "9f2c"})
     idx = mutate.index([img, mutate.config(other, mutate.Changes(user="1000"))])
 
-What is promised of all of them: layers that stay are the same objects and are not read; history, diff IDs and
+What is promised of all of them: layers that stay are the same objects, and are not read unless the function says so;
+history, diff IDs and
 descriptors fit each other afterwards; members that no specification names survive; documents that say the same as
 before keep their bytes. Digests are always those of bytes.
 
@@ -18,6 +19,8 @@ where           what
 ``_config``     `config`: the configuration, as a whole or a few fields (`Changes`)
 ``_annotate``   `annotate`, `subject`, `artifact_type`: of images and indexes
 ``_rebase``     `rebase`: lift an image from its base to another one
+``_squash``     `flatten`, `squash`: several layers as one
+``_time``       `time`: one time for files, history and documents
 ``_types``      `media_types`: OCI's types to Docker's and back
 ``_index``      `index`, `append_manifests`, `remove_manifests`, `platforms`
 ``_build``      what they share: an image from changed parts
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from ociworks.image.mutate._config import Changes, config
     from ociworks.image.mutate._index import Entry, append_manifests, index, platforms, remove_manifests
     from ociworks.image.mutate._rebase import rebase
+    from ociworks.image.mutate._squash import flatten, squash
+    from ociworks.image.mutate._time import time
     from ociworks.image.mutate._types import media_types
 
 __all__ = [
@@ -48,13 +53,16 @@ __all__ = [
     "append_manifests",
     "artifact_type",
     "config",
+    "flatten",
     "index",
     "media_types",
     "platforms",
     "rebase",
     "remove_manifests",
     "scratch",
+    "squash",
     "subject",
+    "time",
 ]
 
 _NAMES = {
@@ -63,6 +71,8 @@ _NAMES = {
     "_config": ("Changes", "config"),
     "_index": ("Entry", "append_manifests", "index", "platforms", "remove_manifests"),
     "_rebase": ("rebase",),
+    "_squash": ("flatten", "squash"),
+    "_time": ("time",),
     "_types": ("media_types",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -10,10 +10,10 @@ from attrs import evolve, frozen
 from ociworks.errors import NotSupported
 from ociworks.image import partial
 from ociworks.image.types import ByteStream, Image, Layer
-from ociworks.spec import Digest, Platform, to_json
+from ociworks.spec import Digest, FrozenDict, Platform, to_json
 from ociworks.spec.image import Descriptor, ImageConfiguration, Manifest, mediatypes
 
-__all__ = ["DOCKER", "FAMILIES", "OCI", "family", "fitting", "rebuilt", "retyped"]
+__all__ = ["DOCKER", "FAMILIES", "OCI", "family", "fitting", "rebuilt", "replaced", "retyped"]
 
 OCI: Final = "oci"
 DOCKER: Final = "docker"
@@ -29,6 +29,7 @@ FAMILIES: Final = (
     (mediatypes.OCI_NONDISTRIBUTABLE_LAYER_GZIP, mediatypes.DOCKER_FOREIGN_LAYER_GZIP),
 )
 """The media types that say the same in OCI's words and in Docker's."""
+_OF_ITS_AUTHOR: Final = "org.opencontainers.image."
 _TO: Final = {OCI: {docker: oci for oci, docker in FAMILIES}, DOCKER: dict(FAMILIES)}
 
 
@@ -53,6 +54,23 @@ def fitting(layer: Layer, wanted: str) -> Layer:
     if (other := retyped(media_type, wanted)) == media_type:
         return layer
     return partial.layer(evolve(layer.descriptor, media_type=other), layer.diff_id, _Below(layer))
+
+
+def replaced(old: Layer | None, new: Layer, wanted: str) -> Layer:
+    """A layer that was made anew, as a manifest of that family lists it in the place of ``old``.
+
+    Annotations of the old descriptor stay when they are the specification's own; others describe its bytes, such as
+    the tables of contents of lazily pulled layers.
+    """
+    if old is None or new is old:
+        return fitting(new, wanted)
+    kept = {
+        name: value for name, value in old.descriptor.annotations.items() if name.startswith(_OF_ITS_AUTHOR)
+    }
+    if not kept:
+        return fitting(new, wanted)
+    described = evolve(new.descriptor, annotations=FrozenDict(kept))
+    return fitting(partial.layer(described, new.diff_id, _Below(new)), wanted)
 
 
 def rebuilt(

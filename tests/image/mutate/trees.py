@@ -1,0 +1,87 @@
+"""Images of random layers, and the trees that they unpack to, in full."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from ociworks import testing
+from ociworks.errors import TarError
+from ociworks.image.types import Image
+from tests.image.archives import apply, directory, entry, file, hardlink, layer, symlink
+
+__all__ = ["IMAGES", "Tree", "tree_of", "unpacks"]
+
+Tree = dict[str, tuple[object, ...]]
+
+_NAMES = st.sampled_from([b"a", b"b", b"c"])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map(b"/".join)
+_MODES = st.sampled_from([0o755, 0o700, 0o1777])
+_TIMES = st.sampled_from([0, 1, 1_700_000_000, 2_000_000_000])
+_TARGETS = st.sampled_from([b"a", b"b/c", b"../b", b"/c", b"nowhere"])
+_ENTRIES = st.one_of(
+    st.builds(directory, _PATHS, mode=_MODES),
+    st.builds(
+        lambda name, content, mtime: entry(name, b"0", content, mtime=mtime),
+        _PATHS,
+        st.sampled_from([b"", b"1", b"22"]),
+        _TIMES,
+    ),
+    st.builds(symlink, _PATHS, _TARGETS),
+    st.builds(hardlink, _PATHS, _PATHS),
+    st.builds(lambda name: entry(name, b"6"), _PATHS),
+    st.builds(lambda name: file(_hidden(name)), _PATHS),
+    st.builds(lambda name: file(name + b"/.wh..wh..opq"), _PATHS),
+)
+_LAYERS = st.lists(_ENTRIES, max_size=7).map(lambda entries: layer(*entries))
+
+
+def _hidden(name: bytes) -> bytes:
+    above, slash, last = name.rpartition(b"/")
+    return above + slash + b".wh." + last
+
+
+def unpacks(layers: Sequence[bytes]) -> bool:
+    """Whether this is an image at all: links may lead nowhere, a parent may be a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            apply(Path(folder), *layers)
+        except TarError:
+            return False
+    return True
+
+
+IMAGES = st.lists(_LAYERS, min_size=1, max_size=4).filter(unpacks).map(testing.image_from_layers)
+"""Images of one to four layers: files, directories, links of both kinds, pipes, whiteouts, opaque directories."""
+
+
+def tree_of(img: Image) -> Tree:
+    """What the image unpacks to: type, mode, owner, size, content, links (which names are one file) and times."""
+    with tempfile.TemporaryDirectory() as folder:
+        archives = []
+        for each in img.layers:
+            with each.uncompressed() as stream:
+                archives.append(stream.read())
+        apply(Path(folder), *archives)
+        return _read(Path(folder))
+
+
+def _read(root: Path) -> Tree:
+    inodes: dict[int, str] = {}
+    found: Tree = {}
+    for path in sorted(root.rglob("*")):
+        info = path.lstat()
+        name = str(path.relative_to(root))
+        same = inodes.setdefault(info.st_ino, name)
+        content: object = None
+        if stat.S_ISREG(info.st_mode):
+            content = path.read_bytes()
+        elif stat.S_ISLNK(info.st_mode):
+            content = os.readlink(path)
+        found[name] = (info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, same, content)
+    return found
