@@ -29,7 +29,7 @@ where                       what
 ``_unpack``                 layers to a root filesystem (``unpack``)
 ``layer``, ``_pack``        making layers from directories, files, archives and entries
 ``files``, ``_export``      the files of an image without unpacking it; as one archive (``export``); below them
-                            ``_merged`` (the tree that the layers come to)
+                            ``_merged`` (the tree that the layers come to), ``_delta`` (what layers change together)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
 ``validate``                every problem of an image or index
 ``diff``                    what two images differ in

@@ -11,24 +11,19 @@ import os
 from typing import TYPE_CHECKING
 
 from ociworks.image import _files
-from ociworks.image._archives import open_archive
-from ociworks.image._merged import merge, names_of
-from ociworks.image.tar.entry import TarEntry
+from ociworks.image._delta import changed_entries
 from ociworks.image.tar.limits import DEFAULT_LIMITS
 from ociworks.image.tar.writer import TarWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ociworks.image._merged import MergedTree, Node
+    from ociworks.image.tar.entry import TarEntry
     from ociworks.image.tar.limits import Limits
     from ociworks.image.tar.writer import Writable
     from ociworks.image.types import Image, Layer
 
 __all__ = ["export", "merged_entries"]
-
-Parts = tuple[bytes, ...]
-Named = tuple[list[Parts], "Node"]
 
 
 def export(img: Image, target: str | os.PathLike[str] | Writable, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -53,46 +48,7 @@ def merged_entries(
     in the order of the layers, each followed by its further names as hard links. No whiteouts: nothing is below.
     Raises like :func:`export`; the entries are proved when the iteration has ended.
     """
-    tree = merge(layers, limits)
-    if tree.root.layer >= 0:
-        yield tree.root.entry, ()
-    files: dict[int, dict[int, Named]] = {}
-    for names, node in _nodes(tree):
-        if node.entry.type == "file" and node.entry.size:
-            files.setdefault(node.layer, {})[node.position] = names, node
-        else:
-            yield from _with_links(names, node, ())
-    for number in sorted(files):
-        yield from _contents(layers[number], files[number], limits)
-
-
-def _nodes(tree: MergedTree) -> Iterator[Named]:
-    """Every inode with all its names, in the order of the first ones."""
-    names: dict[Node, list[Parts]] = {}
-    for parts, node in names_of(tree.root):
-        names.setdefault(node, []).append(parts)
-    yield from ((found, node) for node, found in names.items())
-
-
-def _contents(
-    layer: Layer, wanted: dict[int, Named], limits: Limits
-) -> Iterator[tuple[TarEntry, Iterable[memoryview]]]:
-    with open_archive(layer, limits) as archive:
-        for position, _ in enumerate(archive):
-            if position in wanted:
-                names, node = wanted[position]
-                yield from _with_links(names, node, archive.content())
-
-
-def _with_links(
-    names: list[Parts], node: Node, content: Iterable[memoryview]
-) -> Iterator[tuple[TarEntry, Iterable[memoryview]]]:
-    first, *others = names
-    yield node.entry._replace(parts=first), content
-    target = b"/".join(first)
-    for parts in others:
-        link = node.entry._replace(parts=parts, type="hardlink", size=0, target=target, xattrs={})
-        yield link, ()
+    return changed_entries(layers, 0, limits)
 
 
 def _write(img: Image, sink: Writable, limits: Limits) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ociworks.image.tar.limits import Limits
     from ociworks.image.types import Layer
 
-__all__ = ["MergedTree", "Node", "merge", "names_of"]
+__all__ = ["MergedTree", "Node", "add_layers", "merge", "names_of"]
 
 Parts = tuple[bytes, ...]
 
@@ -281,12 +281,19 @@ class MergedTree:
 def merge(layers: Iterable[Layer], limits: Limits = DEFAULT_LIMITS) -> MergedTree:
     """Read all layers, base first and each verified, into an index. Raises what reading and unpacking them would."""
     tree = MergedTree(limits)
-    for number, layer in enumerate(layers):
+    add_layers(tree, layers, 0, limits)
+    return tree
+
+
+def add_layers(
+    tree: MergedTree, layers: Iterable[Layer], first: int, limits: Limits = DEFAULT_LIMITS
+) -> None:
+    """Read more layers into an index; the first of them gets the number ``first``. Raises as :func:`merge` does."""
+    for number, layer in enumerate(layers, first):
         tree.begin_layer(number)
         with open_archive(layer, limits) as archive:
             for position, entry in enumerate(archive):
                 tree.apply(entry, position)
-    return tree
 
 
 def names_of(top: Node) -> Iterator[tuple[Parts, Node]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ociworks.image._archives import open_archive
-from ociworks.image._merged import MergedTree, names_of
+from ociworks.image._merged import MergedTree, add_layers, names_of
 from ociworks.image.diff._values import Difference, FileChange, FileInfo
 from ociworks.image.tar.entry import TarEntry
 from ociworks.spec import Digest, Hasher
@@ -65,20 +65,12 @@ def _begins(layers: Sequence[Layer], base: Sequence[Layer]) -> bool:
 def _grown(base: Sequence[Layer], layers: Sequence[Layer]) -> tuple[_Tree, _Tree]:
     """The tree of the layers that ``layers`` shares with ``base``, and that of all of them."""
     tree = MergedTree()
-    _apply(tree, layers[: len(base)], 0)
+    add_layers(tree, layers[: len(base)], 0)
     lower = _snapshot(tree, layers)
     if len(layers) == len(base):
         return lower, lower
-    _apply(tree, layers[len(base) :], len(base))
+    add_layers(tree, layers[len(base) :], len(base))
     return lower, _snapshot(tree, layers)
-
-
-def _apply(tree: MergedTree, layers: Sequence[Layer], first: int) -> None:
-    for number, layer in enumerate(layers, first):
-        tree.begin_layer(number)
-        with open_archive(layer) as archive:
-            for position, entry in enumerate(archive):
-                tree.apply(entry, position)
 
 
 def _snapshot(tree: MergedTree, layers: Sequence[Layer]) -> _Tree:

@@ -1,37 +1,28 @@
 """Several layers as one: what they change together.
 
-Both functions compare two trees, the one below the squashed layers and the one with them, and write what leads from
-the first to the second: new and changed files once, a whiteout for what is gone, nothing for what came and went. The
-trees are those that unpacking makes; content is read when the new layer is written, and only of the layers that it
-comes from.
+The new layer is what leads from the tree below the squashed layers to the tree with them (``image._delta``): new and
+changed files once, a whiteout for what is gone, nothing for what came and went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
 from ociworks.errors import ImageConfigError
-from ociworks.image._archives import open_archive
-from ociworks.image._merged import MergedTree, names_of
-from ociworks.image._pack.builder import LayerBuilder
+from ociworks.image._delta import changed_entries
+from ociworks.image._pack.sources import layer_from_entries
 from ociworks.image.mutate._build import family, rebuilt, replaced
 from ociworks.image.mutate._history import complete, emptied, end_of
 from ociworks.image.tar.compression import compression_of
-from ociworks.image.tar.entry import NO_XATTRS, TarEntry
-from ociworks.image.tar.whiteout import PREFIX
-from ociworks.image.types import Image, Layer
+from ociworks.image.types import Image
 from ociworks.spec.image import History, ImageConfiguration, mediatypes
 
 if TYPE_CHECKING:
-    from ociworks.image._merged import Node
     from ociworks.spec.image.mediatypes import Compression
 
 __all__ = ["flatten", "squash"]
-
-Parts = tuple[bytes, ...]
 
 _SQUASHED: Final = History(created_by="ociworks squash")
 
@@ -90,7 +81,9 @@ def _squash(
     top = img.layers[-1]
     if not all(mediatypes.is_layer(layer.media_type) for layer in img.layers):
         raise ImageConfigError("expected filesystem layers only")
-    made = _layer(img.layers, first, compression or compression_of(top.media_type))
+    made = layer_from_entries(
+        changed_entries(img.layers, first), compression or compression_of(top.media_type)
+    )
     wanted = family(img.descriptor.media_type)
     return rebuilt(
         img,
@@ -104,89 +97,3 @@ def _history(config: ImageConfiguration, first: int, step: History, *, keep: boo
     below = end_of(steps, first)
     squashed = [emptied(old) for old in steps[below:]] if keep else []
     return (*steps[:below], *squashed, step)
-
-
-def _layer(layers: Sequence[Layer], first: int, compression: Compression) -> Layer:
-    """The layer that leads from the tree of the layers before ``first`` to that of all of them."""
-    tree = MergedTree()
-    _apply(tree, layers, range(first))
-    below = {parts: (node, node.entry) for parts, node in names_of(tree.root)}
-    root = tree.root.entry
-    _apply(tree, layers, range(first, len(layers)))
-    above = dict(names_of(tree.root))
-    with LayerBuilder(compression=compression) as builder:
-        if tree.root.entry != root:
-            builder.add(tree.root.entry)
-        for parts in _gone(below, above):
-            builder.add(_whiteout(parts))
-        changed = {parts: node for parts, node in above.items() if below.get(parts) != (node, node.entry)}
-        for parts, node in changed.items():
-            if node.is_directory:
-                builder.add(node.entry._replace(parts=parts))
-        sources, links = _plan(changed, above)
-        _add_files(builder, layers, sources)
-        for parts, target in links.items():
-            builder.add(_link(above[parts].entry, parts, target))
-        return builder.finish()
-
-
-def _apply(tree: MergedTree, layers: Sequence[Layer], numbers: range) -> None:
-    for number in numbers:
-        tree.begin_layer(number)
-        with open_archive(layers[number]) as archive:
-            for position, entry in enumerate(archive):
-                tree.apply(entry, position)
-
-
-def _gone(below: Mapping[Parts, object], above: Mapping[Parts, Node]) -> Iterator[Parts]:
-    """What is no more, without what is in it; nothing where something else stands in the place of its parent."""
-    for parts in below:
-        if parts in above:
-            continue
-        parent = above.get(parts[:-1])
-        if len(parts) == 1 or (parent is not None and parent.is_directory and parts[:-1] in below):
-            yield parts
-
-
-def _plan(
-    changed: Mapping[Parts, Node], above: Mapping[Parts, Node]
-) -> tuple[dict[Parts, Node], dict[Parts, Parts]]:
-    """Which of the changed names are written as what they are, and which as links to another name of their inode.
-
-    An inode that the lower layers have under a name that stays is linked to there.
-    """
-    kept = {id(node): parts for parts, node in above.items() if parts not in changed}
-    sources: dict[Parts, Node] = {}
-    links: dict[Parts, Parts] = {}
-    for parts, node in changed.items():
-        if node.is_directory:
-            continue
-        if (first := kept.setdefault(id(node), parts)) != parts:
-            links[parts] = first
-        else:
-            sources[parts] = node
-    return sources, links
-
-
-def _add_files(builder: LayerBuilder, layers: Sequence[Layer], sources: Mapping[Parts, Node]) -> None:
-    """First what has no content, in order of the names; then the rest, in the order in which the layers have it."""
-    content: dict[int, dict[int, Parts]] = {}
-    for parts, node in sources.items():
-        if node.entry.size:
-            content.setdefault(node.layer, {})[node.position] = parts
-        else:
-            builder.add(node.entry._replace(parts=parts))
-    for number in sorted(content):
-        wanted = content[number]
-        with open_archive(layers[number]) as archive:
-            for position, entry in enumerate(archive):
-                if (name := wanted.get(position)) is not None:
-                    builder.add(entry._replace(parts=name), archive.content())
-
-
-def _link(entry: TarEntry, parts: Parts, target: Parts) -> TarEntry:
-    return entry._replace(parts=parts, type="hardlink", size=0, target=b"/".join(target), xattrs=NO_XATTRS)
-
-
-def _whiteout(parts: Parts) -> TarEntry:
-    return TarEntry((*parts[:-1], PREFIX + parts[-1]), "file", 0o644, 0, 0, 0, 0, b"", (0, 0), NO_XATTRS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -52,7 +53,7 @@ def _seconds(when: int | datetime) -> int:
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise SpecError(f"expected a time with a zone, got {when.isoformat()}")
-        when = int(when.timestamp())
+        when = math.floor(when.timestamp())
     if not 0 <= when <= _LATEST:
         raise SpecError(f"expected a time from 1970 to 9999 in seconds, got {when}")
     return when
