@@ -6,10 +6,8 @@ itself.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,9 +18,9 @@ from typing import Any
 import pytest
 
 from ociworks import spec
+from tests.ordinary import NOBODY, interpreter, readable_copy
 from tests.runtime.boxes import box, nothing_left, with_linux
 
-NOBODY = 65534
 PROLOGUE = """
 import json, os, sys
 from ociworks import errors, spec
@@ -33,21 +31,6 @@ def tell(**facts):
     print(json.dumps(facts), flush=True)
 """
 Ask = Callable[[str], Any]
-
-
-def interpreter(user: int) -> str:
-    """A Python of this version that the user may run: a pyenv in root's home is closed to others."""
-    probe = "import sys; sys.exit(sys.version_info < (3, 11))"
-    for candidate in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        try:
-            done = subprocess.run(
-                [candidate, "-c", probe], user=user, group=user, check=False, cwd="/", timeout=60
-            )
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return candidate
-    pytest.skip(f"no Python 3.11 or newer that user {user} may run")
 
 
 @pytest.fixture
@@ -71,21 +54,6 @@ def small(place: Path) -> spec.Bundle:
     return bundle
 
 
-def readable_copy(library: Path) -> None:
-    """The packages that containers need, where another user can import them."""
-    library.mkdir()
-    for package in ("ociworks", "attr", "attrs", "pyseccomp"):
-        found = importlib.util.find_spec(package)
-        assert found is not None
-        assert found.origin is not None
-        origin = Path(found.origin)
-        if origin.name == "__init__.py":
-            shutil.copytree(origin.parent, library / package)
-        else:
-            shutil.copy(origin, library)
-    subprocess.run(["chmod", "-R", "a+rX", library], check=True)
-
-
 @pytest.fixture
 def ask(place: Path, small: spec.Bundle) -> Ask:
     """Runs a script as an ordinary user; gives what it told."""
@@ -94,7 +62,7 @@ def ask(place: Path, small: spec.Bundle) -> Ask:
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         library = place / "library"
-        readable_copy(library)
+        readable_copy(library, "ociworks", "attr", "attrs", "pyseccomp")
         environment["PYTHONPATH"] = str(library)
         identity = {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
         program = interpreter(NOBODY)

@@ -32,6 +32,7 @@ __all__ = [
     "openat2",
     "remove_tree",
     "remove_tree_at",
+    "sync_filesystem",
 ]
 
 RESOLVE_NO_XDEV: Final = 0x01
@@ -235,3 +236,14 @@ def filesystem_type(fd: int) -> int:
     if _libc_fstatfs(fd, ctypes.addressof(buffer)) == -1:
         raise oserror("fstatfs")
     return int.from_bytes(buffer.raw[:8], sys.byteorder, signed=True)
+
+
+_libc_syncfs = libc.syncfs
+_libc_syncfs.argtypes = [ctypes.c_int]
+_libc_syncfs.restype = ctypes.c_int
+
+
+def sync_filesystem(fd: int) -> None:
+    """syncfs(2): everything that was written to the file system of ``fd`` is on the disk."""
+    if _libc_syncfs(fd) == -1:
+        raise oserror("syncfs")

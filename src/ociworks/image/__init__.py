@@ -25,6 +25,7 @@ where                       what
 ``location``                where an image is, as text: ``docker://…``, ``oci:DIR:TAG``, ``docker-archive:FILE`` …
 ``copy``, ``_places``       from any place to any other; ``convert``: Docker's media types and OCI's
 ``archive``                 files of images: oci-archive, docker-archive; read in place, written whole
+``store``                   unpacked layers, shared by images: snapshots for overlayfs
 ``tar``                     archives: bounded reading, reproducible writing, compression; ``_archives`` (a layer's)
 ``_unpack``                 layers to a root filesystem (``unpack``)
 ``layer``, ``_pack``        making layers from directories, files, archives and entries
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         partial,
         remote,
         sign,
+        store,
         validate,
     )
     from ociworks.image._export import export, merged_entries
@@ -101,6 +103,7 @@ __all__ = [
     "resolve_user",
     "runtime_spec",
     "sign",
+    "store",
     "unpack",
     "unpack_layers",
     "validate",
@@ -140,6 +143,7 @@ _MODULES = frozenset(
         "partial",
         "remote",
         "sign",
+        "store",
         "validate",
     }
 )

@@ -27,6 +27,7 @@ __all__ = [
     "remove_if_abandoned",
     "same_file",
     "write_all",
+    "write_new",
 ]
 
 _COMMON: Final = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
@@ -196,3 +197,12 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(fd, left) :]
+
+
+def write_new(parent: int, name: str, content: bytes) -> None:
+    """Make a file of mode 0600 that is not there yet; raises ``FileExistsError``."""
+    fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+    try:
+        write_all(fd, content)
+    finally:
+        os.close(fd)
