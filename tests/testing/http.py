@@ -71,7 +71,7 @@ def raw(registry: Registry, data: bytes, *, half_close: bool = True) -> bytes:
     """Send these bytes; everything that comes back until the registry closes."""
     host, _, port = registry.host.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as sock:
-        with contextlib.suppress(ConnectionError):  # it may have said no and closed before the end
+        with contextlib.suppress(OSError):  # it may have said no and closed before the end
             sock.sendall(data)
             if half_close:
                 sock.shutdown(socket.SHUT_WR)

@@ -194,7 +194,7 @@ def test_a_client_that_stalls_its_handshake_stops_nobody(tmp_path: Path) -> None
         ):
             secure.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
             assert secure.recv(65536).startswith(b"HTTP/1.1 200 ")
-        assert raw(registry, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n") != b"HTTP/1.1 200 OK"
+        assert not raw(registry, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP")
     stalled.close()
 
 
