@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ociworks.api.clients import host_client
 from ociworks.errors import DigestMismatch, NotSupported
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def pull(
     :class:`~ociworks.errors.ImageNotFound`, :class:`~ociworks.errors.ContentError`,
     :class:`~ociworks.errors.LayoutError`; the store then has no such image.
     """
-    from ociworks.image import Reference, layout, remote
+    from ociworks.image import Reference, layout
 
     reference = ref if isinstance(ref, Reference) else Reference.parse(ref)
     directory = _directory(store)
     with ExitStack() as stack:
-        registry = client or stack.enter_context(remote.Client())
+        registry = client or stack.enter_context(host_client())
         images = stack.enter_context(layout.open(directory, create=True))
         found = registry.image(reference, platform=platform)
         return _detached(images.put(found, stored_name(reference), progress=progress), directory)
@@ -111,11 +112,11 @@ def push(
     Blobs that the registry has are not transferred. Raises :class:`~ociworks.errors.InvalidReference`,
     :class:`~ociworks.errors.RegistryError` and :class:`~ociworks.errors.ContentError`.
     """
-    from ociworks.image import Reference, remote
+    from ociworks.image import Reference
 
     reference = ref if isinstance(ref, Reference) else Reference.parse(ref)
     with ExitStack() as stack:
-        registry = client or stack.enter_context(remote.Client())
+        registry = client or stack.enter_context(host_client())
         registry.push(img, reference, progress=progress)
     return reference.at(img.digest)
 
