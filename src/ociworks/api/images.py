@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ociworks.api.clients import host_client
-from ociworks.errors import DigestMismatch, NotSupported
+from ociworks.errors import NotSupported
 
 if TYPE_CHECKING:
     from ociworks.image import Image, Reference
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["default_store", "pull", "push", "stored", "stored_name", "verify"]
 
-_CHUNK = 1 << 20
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*", re.ASCII)
 """What may name an image in a layout (image-spec annotations.md, org.opencontainers.image.ref.name)."""
 
@@ -122,25 +121,14 @@ def push(
 
 
 def verify(img: Image) -> None:
-    """Read every layer and compare size, digest and diff ID with what the manifest and configuration promise.
+    """Read everything in an image and compare it with what its documents promise and the specifications demand.
 
-    Raises :class:`~ociworks.errors.DigestMismatch`, :class:`~ociworks.errors.SizeMismatch`,
-    :class:`~ociworks.errors.LayerError`, :class:`~ociworks.errors.BlobNotFound`, and
-    :class:`~ociworks.errors.InvalidSpec` with everything that the specifications forbid in manifest and configuration.
+    That is what :func:`ociworks.image.validate.image` looks at. Raises :class:`~ociworks.errors.InvalidImage` with all
+    problems at once, and what prevents looking, such as :class:`~ociworks.errors.RegistryUnreachable`.
     """
-    from ociworks.errors import InvalidSpec
-    from ociworks.spec import Hasher, validate
+    from ociworks.image import validate
 
-    if problems := [*validate(img.manifest), *validate(img.config)]:
-        raise InvalidSpec(problems, f"image {img.digest}")
-    for number, layer in enumerate(img.layers, 1):
-        hasher = Hasher(layer.diff_id.algorithm)
-        with layer.uncompressed() as tar:
-            while chunk := tar.read(_CHUNK):
-                hasher.update(chunk)
-        if hasher.digest() != layer.diff_id:
-            what = f"layer {number} of {img.digest}, uncompressed"
-            raise DigestMismatch(what, str(layer.diff_id), str(hasher.digest()), hasher.size)
+    validate.image(img).raise_if_failed()
 
 
 class _StoredBlobs:

@@ -22,7 +22,7 @@ document: ``manifest.layers[0].digest``, ``config.history``, ``layers[2]``, ``in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -39,10 +39,10 @@ from ociworks.errors import (
     SpecError,
     quote,
 )
-from ociworks.image import partial
-from ociworks.image.tar import DEFAULT_LIMITS, Limits, TarReader
-from ociworks.image.types import ByteStream, Image, ImageIndex, Layer
-from ociworks.spec import Hasher, Model, parse
+from ociworks.image import _parallel, partial
+from ociworks.image.tar import DEFAULT_LIMITS, Limits
+from ociworks.image.types import Image, ImageIndex, Layer
+from ociworks.spec import Model, parse
 from ociworks.spec import validate as rules_of
 from ociworks.spec.image import Descriptor, ImageConfiguration, mediatypes, read_manifest
 from ociworks.spec.validate.image import pair
@@ -60,7 +60,7 @@ _FOUND = (
     SpecError,
 )
 """What says something about the image; any other error says something about the way to it."""
-_LAYER_RULES = "image-spec layer.md"
+_WORKERS = 4
 
 
 @frozen
@@ -158,8 +158,7 @@ def _image(img: Image, at: str, *, fast: bool, limits: Limits) -> Iterator[Probl
     yield from _layers(img, config, at)
     if fast:
         return
-    for place, layer in enumerate(img.layers):
-        yield from _content(layer, f"{at}layers[{place}]", limits)
+    yield from _contents(img.layers, at, limits)
 
 
 def _configuration(img: Image) -> tuple[ImageConfiguration | None, list[Problem]]:
@@ -208,11 +207,23 @@ def _entry_platform(entry: Descriptor, img: Image, at: str) -> Iterator[Problem]
         yield Problem(at, message, "image-spec image-index.md, platform")
 
 
+def _contents(layers: Sequence[Layer], at: str, limits: Limits) -> Iterator[Problem]:
+    """Several layers at a time; what is found comes in their order."""
+    found: dict[int, list[Problem]] = {}
+
+    def look(place: int, _checkpoint: Callable[[], None]) -> None:
+        found[place] = list(_content(layers[place], f"{at}layers[{place}]", limits))
+
+    _parallel.each(range(len(layers)), look, _WORKERS)
+    for place in range(len(layers)):
+        yield from found[place]
+
+
 def _content(layer: Layer, at: str, limits: Limits) -> Iterator[Problem]:
     """Read a layer to its end, as a tar archive where it is a filesystem layer."""
     try:
         if mediatypes.is_layer(layer.media_type):
-            yield from _archive(layer, at, limits)
+            _archive(layer, limits)
         else:
             with layer.open():
                 pass
@@ -223,41 +234,14 @@ def _content(layer: Layer, at: str, limits: Limits) -> Iterator[Problem]:
         yield Problem(at, str(error))
 
 
-def _archive(layer: Layer, at: str, limits: Limits) -> Iterator[Problem]:
+def _archive(layer: Layer, limits: Limits) -> None:
+    """Read the archive to its end, which proves digest, size and diff ID; whiteouts must be ones."""
+    from ociworks.image._archives import open_archive
     from ociworks.image.tar.whiteout import classify
 
-    with layer.uncompressed() as tar:
-        source = _Hashed(tar, layer.diff_id.algorithm, limits.unpacked_bytes_per_layer)
-        for number, entry in enumerate(TarReader(source, limits), 1):
+    with open_archive(layer, limits) as archive:
+        for entry in archive:
             classify(entry)
-            if number > limits.entries_per_layer:
-                raise LimitExceeded("entries of a layer", "entries_per_layer", limits.entries_per_layer)
-        source.drain()
-    if (found := source.hasher.digest()) != layer.diff_id:
-        message = (
-            f"expected diff ID {layer.diff_id}, got {found} after {source.hasher.size} uncompressed bytes"
-        )
-        yield Problem(at, message, f"{_LAYER_RULES}; config.md, rootfs.diff_ids")
-
-
-class _Hashed:
-    """A stream whose bytes are hashed and counted on their way to the reader."""
-
-    def __init__(self, stream: ByteStream, algorithm: str, maximum: int) -> None:
-        self._stream = stream
-        self._maximum = maximum
-        self.hasher = Hasher(algorithm)
-
-    def read(self, size: int, /) -> bytes:
-        data = self._stream.read(size)
-        self.hasher.update(data)
-        if self.hasher.size > self._maximum:
-            raise LimitExceeded("uncompressed bytes of a layer", "unpacked_bytes_per_layer", self._maximum)
-        return data
-
-    def drain(self) -> None:
-        while self.read(1 << 20):
-            pass
 
 
 def _placed(problems: Iterable[Problem], at: str) -> Iterator[Problem]:
