@@ -15,7 +15,7 @@ from ociworks.errors import TarError
 from ociworks.image.types import Image
 from tests.image.archives import apply, directory, entry, file, hardlink, layer, symlink
 
-__all__ = ["IMAGES", "Tree", "tree_of", "unpacks"]
+__all__ = ["IMAGES", "Tree", "read_tree", "tree_of", "unpacks"]
 
 Tree = dict[str, tuple[object, ...]]
 
@@ -68,10 +68,11 @@ def tree_of(img: Image) -> Tree:
             with each.uncompressed() as stream:
                 archives.append(stream.read())
         apply(Path(folder), *archives)
-        return _read(Path(folder))
+        return read_tree(Path(folder))
 
 
-def _read(root: Path) -> Tree:
+def read_tree(root: Path) -> Tree:
+    """Every name below a directory, in full."""
     inodes: dict[int, str] = {}
     found: Tree = {}
     for path in sorted(root.rglob("*")):
