@@ -164,7 +164,7 @@ def seen(files: ImageFiles) -> dict[str, str | bytes]:
     return found
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(LAYERS)
 def test_the_view_is_what_unpacking_makes(layers: list[bytes]) -> None:
     """Links, hard links, whiteouts in any order, and what may not be: tree and refusal are the same."""

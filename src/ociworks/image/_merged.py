@@ -173,10 +173,8 @@ class MergedTree:
         return names, child
 
     def _visit(self, names: Parts) -> None:
-        here = self.root
-        for name in names[:-1]:
-            here = here.children[name]
-            self._state(here)
+        for node in self._path(names[:-1]):
+            self._state(node)
 
     def _make(self, names: Parts, here: Node) -> Node:
         self._count()
@@ -223,7 +221,17 @@ class MergedTree:
             raise TarError("a hard link to itself", quote(entry.path))
         if target.entry.type not in ("file", "symlink"):
             raise TarError(f"its target {quote(entry.target)} is neither file nor symlink", quote(entry.path))
+        if parent.children.get(name) in self._path(found[0]):
+            raise TarError("a hard link in place of the directory that its target is in", quote(entry.path))
         return target
+
+    def _path(self, names: Parts) -> list[Node]:
+        """The directories along a canonical name, without the root."""
+        path, here = [], self.root
+        for name in names:
+            here = here.children[name]
+            path.append(here)
+        return path
 
     def _forget(self, removed: Node | None) -> None:
         """What was remembered about places may lead through what goes away."""
