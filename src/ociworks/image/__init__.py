@@ -28,7 +28,7 @@ where                       what
 ``store``                   unpacked layers, shared by images: snapshots for overlayfs
 ``tar``                     archives: bounded reading, reproducible writing, compression; ``_archives`` (a layer's)
 ``_unpack``                 layers to a root filesystem (``unpack``)
-``layer``, ``_pack``        making layers from directories, files, archives and entries
+``layer``, ``_pack``        making layers from directories, files, archives and entries; ``repack``
 ``files``, ``_export``      the files of an image without unpacking it; as one archive (``export``); below them
                             ``_merged`` (the tree that the layers come to), ``_delta`` (what layers change together)
 ``mutate``                  transforms: append, config, annotate, rebase, index building …; Image to Image
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         validate,
     )
     from ociworks.image._export import export, merged_entries
+    from ociworks.image._pack.repack import RepackOptions, repack
     from ociworks.image._unpack import Mappings, remove_bundle, unpack, unpack_layers
     from ociworks.image.bundle import RuntimeOptions, runtime_spec
     from ociworks.image.files import ImageFiles
@@ -87,6 +88,7 @@ __all__ = [
     "Mappings",
     "Progress",
     "Reference",
+    "RepackOptions",
     "RuntimeOptions",
     "archive",
     "artifact",
@@ -100,6 +102,7 @@ __all__ = [
     "partial",
     "remote",
     "remove_bundle",
+    "repack",
     "resolve_user",
     "runtime_spec",
     "sign",
@@ -110,6 +113,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "RepackOptions": "ociworks.image._pack.repack",
+    "repack": "ociworks.image._pack.repack",
     "ImageFiles": "ociworks.image.files",
     "export": "ociworks.image._export",
     "merged_entries": "ociworks.image._export",

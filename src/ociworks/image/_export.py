@@ -29,7 +29,8 @@ __all__ = ["export", "merged_entries"]
 def export(img: Image, target: str | os.PathLike[str] | Writable, *, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the file system of ``img`` as one plain tar archive to a path or a binary stream.
 
-    The same image gives the same bytes. A path is replaced when the archive is whole; a stream is not closed. Raises
+    The same image gives the same bytes. Directories come first, so GNU tar keeps their times only with
+    ``--delay-directory-restore``. A path is replaced when the archive is whole; a stream is not closed. Raises
     :class:`ociworks.errors.LayerError`, :class:`ociworks.errors.ContentError`,
     :class:`ociworks.errors.LimitExceeded` and ``OSError``; what a stream got until then is not an archive.
     """

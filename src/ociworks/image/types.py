@@ -144,8 +144,8 @@ class Layer(Protocol):
         """The files below ``path`` as a layer that has them at ``at``; equal trees give equal layers.
 
         Entries are sorted, modes and hard links kept. ``owner`` and ``mtime`` (seconds since 1970) hold for all of
-        them; None keeps what each file has. Sockets are left out and reported. The directory itself is described
-        when ``at`` is not the root; directories above ``at`` are not, so that a base image's stay as they are.
+        them; None keeps what each file has. Sockets are left out and reported. When ``at`` is not the root, the
+        directory itself is described, and so are those above it (:class:`~ociworks.image.LayerOptions`).
 
         Raises ``OSError`` when ``path`` is no directory, :class:`ociworks.errors.LayerError` when something in it
         cannot be read or packed or changes meanwhile, and :class:`ociworks.errors.LimitExceeded`.
@@ -164,13 +164,31 @@ class Layer(Protocol):
     ) -> Layer:
         """A layer of these files: path to content. A path that ends in a slash is a directory.
 
-        Directories above a file are not described, so that a base image's stay as they are. Raises
+        Directories above the files are described too (:class:`~ociworks.image.LayerOptions`). Raises
         :class:`ociworks.errors.TarError` for an impossible path, :class:`ociworks.errors.SpecError` when two paths
         are the same or a directory or link has content.
         """
         from ociworks.image._pack.sources import LayerOptions, layer_from_files
 
         return layer_from_files(files, mtime, compression, options or LayerOptions())
+
+    @staticmethod
+    def from_overlay_upper(
+        path: str | os.PathLike[str],
+        *,
+        compression: Compression = "gzip",
+        options: LayerOptions | None = None,
+    ) -> Layer:
+        """The upper directory of an overlay mount as a layer: what it adds, changes and deletes. Linux.
+
+        Owners, times and attributes are kept; overlayfs's own become whiteouts and opaque markers. Read it when the
+        mount is gone or quiet, and as root unless the mount has ``userxattr``: others do not see ``trusted.``
+        attributes. Raises :class:`ociworks.errors.LayerError` for what mounts with ``redirect_dir`` or ``metacopy``
+        moved elsewhere, and like :meth:`from_directory`.
+        """
+        from ociworks.image._pack.sources import LayerOptions, layer_from_overlay_upper
+
+        return layer_from_overlay_upper(path, compression, options or LayerOptions())
 
     @staticmethod
     def from_tar(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ociworks.image import partial
 from ociworks.image._pack.builder import MEDIA_TYPES
@@ -119,18 +119,9 @@ def _tar(files: Files) -> bytes:
     """A tar archive in which nothing depends on the time, the machine or the order of the mapping."""
     buffer = io.BytesIO()
     with TarWriter(buffer) as writer:
-        for entry, content in file_entries({**dict.fromkeys(_parents(files), b""), **files}):
+        for entry, content in file_entries(files):
             writer.add(entry, content)
     return buffer.getvalue()
-
-
-def _parents(files: Files) -> Iterator[str]:
-    """The directories above the files that are not described themselves."""
-    described = {path.strip("/") for path in files}
-    for path in files:
-        parts = path.strip("/").split("/")
-        above = ("/".join(parts[:end]) for end in range(1, len(parts)))
-        yield from (f"{parent}/" for parent in above if parent not in described)
 
 
 def _compress(tar: bytes, compression: Compression) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from ociworks.errors import LimitExceeded, SpecError, quote
 from ociworks.image._pack.builder import MEDIA_TYPES, HashingSink, LayerBuilder, SpooledLayer
+from ociworks.image._pack.overlay import upper_entries
 from ociworks.image._pack.spool import Spool
 from ociworks.image._pack.tree import TreeOptions, tree_entries
 from ociworks.image.tar.compress import compress_to
@@ -36,11 +38,20 @@ __all__ = [
     "layer_from_directory",
     "layer_from_entries",
     "layer_from_files",
+    "layer_from_overlay_upper",
     "layer_from_tar",
 ]
 
-_NANO = 1_000_000_000
-_HEAD = 10
+Parts = tuple[bytes, ...]
+
+_NANO: Final = 1_000_000_000
+_HEAD: Final = 10
+_WELL_KNOWN: Final[dict[Parts, int]] = {
+    (b"root",): 0o700,
+    (b"tmp",): 0o1777,
+    (b"var", b"tmp"): 0o1777,
+}
+"""Directories whose mode is not 0755 in any image."""
 
 
 @frozen
@@ -63,6 +74,12 @@ class LayerOptions:
     """How hard to compress: 1 to 9 (gzip, default 4) or 1 to 19 (zstd, default 3)."""
     xattrs: bool = False
     """Keep extended attributes: ``user.*`` and ``security.capability``. They differ from machine to machine."""
+    parents: bool = True
+    """Describe the directories above: 0755 and root's, ``tmp`` and ``root`` as they always are.
+
+    Without it a base image's directories stay as they are, but Docker's older stores make missing ones with a mode
+    that locks everybody out.
+    """
     limits: Limits = DEFAULT_LIMITS
     """No layer is made that these would not let in again."""
     skipped: Callable[[bytes, str], None] | None = None
@@ -100,7 +117,21 @@ def layer_from_directory(
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         top = split_name(os.fsencode(at), options.limits)
-        return layer_from_entries(tree_entries(fd, top, tree), compression, options.level)
+        above = parent_entries([top], (mtime or 0) * _NANO) if options.parents else ()
+        entries = chain(((entry, ()) for entry in above), tree_entries(fd, top, tree))
+        return layer_from_entries(entries, compression, options.level)
+    finally:
+        os.close(fd)
+
+
+def layer_from_overlay_upper(
+    path: str | os.PathLike[str], compression: Compression, options: LayerOptions
+) -> Layer:
+    """See :meth:`ociworks.image.types.Layer.from_overlay_upper`."""
+    tree = TreeOptions(xattrs=True, limits=options.limits, skipped=options.skipped)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return layer_from_entries(upper_entries(fd, tree), compression, options.level)
     finally:
         os.close(fd)
 
@@ -109,22 +140,38 @@ def layer_from_files(
     files: Mapping[str, bytes | File], mtime: int, compression: Compression, options: LayerOptions
 ) -> Layer:
     """See :meth:`ociworks.image.types.Layer.from_files`."""
-    return layer_from_entries(file_entries(files, mtime, options.limits), compression, options.level)
+    entries = file_entries(files, mtime, options.limits, parents=options.parents)
+    return layer_from_entries(entries, compression, options.level)
 
 
 def file_entries(
-    files: Mapping[str, bytes | File], mtime: int = 0, limits: Limits = DEFAULT_LIMITS
+    files: Mapping[str, bytes | File],
+    mtime: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    parents: bool = True,
 ) -> Iterator[tuple[TarEntry, tuple[bytes, ...]]]:
-    """Entries and content, sorted by their components."""
-    found: dict[tuple[bytes, ...], str] = {}
+    """Entries and content, sorted by their components; with the directories above that are not given themselves."""
+    paths: dict[Parts, str] = {}
     for path in files:
         parts = split_name(os.fsencode(path), limits)
-        if parts in found:
-            raise SpecError(f"files: {quote(path)} and {quote(found[parts])} are the same path")
-        found[parts] = path
-    for parts in sorted(found):
-        path = found[parts]
-        yield _file_entry(parts, files[path], mtime, is_directory=path.endswith("/"))
+        if parts in paths:
+            raise SpecError(f"files: {quote(path)} and {quote(paths[parts])} are the same path")
+        paths[parts] = path
+    above = {entry.parts: entry for entry in parent_entries(paths, mtime * _NANO)} if parents else {}
+    for parts in sorted(above.keys() | paths.keys()):
+        if parts in paths:
+            path = paths[parts]
+            yield _file_entry(parts, files[path], mtime, is_directory=path.endswith("/"))
+        else:
+            yield above[parts], ()
+
+
+def parent_entries(paths: Iterable[Parts], mtime_ns: int) -> Iterator[TarEntry]:
+    """The directories above ``paths``, sorted."""
+    for parts in sorted({path[:end] for path in paths for end in range(1, len(path))}):
+        mode = _WELL_KNOWN.get(parts, 0o755)
+        yield TarEntry(parts, "directory", mode, 0, 0, 0, mtime_ns, b"", (0, 0), NO_XATTRS)
 
 
 def _file_entry(

@@ -35,7 +35,21 @@ if TYPE_CHECKING:
 
     from ociworks.image.tar.entry import EntryType
 
-__all__ = ["Found", "TreeOptions", "file_content", "open_found", "tree_entries", "walk"]
+__all__ = [
+    "KINDS",
+    "Content",
+    "Found",
+    "Parts",
+    "TreeOptions",
+    "all_xattrs",
+    "entry_of",
+    "open_found",
+    "readlink",
+    "tree_entries",
+    "walk",
+    "with_content",
+    "xattrs_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +60,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE: Final = 1 << 20
 _OVERLAY: Final = (b"user.overlay.", b"trusted.overlay.")
-_KINDS: Final[dict[int, EntryType]] = {
+KINDS: Final[dict[int, EntryType]] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "symlink",
@@ -207,7 +221,7 @@ def entry_of(
     info = found.info
     parts = (*top, *found.parts)
     _refuse(found)
-    kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+    kind = KINDS.get(stat.S_IFMT(info.st_mode))
     if kind is None:
         options.skip(parts, "a socket is left out")
         return None
@@ -219,7 +233,7 @@ def entry_of(
     if kind == "file":
         entry = entry._replace(size=info.st_size)
     elif kind == "symlink":
-        entry = entry._replace(target=_readlink(found), mode=0o777)
+        entry = entry._replace(target=readlink(found), mode=0o777)
     elif kind in ("char", "block"):
         entry = entry._replace(device=(os.major(info.st_rdev), os.minor(info.st_rdev)))
     return entry._replace(xattrs=xattrs_of(found)) if options.xattrs else entry
@@ -245,7 +259,8 @@ def _entry(parts: Parts, kind: EntryType, info: os.stat_result, options: TreeOpt
     return TarEntry(parts, kind, stat.S_IMODE(info.st_mode), uid, gid, 0, mtime, b"", (0, 0), NO_XATTRS)
 
 
-def _readlink(found: Found) -> bytes:
+def readlink(found: Found) -> bytes:
+    """The text of a symlink."""
     try:
         return os.fsencode(os.readlink(found.parts[-1], dir_fd=found.dirfd))
     except OSError as error:
