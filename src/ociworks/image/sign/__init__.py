@@ -19,6 +19,8 @@ where                     what
 ``results``, ``reason``   who signed, who did not, what was refused and why
 ``keys``                  public and private keys; ``_algorithms``, ``_pem``, ``_cosignkey``: kinds, files, encryption
 ``trust``                 what decides about one signature; ``trusted_key``: a key
+``keyless``               trust in people whom an authority certifies for minutes (Fulcio), offline
+``notation``, ``jws``     signatures with certificates (Notary Project); ``certificates``: chains
 ``transparency``          entries of the transparency log, verified offline
 ``identity``              which names a signature may claim
 ``payload``, ``statement``  what is signed: simple signing; in-toto statements in DSSE envelopes
@@ -38,6 +40,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ociworks.image.sign.attachments import Attachments, MemoryAttachments, attachments_of
+    from ociworks.image.sign.certificates import Certificates
     from ociworks.image.sign.identity import (
         AnyIdentity,
         ExactReference,
@@ -48,8 +51,10 @@ if TYPE_CHECKING:
         MatchRepository,
         RemapIdentity,
     )
+    from ociworks.image.sign.keyless import Keyless, Pattern
     from ociworks.image.sign.keys import PrivateKey, PublicKey, Signer
     from ociworks.image.sign.limits import Limits
+    from ociworks.image.sign.notation import NotationOptions, NotationTrust, sign_notation
     from ociworks.image.sign.reason import Form, Reason
     from ociworks.image.sign.results import Rejected, Signed, Verification
     from ociworks.image.sign.signing import SignOptions, attest, sign, sign_image
@@ -62,15 +67,20 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyIdentity",
     "Attachments",
+    "Certificates",
     "ExactReference",
     "ExactRepository",
     "Form",
     "IdentityRule",
+    "Keyless",
     "Limits",
     "MatchExact",
     "MatchRepoDigestOrExact",
     "MatchRepository",
     "MemoryAttachments",
+    "NotationOptions",
+    "NotationTrust",
+    "Pattern",
     "PrivateKey",
     "PublicKey",
     "Reason",
@@ -89,11 +99,15 @@ __all__ = [
     "attest",
     "sign",
     "sign_image",
+    "sign_notation",
     "verify",
     "verify_image",
 ]
 
 _HOMES = {
+    "certificates": ("Certificates",),
+    "keyless": ("Keyless", "Pattern"),
+    "notation": ("NotationOptions", "NotationTrust", "sign_notation"),
     "attachments": ("Attachments", "MemoryAttachments", "attachments_of"),
     "identity": (
         "AnyIdentity",

@@ -20,6 +20,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from ociworks.errors import InvalidSignature, NotSupported, SignatureError
+from ociworks.image.artifact import Blob, artifact
 from ociworks.image.reference import Reference
 from ociworks.image.sign import payload
 from ociworks.image.sign._encoding import base64, to_base64
@@ -45,7 +46,7 @@ from ociworks.spec.image import (
 )
 from ociworks.spec.image.annotations import CREATED
 
-__all__ = ["SignOptions", "attest", "referrer", "sign", "sign_image"]
+__all__ = ["SignOptions", "attest", "sign", "sign_image"]
 
 _ATTEMPTS: Final = 4
 
@@ -211,14 +212,15 @@ def _attach_statement(
     options: SignOptions,
 ) -> None:
     bundle = _bundle(signer, statement.write())
-    layer = Descriptor.of(bundle, BUNDLE_TYPE)
     annotations = {
         CREATED: (options.now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "dev.sigstore.bundle.content": "dsse-envelope",
         "dev.sigstore.bundle.predicateType": statement.predicate_type,
     }
-    manifest = referrer(image.descriptor, BUNDLE_TYPE, layer, annotations)
-    place.attach(to_json(manifest), {EMPTY: b"{}", layer: bundle}, None)
+    made = artifact(
+        BUNDLE_TYPE, [Blob.of(bundle, BUNDLE_TYPE)], subject=image.descriptor, annotations=annotations
+    )
+    place.attach(made.raw_manifest, {EMPTY: b"{}", made.manifest.layers[0]: bundle}, None)
 
 
 def _bundle(signer: Signer, body: bytes) -> bytes:
@@ -235,18 +237,4 @@ def _bundle(signer: Signer, body: bytes) -> bytes:
                 "signatures": [{"sig": to_base64(signature)}],
             },
         }
-    )
-
-
-def referrer(
-    subject: Descriptor, artifact_type: str, layer: Descriptor, annotations: Mapping[str, str]
-) -> Manifest:
-    """The manifest of an artifact of one layer that refers to ``subject``."""
-    return Manifest(
-        media_type=mediatypes.OCI_MANIFEST,
-        artifact_type=artifact_type,
-        config=EMPTY,
-        layers=(layer,),
-        subject=Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size),
-        annotations=FrozenDict(annotations),
     )

@@ -8,11 +8,11 @@ hash of what was signed, signature and key; a genuine entry for something else p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ociworks.errors import InvalidSignature, SignatureError, quote
 from ociworks.image.sign import _pem
@@ -99,11 +99,15 @@ class LogEntry:
         )
 
 
+def _keys(given: PublicKey | Iterable[PublicKey]) -> tuple[PublicKey, ...]:
+    return (given,) if isinstance(given, PublicKey) else tuple(given)
+
+
 @frozen
 class TransparencyLog:
-    """A log that is trusted to say what it took in and when: its public key."""
+    """A log that is trusted to say what it took in and when: its public key, or keys where it changed them."""
 
-    key: PublicKey
+    keys: tuple[PublicKey, ...] = field(converter=_keys)
 
     def confirm(self, entries: tuple[LogEntry, ...], logged: Logged) -> datetime:
         """The time of the earliest entry; raises ``InvalidSignature`` unless *every* entry is this log's, for this."""
@@ -116,10 +120,11 @@ class TransparencyLog:
         return min(entry.time for entry in entries)
 
     def _confirm(self, entry: LogEntry, logged: Logged) -> None:
-        if entry.log_id != self.key.fingerprint.encoded:
+        key = next((key for key in self.keys if key.fingerprint.encoded == entry.log_id), None)
+        if key is None:
             raise InvalidSignature(Reason.NOT_LOGGED, "the log entry is not one of the trusted log")
         try:
-            self.key.verify(entry.promise, entry.signed())
+            key.verify(entry.promise, entry.signed())
         except InvalidSignature:
             raise InvalidSignature(Reason.NOT_LOGGED, "the log did not sign this entry") from None
         _compare(read_object(entry.body, "log entry", _MAX_BODY), logged)
