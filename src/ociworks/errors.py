@@ -71,7 +71,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from ociworks.image.sign import Reason, Verification
+    from ociworks.image.sign import Decision, Reason, Verification
     from ociworks.runtime import CompletedContainer
 
 __all__ = [
@@ -398,7 +398,7 @@ class PolicyError(SignatureError):
 class VerificationFailed(SignatureError):
     """The signatures that were required are not there; ``result`` says who signed, who did not, and why."""
 
-    def __init__(self, result: Verification) -> None:
+    def __init__(self, result: Verification | Decision) -> None:
         self.result = result
         super().__init__(str(result))
 

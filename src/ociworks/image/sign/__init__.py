@@ -16,6 +16,8 @@ where                     what
 ========================  ======================================================================================
 ``verifying``             ``verify``: every signature against everybody who is trusted
 ``signing``               ``sign``, ``attest``: cosign's tag and sigstore bundles
+``policy``                ``policy.json``: decide by transport and scope; ``policyfile`` reads it,
+                          ``requirements`` are what it demands
 ``results``, ``reason``   who signed, who did not, what was refused and why
 ``keys``                  public and private keys; ``_algorithms``, ``_pem``, ``_cosignkey``: kinds, files, encryption
 ``trust``                 what decides about one signature; ``trusted_key``: a key
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from ociworks.image.sign.keys import PrivateKey, PublicKey, Signer
     from ociworks.image.sign.limits import Limits
     from ociworks.image.sign.notation import NotationOptions, NotationTrust, sign_notation
+    from ociworks.image.sign.policy import Decision, Policy
     from ociworks.image.sign.reason import Form, Reason
     from ociworks.image.sign.results import Rejected, Signed, Verification
     from ociworks.image.sign.signing import SignOptions, attest, sign, sign_image
@@ -68,6 +71,7 @@ __all__ = [
     "AnyIdentity",
     "Attachments",
     "Certificates",
+    "Decision",
     "ExactReference",
     "ExactRepository",
     "Form",
@@ -81,6 +85,7 @@ __all__ = [
     "NotationOptions",
     "NotationTrust",
     "Pattern",
+    "Policy",
     "PrivateKey",
     "PublicKey",
     "Reason",
@@ -121,6 +126,7 @@ _HOMES = {
     ),
     "keys": ("PrivateKey", "PublicKey", "Signer"),
     "limits": ("Limits",),
+    "policy": ("Decision", "Policy"),
     "reason": ("Form", "Reason"),
     "results": ("Rejected", "Signed", "Verification"),
     "signing": ("SignOptions", "attest", "sign", "sign_image"),
