@@ -251,6 +251,13 @@ def test_each_attack_on_the_specifications_has_a_test(number: int) -> None:
     assert any(wanted.search(path.read_text("utf-8")) for path in (CHECKOUT / "tests").rglob("test_*.py"))
 
 
+@pytest.mark.parametrize("number", range(1, 11))
+def test_each_attack_on_signatures_has_a_test(number: int) -> None:
+    """The groups SG-01…SG-10 of the catalogue are carried by the names of tests."""
+    wanted = re.compile(rf"def test_sg_{number:02}(?:_\w+)?\(")
+    assert any(wanted.search(path.read_text("utf-8")) for path in (CHECKOUT / "tests").rglob("test_*.py"))
+
+
 FRAGMENT = re.compile(r"\+?[A-Za-z0-9][A-Za-z0-9_-]*\.(?:security|added|changed|fixed|removed)\.md")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ociworks.errors import InvalidKey, quote
 
-__all__ = ["MAX_FILE", "armour", "blocks", "read_source", "single"]
+__all__ = ["MAX_FILE", "armour", "blocks", "read_regular", "read_source", "single"]
 
 MAX_FILE: Final = 256 * 1024
 """Bytes of a file of keys or certificates at most."""
@@ -36,11 +36,23 @@ def read_source(source: str | os.PathLike[str] | bytes, what: str = "key") -> by
 
 
 def _read_file(path: str | os.PathLike[str], what: str) -> bytes:
+    found = read_regular(path, MAX_FILE)
+    if found is None:
+        raise InvalidKey(f"expected a {what}, {quote(os.fspath(path))} is no regular file")
+    return found[1]
+
+
+def read_regular(path: str | os.PathLike[str], maximum: int) -> tuple[os.stat_result, bytes] | None:
+    """A regular file, up to one byte more than ``maximum``; None for anything else. Never waits for a pipe."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidKey(f"expected a {what}, {quote(os.fspath(path))} is no regular file")
-        return file.read(MAX_FILE + 1)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return status, file.read(maximum + 1)
+    finally:
+        os.close(fd)
 
 
 def blocks(raw: bytes) -> list[tuple[str, bytes]]:

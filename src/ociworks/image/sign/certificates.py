@@ -132,6 +132,8 @@ def check_chain(
     """Raise ``InvalidSignature`` unless the chain holds, as the module says, at the time ``at``."""
     if not 0 < len(chain) <= _MAX_CHAIN:
         raise _refused(f"expected a chain of at most {_MAX_CHAIN} certificates, got {len(chain)}")
+    if len({each.public_bytes(Encoding.DER) for each in chain}) != len(chain):
+        raise _refused("the chain has a certificate twice")
     if chain[-1] not in anchors:
         raise _refused("the chain of certificates does not end at a trusted authority")
     try:

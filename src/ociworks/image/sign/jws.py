@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from attrs import frozen
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -106,15 +107,15 @@ class Envelope:
 
 def certified_key(chain: Certificates) -> tuple[PublicKey, str]:
     """The key of the first certificate with its one algorithm, and the JWS name of that."""
-    found = chain.items[0].public_key()
     try:
+        found = chain.items[0].public_key()
         if isinstance(found, ec.EllipticCurvePublicKey) and found.curve.name in _CURVES:
             return PublicKey(found), _CURVES[found.curve.name][0]
         if isinstance(found, rsa.RSAPublicKey) and found.key_size in _MODULI:
             name, digest = _MODULI[found.key_size]
             return PublicKey(found, hash=digest, padding="pss"), name
-    except InvalidKey as error:
-        raise InvalidSignature(Reason.CERTIFICATE, str(error)) from None
+    except (InvalidKey, ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidSignature(Reason.CERTIFICATE, f"the certified key: {error}") from None
     raise InvalidSignature(
         Reason.UNSUPPORTED,
         "expected a certificate for RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521",

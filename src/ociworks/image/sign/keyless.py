@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import field, frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ociworks.errors import InvalidKey, InvalidSignature, NotSupported, quote
 from ociworks.image.sign import _pem
@@ -82,7 +83,7 @@ class Keyless:
         """See :class:`~ociworks.image.sign.trust.Trust`."""
         material = material_of(evidence, expected)
         chain = _chain(material)
-        key = PublicKey(chain[0].public_key())
+        key = _certified(chain[0])
         key.verify(material.signature, material.message)
         self._check_certificate(chain, material)
         subject = self._check_person(chain[0])
@@ -137,6 +138,13 @@ def _chain(material: Material) -> tuple[Certificate, ...]:
         return Certificates.from_der(*material.certificates).items
     except InvalidKey as error:
         raise InvalidSignature(Reason.MALFORMED, str(error)) from None
+
+
+def _certified(leaf: Certificate) -> PublicKey:
+    try:
+        return PublicKey(leaf.public_key())
+    except (InvalidKey, ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidSignature(Reason.CERTIFICATE, f"the certified key: {error}") from None
 
 
 def _subjects(leaf: Certificate) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ociworks.errors import PolicyError, SpecError, quote
-from ociworks.image.sign import identity, requirements
+from ociworks.image.sign import _pem, identity, requirements
 from ociworks.image.sign.identity import IdentityRule
 from ociworks.image.sign.requirements import Material, Requirement
 from ociworks.spec import FrozenDict, _json
@@ -44,20 +44,16 @@ def read(path: str | os.PathLike[str]) -> bytes:
     """The content of a policy file that only its owner and root may write; raises ``PolicyError``."""
     shown = quote(os.fspath(path))
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        found = _pem.read_regular(path, MAX_POLICY)
     except OSError as error:
         raise PolicyError(
             f"policy {shown}: cannot be read ({error.strerror}); without a policy nothing is accepted"
         ) from None
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PolicyError(f"policy {shown}: expected a regular file")
-        if status.st_mode & stat.S_IWOTH or status.st_uid not in {0, os.geteuid()}:
-            raise PolicyError(
-                f"policy {shown}: others may write it; chmod o-w, and give it to root or yourself"
-            )
-        raw = file.read(MAX_POLICY + 1)
+    if found is None:
+        raise PolicyError(f"policy {shown}: expected a regular file")
+    status, raw = found
+    if status.st_mode & stat.S_IWOTH or status.st_uid not in {0, os.geteuid()}:
+        raise PolicyError(f"policy {shown}: others may write it; chmod o-w, and give it to root or yourself")
     if len(raw) > MAX_POLICY:
         raise PolicyError(f"policy {shown}: expected at most {MAX_POLICY} bytes")
     return raw
