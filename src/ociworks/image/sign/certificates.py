@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature as BackendInvalid
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from ociworks.errors import InvalidKey, InvalidSignature, SignatureError, quote
@@ -31,10 +32,7 @@ from ociworks.image.sign import _pem
 from ociworks.image.sign.keys import PublicKey
 from ociworks.image.sign.reason import Reason
 
-__all__ = ["Certificate", "Certificates", "Purpose", "check_chain", "path_to"]
-
-Certificate = x509.Certificate
-"""A certificate, as the library cryptography has it."""
+__all__ = ["Certificates", "Purpose", "check_chain", "path_to"]
 
 K = TypeVar("K", bound=x509.ExtensionType)
 

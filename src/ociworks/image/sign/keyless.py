@@ -16,11 +16,12 @@ from typing import Final
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import Certificate
 
 from ociworks.errors import InvalidKey, InvalidSignature, NotSupported, quote
 from ociworks.image.sign import _pem
 from ociworks.image.sign._material import Material, conclude, material_of
-from ociworks.image.sign.certificates import Certificate, Certificates, Purpose, check_chain, path_to
+from ociworks.image.sign.certificates import Certificates, Purpose, check_chain, path_to
 from ociworks.image.sign.evidence import Evidence
 from ociworks.image.sign.keys import PublicKey
 from ociworks.image.sign.reason import Form, Reason
