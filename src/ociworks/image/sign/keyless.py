@@ -11,12 +11,11 @@ Names are literal; a pattern must match the whole of a name. Not verified: that 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509 import Certificate
 
 from ociworks.errors import InvalidKey, InvalidSignature, NotSupported, quote
 from ociworks.image.sign import _pem
@@ -28,6 +27,9 @@ from ociworks.image.sign.reason import Form, Reason
 from ociworks.image.sign.results import Signed
 from ociworks.image.sign.transparency import Logged, TransparencyLog
 from ociworks.image.sign.trust import Expected
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = ["Keyless", "Pattern"]
 
