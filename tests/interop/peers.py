@@ -20,7 +20,8 @@ _CONFIGURATION = """\
 version: 0.1
 log: {{level: info}}
 storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:0"}}
+http: {{addr: "127.0.0.1:0"{tls}}}
+{auth}
 """
 
 
@@ -49,13 +50,22 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 @contextmanager
-def docker_registry(folder: Path) -> Iterator[str]:
+def docker_registry(
+    folder: Path, *, tls: tuple[Path, Path] | None = None, htpasswd: Path | None = None
+) -> Iterator[str]:
     """Debian's docker-registry on a free port of loopback; gives ``127.0.0.1:port``.
 
-    The port is the kernel's choice, read from the line that the registry logs once it listens.
+    ``tls`` is a certificate and its key, ``htpasswd`` a file of user names and passwords (bcrypt). The port is
+    the kernel's choice, read from the line that the registry logs once it listens.
     """
     configuration = folder / "registry.yml"
-    configuration.write_text(_CONFIGURATION.format(storage=folder / "storage"))
+    configuration.write_text(
+        _CONFIGURATION.format(
+            storage=folder / "storage",
+            tls=f', tls: {{certificate: "{tls[0]}", key: "{tls[1]}"}}' if tls else "",
+            auth=f'auth: {{htpasswd: {{realm: testing, path: "{htpasswd}"}}}}' if htpasswd else "",
+        )
+    )
     command = [peer("docker-registry"), "serve", str(configuration)]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
