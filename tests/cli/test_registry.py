@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +25,7 @@ from ociworks.image.auth import ANONYMOUS
 from ociworks.image.remote import ClientOptions
 from ociworks.spec import Digest
 from tests.image.test_remote_tls import self_signed
+from tests.testing.http import ask, start_upload
 
 
 @contextmanager
@@ -83,6 +85,31 @@ def test_a_request_under_way_gets_to_its_end(tmp_path: Path) -> None:
             sock.sendall(b"body")
             assert sock.recv(1000).startswith(b"HTTP/1.1 201 ")
         assert process.wait(20) == 0
+
+
+def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
+    """SIGKILL in the middle of an upload: what was acknowledged is there, and the upload goes on."""
+    image, content = testing.random_image(2), b"0123456789" * 1000
+    with serving("--dir", str(tmp_path / "r"), "-q") as (process, host):
+        with remote.Client(keychain=ANONYMOUS) as client:
+            client.push(image, f"{host}/app:1")
+        location = start_upload(At(host))
+        assert ask(At(host), "PATCH", location, content[:5000]).status == 202
+        process.kill()
+        process.wait(20)
+    with serving("--dir", str(tmp_path / "r"), "-q") as (process, host):
+        assert ask(At(host), "GET", location).headers["range"] == "0-4999"
+        answer = ask(At(host), "PUT", f"{location}?digest={Digest.of(content)}", content[5000:])
+        assert answer.status == 201
+        assert ask(At(host), "GET", answer.headers["location"]).body == content
+        with remote.Client(keychain=ANONYMOUS) as client:
+            assert client.image(f"{host}/app:1").digest == image.digest
+
+
+class At(NamedTuple):
+    """Where a registry is."""
+
+    host: str
 
 
 def test_cl_04_the_log_cannot_act_on_a_terminal() -> None:
