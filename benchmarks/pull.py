@@ -1,7 +1,8 @@
-"""Pulling an image of a few layers from a registry on loopback into an OCI layout: in this process against skopeo.
+"""Pulling an image of a few layers from a registry on loopback into an OCI layout: against skopeo and crane.
 
-The registry is ``testing.Registry`` in a process of its own; both sides read from it. Ours makes each blob
-durable (fsync) before it gets its name. It is measured as a library, and as a program that starts a fresh interpreter.
+The registry is ``testing.Registry`` in a process of its own; all read from it. Ours makes each blob durable (fsync)
+before it gets its name, which the peers do not. It is measured as a library, and as a program that starts a fresh
+interpreter; and pulling again what is there already, which asks the registry and hashes nothing.
 ``BENCH_PULL_MIB`` is the size of each layer.
 """
 
@@ -67,9 +68,9 @@ def main() -> None:
         numbers = itertools.count()
 
         def fresh() -> str:
-            for old in os.listdir(folder):
-                shutil.rmtree(os.path.join(folder, old))
-            return os.path.join(folder, str(next(numbers)))
+            shutil.rmtree(os.path.join(folder, "fresh"), ignore_errors=True)
+            os.mkdir(os.path.join(folder, "fresh"))
+            return os.path.join(folder, "fresh", str(next(numbers)))
 
         def ours() -> None:
             with remote.Client(keychain=ANONYMOUS) as client, layout.open(fresh(), create=True) as store:
@@ -82,12 +83,31 @@ def main() -> None:
             arguments = ("--insecure-policy", "copy", "-q", "--src-tls-verify=false")
             program(skopeo, *arguments, f"docker://{name}", f"oci:{fresh()}:app")()
 
+        def crane() -> None:
+            program("crane", "pull", "--insecure", "--format=oci", name, fresh())()
+
+        again = os.path.join(folder, "again")
+
+        def ours_again() -> None:
+            with remote.Client(keychain=ANONYMOUS) as client, layout.open(again, create=True) as store:
+                store.put(client.image(name), tag="app")
+
+        def theirs_again() -> None:
+            arguments = ("--insecure-policy", "copy", "-q", "--src-tls-verify=false")
+            program(skopeo, *arguments, f"docker://{name}", f"oci:{again}:app")()
+
         size = f"{LAYERS * LAYER_SIZE >> 20} MiB, {LAYERS} layers"
         report(
             "pull",
             [
                 compare(f"{size}, library", ours, "skopeo copy", theirs, pairs=7, aim=0.8),
                 compare(f"{size}, new interpreter", ours_cold, "skopeo copy", theirs, pairs=7, aim=1.0),
+                *(
+                    [compare(f"{size}, library", ours, "crane pull", crane, pairs=7, aim=1.0)]
+                    if shutil.which("crane")
+                    else []
+                ),
+                compare("again, library", ours_again, "skopeo copy", theirs_again, pairs=7, aim=1.0),
             ],
         )
 

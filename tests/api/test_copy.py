@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,19 @@ def test_media_types_change_only_when_asked(registry: testing.Registry) -> None:
         f"{registry.host}/app:docker", "oci:l:oci", options=ociworks.CopyOptions(media_types="oci")
     )
     assert back.digest == made.digest
+
+
+def test_copies_need_no_memory() -> None:
+    """A layer of 40 MB goes from layout to archive to archive to layout in pieces."""
+    ociworks.copy(testing.random_image(1, size=40 << 20, compression="none"), "oci:l:app")
+    tracemalloc.start()
+    try:
+        ociworks.copy("oci:l:app", "oci-archive:o.tar:app")
+        ociworks.copy("oci-archive:o.tar:app", "docker-archive:d.tar:app")
+        ociworks.copy("docker-archive:d.tar", "oci:m:app")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # What is attached

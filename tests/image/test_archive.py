@@ -182,6 +182,97 @@ def test_what_an_old_docker_save_wrote(tmp_path: Path) -> None:
             assert store.verify() == []
 
 
+def legacy(image: Image) -> dict[str, bytes | tarfile.TarInfo]:
+    """The same image as Docker wrote it before 1.10."""
+    members: dict[str, bytes | tarfile.TarInfo] = {}
+    parent = None
+    for number, layer in enumerate(image.layers):
+        identity = hashlib.sha256(b"%d" % number).hexdigest()
+        about: dict[str, object] = {"id": identity, "os": "linux", "architecture": "arm64"}
+        about["created"] = f"2014-01-0{number + 1}T00:00:00Z"
+        about["container_config"] = {"Cmd": ["/bin/sh", "-c", f"step {number}"]}
+        about["config"] = {"Env": [f"STEP={number}"], "Cmd": ["sh"]}
+        if parent:
+            about["parent"] = parent
+        with layer.uncompressed() as stream:
+            members[f"{identity}/layer.tar"] = stream.read()
+        members[f"{identity}/json"] = json.dumps(about).encode()
+        members[f"{identity}/VERSION"] = b"1.0"
+        parent = identity
+    members["repositories"] = json.dumps({"app": {"1": parent, "latest": parent}}).encode()
+    return members
+
+
+def test_what_docker_wrote_before_manifests(tmp_path: Path) -> None:
+    image = testing.random_image(3)
+    make(tmp_path / "a.tar", legacy(image))
+    with archive.open(tmp_path / "a.tar") as images:
+        assert list(images.tags()) == ["app:1", "app:latest"]
+        found = images.image("app")
+        assert found.config.config is not None
+        assert found.config.config.env == ("STEP=2",)
+        assert found.config.architecture == "arm64"
+        assert [step.created_by for step in found.config.history] == [
+            f"/bin/sh -c step {number}" for number in range(3)
+        ]
+        assert [layer.diff_id for layer in found.layers] == [layer.diff_id for layer in image.layers]
+        assert images.verify() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"repositories": b"{"},
+        {"repositories": b'{},"x":{}'},
+        {"repositories": b'{"app":{"1":"../x"}}'},
+        {"repositories": b'{"app":{"1":7}}'},
+        {
+            f"{hashlib.sha256(b'1').hexdigest()}/json": b'{"parent":"%s"}'
+            % hashlib.sha256(b"2").hexdigest().encode()
+        },
+        {f"{hashlib.sha256(b'0').hexdigest()}/json": b'{"parent":"x"}'},
+        {f"{hashlib.sha256(b'0').hexdigest()}/json": b"[]"},
+    ],
+)
+def test_chains_that_are_none_are_refused(tmp_path: Path, change: dict[str, bytes]) -> None:
+    make(tmp_path / "a.tar", {**legacy(testing.random_image(3)), **change})
+    with pytest.raises(ArchiveError):
+        archive.open(tmp_path / "a.tar")
+
+
+def test_names_as_docker_and_containerd_write_them(tmp_path: Path) -> None:
+    """Newer docker save is both formats at once; the whole name is in an annotation of containerd's."""
+    image = testing.random_image(1)
+    archive.write(tmp_path / "plain.tar", image, "1.4")
+    members: dict[str, bytes | tarfile.TarInfo] = {}
+    with tarfile.open(tmp_path / "plain.tar") as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            assert file is not None
+            members[member.name] = file.read()
+    index = json.loads(members["index.json"])  # type: ignore[arg-type]
+    index["manifests"][0]["annotations"]["io.containerd.image.name"] = "docker.io/library/app:1.4"
+    members["index.json"] = json.dumps(index).encode()
+    blob = "blobs/sha256/{}"
+    members["manifest.json"] = json.dumps(
+        [
+            {
+                "Config": blob.format(image.manifest.config.digest.encoded),
+                "RepoTags": ["app:1.4"],
+                "Layers": [blob.format(layer.digest.encoded) for layer in image.layers],
+            }
+        ]
+    ).encode()
+    make(tmp_path / "a.tar", members)
+    kinds: tuple[Format, ...] = ("oci", "docker")
+    for kind in kinds:
+        with archive.open(tmp_path / "a.tar", format=kind) as images:
+            assert images.image("app:1.4").digest == image.digest
+            assert images.image("docker.io/library/app:1.4").digest == image.digest
+            with pytest.raises(ImageNotFound):
+                images.image("other:1.4")
+
+
 def test_links_between_layers_are_followed(tmp_path: Path) -> None:
     image = testing.random_image(2)
     members = saved(image, tags=[])

@@ -143,6 +143,22 @@ def test_podman_saves_several_images(tmp_path: Path, podman: Program) -> None:
         assert found.verify() == []
 
 
+def test_the_legacy_half_of_what_podman_saves(tmp_path: Path, podman: Program) -> None:
+    """Podman writes ``repositories`` and layer chains too; without ``manifest.json`` they say the same."""
+    image = made()
+    ociworks.copy(image, f"docker-archive:{tmp_path}/ours.tar:{NAME}")
+    podman("load", "-i", f"{tmp_path}/ours.tar")
+    podman("save", "-o", f"{tmp_path}/theirs.tar", NAME)
+    with tarfile.open(tmp_path / "theirs.tar") as theirs, tarfile.open(tmp_path / "half.tar", "w") as half:
+        for member in theirs:
+            if member.name != "manifest.json":
+                half.addfile(member, theirs.extractfile(member) if member.isreg() else None)
+    with archive.open(tmp_path / "half.tar") as images:
+        found = images.image(NAME)
+        assert [layer.diff_id for layer in found.layers] == [layer.diff_id for layer in image.layers]
+        assert images.verify() == []
+
+
 def test_podman_pulls_from_our_layout_and_pushes_into_it(tmp_path: Path, podman: Program) -> None:
     image = made()
     ociworks.copy(image, f"oci:{tmp_path}/l:{NAME}")

@@ -22,7 +22,7 @@ file           what it holds
 ``_reading``   ``open`` and ``Archive``
 ``_contents``  what both kinds give: entries, and blobs by digest
 ``_oci``       reading an oci-archive
-``_docker``    reading a docker-archive: manifests for what has none
+``_docker``    reading a docker-archive: manifests for what has none; below it ``_legacy``: before Docker 1.10
 ``_writing``   ``create``, ``write`` and ``Writer``; below it ``_formats``: what lies where
 =============  ==========================================================================
 """

@@ -25,5 +25,5 @@ class Contents(Protocol):
     def open(self, descriptor: Descriptor) -> ByteStream:
         """A blob that is there with this size, as a verified stream."""
 
-    def alias(self, name: str) -> str | None:
-        """The tag that another spelling of it means."""
+    def alias(self, name: str) -> str | Digest | None:
+        """The tag or digest that a name means which is not a tag as it stands."""

@@ -6,7 +6,8 @@
 
 The names of the files say nothing: a configuration is what its bytes are, a layer's digest is that of its bytes as they
 lie there. For a plain layer that is the diff ID which the configuration states, to be verified when it is read; a
-compressed one is hashed once. The manifest is made from these, the same for the same archive.
+compressed one is hashed once. The manifest is made from these, the same for the same archive. ``_legacy`` reads what
+was before ``manifest.json``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from attrs import evolve, frozen
 
 from ociworks.errors import ArchiveError, InvalidReference, SpecError, quote
 from ociworks.image import partial
+from ociworks.image.archive import _legacy
 from ociworks.image.archive._members import Member, Members, compression_at
 from ociworks.image.reference import Reference
 from ociworks.image.stream import VerifiedStream
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from ociworks.image.types import ByteStream
 
-__all__ = ["MANIFEST", "Item", "Items", "read"]
+__all__ = ["MANIFEST", "Item", "Items", "normal", "read"]
 
 MANIFEST: Final = "manifest.json"
 _MAX_IMAGES: Final = 1000
@@ -64,10 +66,14 @@ class Items(Model, strict_case=True):
 
 def read(members: Members) -> _DockerContents:
     """The images of a docker-archive, with manifests made for them."""
-    raw = members.read(members.need(MANIFEST), partial.MAX_DOCUMENT)
     contents = _DockerContents(members)
-    for item in _items(raw, members.path):
-        contents.add(item)
+    if members.find(MANIFEST) is None and members.find(_legacy.REPOSITORIES) is not None:
+        for image in _legacy.images(members, contents.digest_of):
+            contents.add(_legacy.REPOSITORIES, *image)
+        return contents
+    for item in _items(members.read(members.need(MANIFEST), partial.MAX_DOCUMENT), members.path):
+        config = members.read(members.need(item.config), partial.MAX_DOCUMENT)
+        contents.add(item.config, config, item.layers, item.repo_tags)
     return contents
 
 
@@ -104,30 +110,36 @@ class _DockerContents:
             return partial.stream_of(content, descriptor)
         return VerifiedStream(self._members.open(self._layers[descriptor.digest]), descriptor)
 
-    def alias(self, name: str) -> str | None:
-        wanted = _normal(name)
+    def alias(self, name: str) -> str | Digest | None:
+        wanted = normal(name)
         tags = (entry.annotations.get(REF_NAME) for entry in self.entries)
-        return next((tag for tag in tags if tag is not None and _normal(tag) == wanted), None)
+        return next((tag for tag in tags if tag is not None and normal(tag) == wanted), None)
 
-    def add(self, item: Item) -> None:
-        """Make the manifest of one image, and enter it under each of its tags."""
-        path = quote(self._members.path)
-        raw = self._members.read(self._members.need(item.config), partial.MAX_DOCUMENT)
+    def add(self, what: str, raw: bytes, names: tuple[str, ...], tags: tuple[str, ...]) -> None:
+        """Make the manifest of one image, and enter it under each of its tags; ``what`` says where it comes from."""
         config = Descriptor.of(raw, mediatypes.OCI_CONFIG)
-        try:
-            diff_ids = parse(ImageConfiguration, raw, max_size=partial.MAX_DOCUMENT).rootfs.diff_ids
-        except SpecError as error:
-            raise ArchiveError(f"{path}: configuration {quote(item.config)}: {error}") from None
-        if len(diff_ids) != len(item.layers):
-            raise ArchiveError(
-                f"{path}: configuration {quote(item.config)}: expected one diff ID for each of "
-                f"{len(item.layers)} layers, found {len(diff_ids)}"
-            )
-        layers = tuple(self._layer(*pair) for pair in zip(item.layers, diff_ids, strict=True))
+        diff_ids = self._diff_ids(what, raw, len(names))
+        layers = tuple(self._layer(*pair) for pair in zip(names, diff_ids, strict=True))
         manifest = to_json(Manifest(media_type=mediatypes.OCI_MANIFEST, config=config, layers=layers))
         described = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
         self._documents |= {config.digest: raw, described.digest: manifest}
-        self.entries = (*self.entries, *_tagged(described, item.repo_tags))
+        self.entries = (*self.entries, *_tagged(described, tags))
+
+    def digest_of(self, name: str) -> Digest:
+        """The digest of a file's bytes."""
+        return self._digest(self._members.need(name))
+
+    def _diff_ids(self, what: str, raw: bytes, layers: int) -> tuple[Digest, ...]:
+        where = f"{quote(self._members.path)}: configuration {quote(what)}"
+        try:
+            diff_ids = parse(ImageConfiguration, raw, max_size=partial.MAX_DOCUMENT).rootfs.diff_ids
+        except SpecError as error:
+            raise ArchiveError(f"{where}: {error}") from None
+        if len(diff_ids) != layers:
+            raise ArchiveError(
+                f"{where}: expected one diff ID for each of {layers} layers, found {len(diff_ids)}"
+            )
+        return diff_ids
 
     def _layer(self, name: str, diff_id: Digest) -> Descriptor:
         member = self._members.need(name)
@@ -172,7 +184,7 @@ def _tagged(described: Descriptor, tags: tuple[str, ...]) -> Iterator[Descriptor
         yield evolve(described, annotations=FrozenDict({REF_NAME: tag}))
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
     """The full reference that a name in the archive, or a person, means: ``app`` is docker.io/library/app:latest."""
     try:
         found = Reference.parse(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from ociworks.image import partial
+from ociworks.image.archive._docker import normal
 from ociworks.image.layout import _entries
 from ociworks.image.stream import VerifiedStream
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ociworks.spec.image import Descriptor
 
 __all__ = ["read"]
+
+_FULL_NAME: Final = "io.containerd.image.name"
 
 
 def read(members: Members) -> _OciContents:
@@ -39,8 +42,11 @@ class _OciContents:
         member = self._members.need(_name(descriptor.digest))
         return VerifiedStream(self._members.open(member), descriptor)
 
-    def alias(self, name: str) -> str | None:  # noqa: ARG002 - tags of layouts have one spelling
-        return None
+    def alias(self, name: str) -> str | Digest | None:
+        """Docker and containerd write only the tag as ``ref.name``, and the whole name in another annotation."""
+        wanted = normal(name)
+        named = ((entry, entry.annotations.get(_FULL_NAME)) for entry in self.entries)
+        return next((entry.digest for entry, full in named if full and normal(full) == wanted), None)
 
 
 def _name(digest: Digest) -> str:

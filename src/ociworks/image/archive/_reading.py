@@ -25,7 +25,11 @@ __all__ = ["Archive", "Format", "open"]
 Format: TypeAlias = Literal["oci", "docker"]
 """oci-archive or docker-archive."""
 
-_MARKERS: Final = {"oci": "index.json", "docker": "manifest.json"}
+_MARKERS: Final[tuple[tuple[str, Format], ...]] = (
+    ("index.json", "oci"),
+    ("manifest.json", "docker"),
+    ("repositories", "docker"),
+)
 
 
 def open(  # noqa: A001
@@ -97,9 +101,9 @@ class Archive(Catalog):
 
 
 def _kind(members: Members) -> Format:
-    for kind in ("oci", "docker"):
-        if members.find(_MARKERS[kind]) is not None:
-            return "oci" if kind == "oci" else "docker"
+    for name, kind in _MARKERS:
+        if members.find(name) is not None:
+            return kind
     raise ArchiveError(
         f"{quote(members.path)}: expected index.json (oci-archive) or manifest.json (docker-archive) in it"
     )

@@ -66,7 +66,6 @@ def _batches(image: Image | ImageIndex) -> Iterator[list[Image | ImageIndex]]:
 
 
 def _blobs(document: Image | ImageIndex) -> Iterator[_Blob]:
-    """Large ones first: what is short fills the gaps."""
     if not isinstance(document, ImageIndex):
         yield from (_Blob(layer.descriptor, layer.open) for layer in document.layers)
         yield _in_memory(document.manifest.config, document.raw_config)
@@ -93,4 +92,5 @@ def _bring(wanted: dict[Digest, _Blob], blobs: BlobDirectory, reporter: Reporter
         brought = blobs.ingest(blob.descriptor, opened, advance, checkpoint)
         reporter.report("done" if brought else "skip", digest, size, size)
 
-    _parallel.each(wanted.values(), bring, workers)
+    largest_first = sorted(wanted.values(), key=lambda blob: -blob.descriptor.size)
+    _parallel.each(largest_first, bring, workers)
