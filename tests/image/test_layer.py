@@ -72,6 +72,7 @@ def test_a_directory_becomes_a_layer(tmp_path: Path, compression: Compression) -
         (entry.path.decode(), entry.type, oct(entry.mode), entry.target.decode()) for entry in layer.entries()
     ]
     assert shown == [
+        ("srv", "directory", "0o755", ""),
         ("srv/www", "directory", "0o755", ""),
         ("srv/www/b", "file", "0o640", ""),
         ("srv/www/link", "symlink", "0o777", "../outside"),
@@ -110,10 +111,30 @@ def test_owner_and_time_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_the_root_itself_is_not_described(tmp_path: Path) -> None:
-    """A layer at / leaves mode and owner of the base image's root alone, and those of directories above."""
+    """A layer at / leaves mode and owner of the base image's root alone."""
     root = tree(tmp_path / "site")
     assert next(iter(Layer.from_directory(root).entries())).path == b"b"
-    assert next(iter(Layer.from_directory(root, at="opt/app/").entries())).path == b"opt/app"
+
+
+def test_directories_above_are_described_unless_they_should_not(tmp_path: Path) -> None:
+    """With the modes that they have in every image: a layer must not close /tmp, or open /root."""
+    root = tree(tmp_path / "site")
+    found = [(entry.path, entry.mode) for entry in Layer.from_directory(root, at="root/app/").entries()]
+    assert found[:2] == [(b"root", 0o700), (b"root/app", 0o755)]
+    files = {"/var/tmp/a": b"", "/tmp/b": b"", "/etc/c/d": b"", "/etc/": File(mode=0o711)}
+    assert [(entry.path, entry.mode) for entry in Layer.from_files(files).entries()] == [
+        (b"etc", 0o711),
+        (b"etc/c", 0o755),
+        (b"etc/c/d", 0o644),
+        (b"tmp", 0o1777),
+        (b"tmp/b", 0o644),
+        (b"var", 0o755),
+        (b"var/tmp", 0o1777),
+        (b"var/tmp/a", 0o644),
+    ]
+    alone = LayerOptions(parents=False)
+    assert next(iter(Layer.from_directory(root, at="opt/app", options=alone).entries())).path == b"opt/app"
+    assert [entry.path for entry in Layer.from_files({"/a/b": b""}, options=alone).entries()] == [b"a/b"]
 
 
 def test_a_layer_keeps_its_bytes(tmp_path: Path) -> None:
@@ -300,8 +321,10 @@ def test_files_become_a_layer() -> None:
     )
     proved(layer)
     assert [(entry.path, entry.type, entry.mode) for entry in layer.entries()] == [
+        (b"bin", "directory", 0o755),
         (b"bin/busybox", "file", 0o755),
         (b"bin/sh", "symlink", 0o777),
+        (b"etc", "directory", 0o755),
         (b"etc/motd", "file", 0o644),
         (b"tmp", "directory", 0o1777),
     ]
