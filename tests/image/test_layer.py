@@ -121,7 +121,12 @@ def test_directories_above_are_described_unless_they_should_not(tmp_path: Path) 
     root = tree(tmp_path / "site")
     found = [(entry.path, entry.mode) for entry in Layer.from_directory(root, at="root/app/").entries()]
     assert found[:2] == [(b"root", 0o700), (b"root/app", 0o755)]
-    files = {"/var/tmp/a": b"", "/tmp/b": b"", "/etc/c/d": b"", "/etc/": File(mode=0o711)}
+    files: dict[str, bytes | File] = {
+        "/var/tmp/a": b"",
+        "/tmp/b": b"",
+        "/etc/c/d": b"",
+        "/etc/": File(mode=0o711),
+    }
     assert [(entry.path, entry.mode) for entry in Layer.from_files(files).entries()] == [
         (b"etc", 0o711),
         (b"etc/c", 0o755),
