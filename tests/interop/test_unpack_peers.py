@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
-from ociworks.image import layout, unpack
+from ociworks.image import Mappings, layout, unpack, unpack_layers
+from ociworks.image._unpack import UnpackOptions
 from ociworks.spec.image import Config
 from ociworks.testing.images import Compression, image_from_layers
 from tests.image.archives import apply, directory, entry, file, hardlink, layer, symlink
+from tests.image.trees import tree
 from tests.interop.peers import peer, run
 
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: peers keep owners only then"),
 ]
-
-
-def tree(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything that can be seen of a tree but inode numbers; hard links by the first of their names."""
-    found: dict[str, tuple[object, ...]] = {}
-    names: dict[int, str] = {}
-    for path in sorted(root.rglob("*")):
-        info, name = path.lstat(), str(path.relative_to(root))
-        kind = stat.S_IFMT(info.st_mode)
-        first = names.setdefault(info.st_ino, name)
-        content: object = None
-        if kind == stat.S_IFREG:
-            content = path.read_bytes()
-        elif kind == stat.S_IFLNK:
-            content = os.readlink(path)
-        attributes = {
-            key: os.getxattr(path, key, follow_symlinks=False)
-            for key in os.listxattr(path, follow_symlinks=False)
-        }
-        found[name] = (info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, content, first, attributes)
-    return found
 
 
 def make_source(root: Path) -> None:
@@ -127,10 +107,46 @@ def test_umoci(tmp_path: Path, compression: Compression) -> None:
     run(peer("umoci"), "unpack", "--image", f"{tmp_path}/layout:app", tmp_path / "theirs")
     bundle = unpack(img, tmp_path / "ours")
     theirs, ours = tree(tmp_path / "theirs" / "rootfs"), tree(bundle.rootfs)
-    implicit = {"usr", "gone"}  # not described by any layer, or again: their times are nobody's word
+    implicit = {".", "usr", "gone"}  # not described by any layer, or again: their times are nobody's word
     for name in implicit & theirs.keys() & ours.keys():
-        theirs[name], ours[name] = (found[name][:3] for found in (theirs, ours))
+        theirs[name], ours[name] = (found[name][:2] for found in (theirs, ours))
     assert ours == theirs
+
+
+def test_umoci_with_mappings(tmp_path: Path) -> None:
+    """For a container in a user namespace: the same owners on disk, set-id bits kept."""
+    img = image_from_layers(LAYERS, config=Config(cmd=("/usr/bin/tool",)))
+    with layout.open(tmp_path / "layout", create=True) as store:
+        store.put(img, tag="app")
+    source, host = f"{tmp_path}/layout:app", "0:100000:65536"
+    options = ["--uid-map", host, "--gid-map", host]
+    run(peer("umoci"), "unpack", *options, "--image", source, tmp_path / "theirs")
+    bundle = unpack(img, tmp_path / "ours", mappings=Mappings.of(100_000, 65_536))
+    theirs, ours = tree(tmp_path / "theirs" / "rootfs"), tree(bundle.rootfs)
+    assert theirs["usr"][1] == (0, 0), "umoci leaves directories that no layer describes to the host's root"
+    del theirs["usr"], ours["usr"]
+    assert {name: seen[:2] for name, seen in ours.items()} == {
+        name: seen[:2] for name, seen in theirs.items()
+    }
+
+
+def test_umoci_records_owners(tmp_path: Path) -> None:
+    """Rootless: umoci and ociworks keep the owner in the same attribute, byte for byte."""
+    img = image_from_layers([layer(entry(b"f", uid=1000), entry(b"d", b"5", uid=70_000), entry(b"r", uid=0))])
+    with layout.open(tmp_path / "layout", create=True) as store:
+        store.put(img, tag="app")
+    source = f"{tmp_path}/layout:app"
+    run(peer("umoci"), "unpack", "--rootless", "--image", source, tmp_path / "theirs")
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    fd = os.open(ours, os.O_RDONLY)
+    try:
+        unpack_layers(img.layers, fd, UnpackOptions(rootless=True, record_owners=True))
+    finally:
+        os.close(fd)
+    rootfs = tmp_path / "theirs" / "rootfs"
+    for name in ("f", "d", "r"):
+        assert tree(ours)[name][5] == tree(rootfs)[name][5], name
 
 
 def test_an_image_that_umoci_made(tmp_path: Path) -> None:
@@ -153,6 +169,7 @@ def test_an_image_that_umoci_made(tmp_path: Path) -> None:
     with layout.open(tmp_path / "layout") as store:
         bundle = unpack(store.image("new"), tmp_path / "ours")
     theirs, ours = tree(tmp_path / "theirs" / "rootfs"), tree(bundle.rootfs)
+    del ours["."], theirs["."]
     assert ours.keys() == theirs.keys()
     assert not {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
     assert bundle.spec.process is not None
