@@ -140,6 +140,14 @@ def test_un_08_existing_places(clean: Path) -> None:
         unpack(image(*THREE), place)
 
 
+@as_root
+def test_un_08_a_place_of_somebody_else(clean: Path) -> None:
+    (clean / "bundle").mkdir(mode=0o700)
+    os.chown(clean / "bundle", 65534, 65534)
+    with pytest.raises(BundleExists):
+        unpack(image(*THREE), clean / "bundle")
+
+
 def test_un_08_a_link_is_no_place(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (clean / "bundle").symlink_to(tmp_path / "elsewhere")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -635,3 +637,74 @@ def test_sockets_are_not_left_behind(root: Path) -> None:
             os.chdir(here)
     apply(root, layer(file(b"s", b"file")))
     assert listing(root) == {"s": b"file"}
+
+
+# --- more of the catalogue's inputs ------------------------------------------------------------------------
+
+
+@as_root
+def test_un_03_the_owner_of_the_root(root: Path) -> None:
+    apply(root, layer(entry(b".", b"5", mode=0o700, uid=12345), file(b"x")))
+    assert (root.stat().st_uid, stat.S_IMODE(root.stat().st_mode)) == (12345, 0o700)
+
+
+@as_root
+def test_un_05_a_device_is_no_target(root: Path) -> None:
+    with pytest.raises(TarError, match="neither file nor symlink"):
+        apply(root, layer(entry(b"dev", b"3", device=(1, 3)), hardlink(b"h", b"dev")), devices="create")
+
+
+def test_un_06_a_mode_behind_a_link_to_a_symlink(root: Path) -> None:
+    """The second entry of the name makes a file; neither the symlink nor what it shows is changed."""
+    (root / "shown").write_bytes(b"shown")
+    (root / "shown").chmod(0o640)
+    apply(root, layer(symlink(b"s", b"shown"), hardlink(b"h", b"s"), file(b"h", b"new", mode=0o777)))
+    assert listing(root) == {"shown": b"shown", "s": "-> shown", "h": b"new"}
+    assert stat.S_IMODE((root / "shown").stat().st_mode) == 0o640
+
+
+@as_root
+def test_un_09_names_of_owners_are_ignored(root: Path) -> None:
+    block = bytearray(header(b"f", uid=1000, gid=1000))
+    block[265:297] = b"root".ljust(32, b"\0")
+    block[297:329] = b"root".ljust(32, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    apply(root, layer(bytes(block), entry(b"g", uid=5, records={b"uname": b"root", b"gname": b"root"})))
+    assert [(root / name).stat().st_uid for name in ("f", "g")] == [1000, 5]
+    assert [(root / name).stat().st_gid for name in ("f", "g")] == [1000, 5]
+
+
+def test_un_10_without_attributes_it_is_said_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr("ociworks.image._unpack.xattrs.os.setxattr", refuse)
+    many = [entry(b"f%d" % number, records={b"SCHILY.xattr.user.k": b"v"}) for number in range(20)]
+    [report] = apply(root, layer(*many))
+    assert len(report.skipped) == 1
+    assert len(listing(root)) == 20
+
+
+@as_root
+def test_un_12_a_mount_in_the_tree_is_not_crossed(root: Path) -> None:
+    (root / "d" / "m").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(root / "d" / "m")]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        (root / "d" / "m" / "keep").write_bytes(b"keep")
+        for bad in (file(b".wh.d"), file(b".wh..wh..opq"), file(b"d", b"a file")):
+            with pytest.raises(LayerError):
+                apply(root, layer(bad))
+            assert (root / "d" / "m" / "keep").read_bytes() == b"keep"
+    finally:
+        subprocess.run(["umount", str(root / "d" / "m")], check=True)
+
+
+def test_un_14_zeros_in_a_file_and_in_many_layers(root: Path) -> None:
+    limits = Limits(unpacked_bytes_per_layer=3_000_000)
+    zeros = header(b"zeros", size=100 << 20)
+    with pytest.raises(LimitExceeded):
+        apply(root, zeros + bytes(100 << 20), limits=limits)
+    assert "zeros" not in listing(root)
