@@ -11,14 +11,14 @@ __all__ = ["tree"]
 Seen = dict[str, tuple[object, ...]]
 
 
-def tree(root: Path, *, links: bool = True, times: bool = True) -> Seen:
-    """Name → kind and mode, owner, size, content, target, device, times, attributes, and its hard-link group.
+def tree(root: Path, *, top: bool = False, links: bool = True) -> Seen:
+    """Name → kind and mode, owner, content or target, device, time, hard-link group, attributes; ``top`` adds ``.``.
 
-    A group is named by its first name, so that inode numbers do not matter; the root is ``.``.
+    A group is named by its first name, so that inode numbers do not matter; without ``links`` groups are left out.
     """
     found: Seen = {}
     groups: dict[int, str] = {}
-    for path in (root, *sorted(root.rglob("*"))):
+    for path in (*([root] if top else []), *sorted(root.rglob("*"))):
         info, name = path.lstat(), str(path.relative_to(root))
         kind = stat.S_IFMT(info.st_mode)
         group = groups.setdefault(info.st_ino, name) if links else ""
@@ -28,9 +28,9 @@ def tree(root: Path, *, links: bool = True, times: bool = True) -> Seen:
             (info.st_uid, info.st_gid),
             _content(path, kind),
             number,
-            info.st_mtime_ns if times else None,
-            _attributes(path),
+            info.st_mtime_ns,
             group,
+            _attributes(path),
         )
     return found
 

@@ -14,8 +14,9 @@ from ociworks.image.tar import Compression
 from ociworks.spec.image import Config
 from ociworks.testing.images import image_from_layers
 from tests.image.archives import directory, entry, file, hardlink, layer, symlink
+from tests.image.trees import tree
 from tests.interop.peers import peer, run
-from tests.interop.test_unpack_peers import make_source, tree
+from tests.interop.test_unpack_peers import make_source
 
 pytestmark = [
     pytest.mark.interop,
