@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from ociworks import testing
 from ociworks.errors import InvalidSpec, NotSupported
@@ -11,7 +12,7 @@ from ociworks.spec import Platform
 from ociworks.spec.image import mediatypes
 from ociworks.spec.image.annotations import CREATED, REVISION
 from ociworks.testing.images import Compression
-from tests.image.mutate.images import docker
+from tests.image.mutate.images import docker, with_manifest
 
 
 def test_annotations_of_an_image() -> None:
@@ -104,9 +105,28 @@ def test_a_real_docker_image_becomes_oci() -> None:
     assert img.digest == testing.random_image().digest
 
 
+def test_a_document_that_does_not_state_its_type() -> None:
+    """It is OCI's already, and stays as it is; as Docker's it has to say so."""
+    img = with_manifest(testing.random_image(), lambda value: evolve(value, media_type=None))
+    assert mutate.media_types(img, "oci") is img
+    assert mutate.media_types(img, "docker").manifest.media_type == mediatypes.DOCKER_MANIFEST
+
+
 def test_what_docker_cannot_say_is_not_lost_silently() -> None:
+    """Annotations of a document or of a layer go only when that is said; a subject never goes."""
     img = mutate.annotate(testing.random_image(), {"a": "b"})
-    with pytest.raises(NotSupported, match="remove them first"):
-        mutate.media_types(img, "docker")
+    noted = with_manifest(
+        testing.random_image(1),
+        lambda value: evolve(value, layers=(evolve(value.layers[0], annotations={"a": "b"}),)),
+    )
+    for odd in (img, noted):
+        with pytest.raises(NotSupported, match="drop them"):
+            mutate.media_types(odd, "docker")
+        dropped = mutate.media_types(odd, "docker", drop_annotations=True)
+        assert (dropped.manifest.annotations, dropped.layers[0].descriptor.annotations) == ({}, {})
+        validate.image(dropped).raise_if_failed()
+    for lost in (mutate.subject(img, testing.random_image()), mutate.artifact_type(img, "application/x")):
+        with pytest.raises(NotSupported, match="remove them first"):
+            mutate.media_types(lost, "docker", drop_annotations=True)
     with pytest.raises(NotSupported):
         mutate.media_types(mutate.subject(testing.random_index(), img), "docker")

@@ -13,7 +13,7 @@ from ociworks.image.types import ByteStream, Image, Layer
 from ociworks.spec import Digest, FrozenDict, Platform, to_json
 from ociworks.spec.image import Descriptor, ImageConfiguration, Manifest, mediatypes
 
-__all__ = ["DOCKER", "FAMILIES", "OCI", "family", "fitting", "rebuilt", "replaced", "retyped"]
+__all__ = ["DOCKER", "FAMILIES", "OCI", "described", "family", "fitting", "rebuilt", "replaced", "retyped"]
 
 OCI: Final = "oci"
 DOCKER: Final = "docker"
@@ -53,7 +53,12 @@ def fitting(layer: Layer, wanted: str) -> Layer:
         return layer
     if (other := retyped(media_type, wanted)) == media_type:
         return layer
-    return partial.layer(evolve(layer.descriptor, media_type=other), layer.diff_id, _Below(layer))
+    return described(layer, evolve(layer.descriptor, media_type=other))
+
+
+def described(layer: Layer, descriptor: Descriptor) -> Layer:
+    """The same bytes under another descriptor of them."""
+    return partial.layer(descriptor, layer.diff_id, _Below(layer))
 
 
 def replaced(old: Layer | None, new: Layer, wanted: str) -> Layer:
@@ -69,8 +74,7 @@ def replaced(old: Layer | None, new: Layer, wanted: str) -> Layer:
     }
     if not kept:
         return fitting(new, wanted)
-    described = evolve(new.descriptor, annotations=FrozenDict(kept))
-    return fitting(partial.layer(described, new.diff_id, _Below(new)), wanted)
+    return fitting(described(new, evolve(new.descriptor, annotations=FrozenDict(kept))), wanted)
 
 
 def rebuilt(
