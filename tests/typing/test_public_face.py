@@ -8,7 +8,19 @@ if TYPE_CHECKING:
     import ociworks
     from ociworks import errors, spec
     from ociworks.api import prepare
-    from ociworks.image import Image, Layer, Reference, archive, layout, unpack
+    from ociworks.image import (
+        Image,
+        ImageIndex,
+        Layer,
+        Reference,
+        archive,
+        diff,
+        layout,
+        mutate,
+        progress,
+        unpack,
+        validate,
+    )
     from ociworks.image.copy import Copied
     from ociworks.runtime import CompletedContainer, Container, Runtime
     from ociworks.spec.image import Manifest
@@ -63,6 +75,21 @@ if TYPE_CHECKING:
         with archive.open("app.tar") as images:
             assert_type(images.image("app:1.4"), Image)
         assert_type(unpack(img, "bundle"), spec.Bundle)
+
+    def changes(img: Image, idx: ImageIndex, layer: Layer) -> None:
+        changed = mutate.config(mutate.append(img, layer), mutate.Changes(env={"A": "b", "C": None}))
+        assert_type(changed, Image)
+        assert_type(mutate.annotate(img, {"a": "b"}), Image)
+        assert_type(mutate.annotate(idx, {"a": None}), ImageIndex)
+        assert_type(mutate.rebase(img, old_base=img, new_base=img), Image)
+        assert_type(mutate.time(mutate.squash(mutate.flatten(img), last=2), 0, clamp=True), Image)
+        assert_type(mutate.platforms(mutate.index([img, idx]), ["linux/arm64"]), ImageIndex)
+        assert_type(mutate.media_types(idx, "docker"), ImageIndex)
+        validate.image(img, fast=True).raise_if_failed()
+        assert_type(validate.index(idx).problems, tuple[errors.Problem, ...])
+        assert_type(diff.images(img, changed).files, tuple[diff.FileChange, ...] | None)
+        with progress.bars() as show:
+            ociworks.pull("app:1", progress=show)
 
     def containers(img: Image, bundle: spec.Bundle) -> None:
         with Runtime() as runtime, runtime.create("id", bundle) as container:
