@@ -2,8 +2,12 @@
 
 - ``_commands``: the table of commands; ``_arguments``: their parser, and the options that several have
 - ``_units``: sizes, processors, durations, variables
-- ``_pull``, ``_run``: one command each; they translate and call ``ociworks.api``
-- ``_registry``: ``registry serve``, the server of ``ociworks.testing``
+- ``_pull``, ``_push``, ``_copy``, ``_run``, ``_delete``, ``_gc``: one command each; they translate and call
+  ``ociworks.api`` and ``ociworks.image``
+- ``_inspect``, ``_digest``, ``_ls``, ``_cat``, ``_export``, ``_tags``, ``_referrers``: questions
+- ``_login``, ``_logout``: credentials
+- ``_registry``: ``registry serve``, the server of ``ociworks.testing``; ``_completion``: for shells
+- ``_places``: images by their places, and the options that go with them
 - ``_status``: the exit status of each kind of failure
 - ``_terminal``: this terminal and the container's, tied together
 - ``_progress``: bars and lines while something takes time
@@ -12,6 +16,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,7 +47,11 @@ def _guarded(command: Callable[[], int], failure: int | None) -> int:
     from ociworks.errors import OciworksError
 
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return _closed()
     except (OciworksError, OSError) as error:
         from ociworks.cli._status import status_of
 
@@ -49,3 +59,9 @@ def _guarded(command: Callable[[], int], failure: int | None) -> int:
         return status_of(error) if failure is None else failure
     except KeyboardInterrupt:
         return 130
+
+
+def _closed() -> int:
+    """Whoever read our output has had enough, as ``head`` has; what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE

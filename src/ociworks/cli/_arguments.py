@@ -66,7 +66,7 @@ def registry_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
-def json_option(command: argparse.ArgumentParser) -> None:
+def json_option(command: argparse._ActionsContainer) -> None:
     """``--json``."""
     command.add_argument("--json", action="store_true", help="print JSON, for programs")
 

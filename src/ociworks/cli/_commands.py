@@ -41,8 +41,22 @@ class CommandModule(Protocol):
 
 COMMANDS: Final = (
     Command("pull", "bring an image into the store", "_pull"),
+    Command("push", "bring an image of the store to a registry", "_push"),
+    Command("copy", "copy an image from any place to any other", "_copy"),
     Command("run", "run a command in a new container", "_run"),
+    Command("inspect", "show what an image is", "_inspect"),
+    Command("digest", "print the digest of an image", "_digest"),
+    Command("ls", "list files of an image", "_ls"),
+    Command("cat", "write files of an image", "_cat"),
+    Command("export", "write the file system of an image as an archive", "_export"),
+    Command("tags", "list the tags of a repository", "_tags"),
+    Command("referrers", "list what refers to an image", "_referrers"),
+    Command("delete", "delete an image", "_delete"),
+    Command("login", "log in to a registry", "_login"),
+    Command("logout", "log out of a registry", "_logout"),
+    Command("gc", "remove what no image in the store needs", "_gc"),
     Command("registry", "serve images to others", "_registry"),
+    Command("completion", "print completion for a shell", "_completion"),
 )
 
 
