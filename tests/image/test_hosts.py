@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ from ociworks.image.hosts import (
     RegistriesConf,
     Tls,
     _registries_files,
+    hosts_toml,
 )
 from ociworks.image.origin import Origin, Url
 from ociworks.image.reference import Reference
@@ -386,7 +388,30 @@ def test_verification_is_never_switched_off_for_all(tmp_path: Path) -> None:
             hub(tmp_path, text, "_default").pull_endpoints(Reference.parse("alpine"))
 
 
+@given(st.text(max_size=120) | st.text(alphabet="[]hostserv\n=\"'.:/client_ca", max_size=200))
+def test_any_hosts_toml_is_read_or_refused(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "hosts.toml")
+        with open(path, "xb") as file:
+            file.write(text.encode("utf-8", "surrogatepass"))
+        try:
+            assert hosts_toml.read(folder).hosts
+        except HostsConfigError as error:
+            named = error.file
+        else:
+            named = path
+        assert named == path
+
+
 # certs.d
+
+
+def test_what_the_program_says_about_one_registry_comes_first(tmp_path: Path) -> None:
+    write(tmp_path / "r.example/ca.crt", "")
+    mine = Tls(authorities=("/mine.pem",))
+    hosts = HostsConfig(tls={"r.example": mine}, certs=(str(tmp_path),))
+    assert hosts.pull_endpoints(Reference.parse("r.example/x"))[0].tls == mine
+    assert HostsConfig(tls={"r.example:1": mine}, certs=(str(tmp_path),)).tls_of("r.example") != mine
 
 
 def test_certificates_of_the_first_directory_that_has_some(tmp_path: Path) -> None:
@@ -396,12 +421,12 @@ def test_certificates_of_the_first_directory_that_has_some(tmp_path: Path) -> No
     write(tmp_path / "two/r.example/ca.crt", "")
     hosts = HostsConfig(certs=(str(tmp_path / "one"), str(tmp_path / "two")))
     folder = str(tmp_path / "one/r.example:5000")
-    assert hosts.tls("r.example:5000") == Tls(
+    assert hosts.tls_of("r.example:5000") == Tls(
         authorities=(f"{folder}/ca.crt", f"{folder}/other.crt"),
         certificates=(ClientCertificate(f"{folder}/client.cert", f"{folder}/client.key"),),
     )
-    assert hosts.tls("r.example").authorities == (str(tmp_path / "two/r.example/ca.crt"),)
-    assert not hosts.tls("r.example:5001").configured
+    assert hosts.tls_of("r.example").authorities == (str(tmp_path / "two/r.example/ca.crt"),)
+    assert not hosts.tls_of("r.example:5001").configured
 
 
 @pytest.mark.parametrize(("there", "missing"), [("client.cert", r"client\.key"), ("a.key", r"a\.cert")])

@@ -512,6 +512,36 @@ def test_rg_19_login_with_a_helper(home: Path, tmp_path: Path, monkeypatch: pyte
         assert stored(path) == {"credsStore": "not-there"}
 
 
+def test_rg_19_logout_takes_every_copy(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the helper, in the file beside it under another spelling, and in another file."""
+    store = install_helper(monkeypatch, tmp_path, "real")
+    CredentialHelper("real").store("r.example", Basic("user", Secret("1")))
+    docker, podman = home / ".docker", home / ".config/containers"
+    for folder, name, content in [
+        (
+            docker,
+            "config.json",
+            {"credsStore": "real", "auths": {"https://r.example/v1/": {"auth": encoded("u:p")}}},
+        ),
+        (
+            podman,
+            "auth.json",
+            {"auths": {"r.example": {"auth": encoded("u:p")}, "r.example/x": {"auth": encoded("x:y")}}},
+        ),
+    ]:
+        folder.mkdir(parents=True)
+        config(folder, content, name)
+    where = (str(podman / "auth.json"), "docker-credential-real", str(docker / "config.json"))
+    assert logout("r.example") == where
+    assert kept_by(store) == {}
+    assert default_keychain().find("r.example", "y") is None
+    assert default_keychain().find("r.example", "x") == Basic("x", Secret("y"))
+    assert logout("r.example/x") == where[:1]
+    (home / ".dockercfg").write_text(json.dumps({"r.example": {"auth": encoded("u:p")}}))
+    with pytest.raises(AuthFileError, match="by hand"):
+        logout("r.example")
+
+
 def test_rg_19_docker_hub_is_written_as_docker_reads_it(home: Path) -> None:
     from ociworks.image.auth.logins import _parse
 

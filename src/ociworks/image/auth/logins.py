@@ -101,14 +101,15 @@ def _forget(path: str, place: _Place) -> list[str]:
     helper = None if place.path else _helper(known, place)
     if helper is not None and _erase(helper, place):
         found.append(f"docker-credential-{helper.name}")
-    if not any(place_of(key) == str(place) for key in known.auths):
+    entries = [entry for key, entry in known.auths.items() if place_of(key) == str(place)]
+    if not entries:
         return found
     if os.path.basename(path) == _LEGACY:
         raise AuthFileError(
             f"{quote(path)} has an entry for {place}: take it out by hand, this file is not written"
         )
     edit(path, lambda file: with_entry(file, None, None, lambda key: place_of(key) == str(place)))
-    return found if helper else [*found, path]
+    return found if all(entry == AuthEntry() for entry in entries) else [*found, path]
 
 
 def _erase(helper: CredentialHelper, place: _Place) -> bool:

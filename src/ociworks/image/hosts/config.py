@@ -15,6 +15,7 @@ from ociworks.image.hosts.endpoint import Endpoint, Tls
 from ociworks.image.hosts.proxies import NO_PROXIES, Proxies
 from ociworks.image.hosts.registries import Place, RegistriesConf, Rule
 from ociworks.image.reference import Reference
+from ociworks.spec.frozen import FrozenDict
 
 __all__ = ["NO_HOSTS", "HostsConfig"]
 
@@ -25,7 +26,8 @@ class HostsConfig:
 
     ==================  =============================================================================
     ``registries``      ``registries.conf``: mirrors, other locations, insecure, blocked, short names
-    ``certs``           directories in the form of ``certs.d``
+    ``tls``             certificates for single registries, by ``host[:port]``
+    ``certs``           directories in the form of ``certs.d``, for the others
     ``containerd``      directories with ``hosts.toml``, asked where no rule of ``registries`` matches
     ``proxies``         proxies
     ==================  =============================================================================
@@ -35,6 +37,7 @@ class HostsConfig:
     """
 
     registries: RegistriesConf = field(factory=RegistriesConf)
+    tls: Mapping[str, Tls] = FrozenDict()
     certs: tuple[str, ...] = ()
     containerd: tuple[str, ...] = ()
     proxies: Proxies = NO_PROXIES
@@ -94,9 +97,9 @@ class HostsConfig:
         """
         return self.registries.resolve(name)
 
-    def tls(self, registry: str) -> Tls:
-        """The certificates for ``host[:port]``."""
-        return certificates_of(self.certs, registry)
+    def tls_of(self, registry: str) -> Tls:
+        """How to speak TLS with ``host[:port]``, as far as ``tls`` and ``certs`` say."""
+        return self.tls.get(registry) or certificates_of(self.certs, registry)
 
     def insecure_registries(self) -> frozenset[str]:
         """Every ``host[:port]`` that a rule calls insecure; wildcards are not among them."""
@@ -131,14 +134,14 @@ class HostsConfig:
             registry=reference.registry,
             repository=reference.repository,
             insecure=insecure,
-            tls=self.tls(reference.registry),
+            tls=self.tls_of(reference.registry),
         )
 
     def _with_certs(self, endpoint: Endpoint) -> Endpoint:
         """What ``hosts.toml`` leaves open about certificates, ``certs.d`` may say."""
         if endpoint.tls.configured:
             return endpoint
-        return evolve(endpoint, tls=self.tls(endpoint.registry))
+        return evolve(endpoint, tls=self.tls_of(endpoint.registry))
 
 
 NO_HOSTS: Final = HostsConfig()

@@ -25,7 +25,7 @@ From the outside in:
 - ``_places``: mirrors first, falling back; ``_proxy``: tunnels.
 - ``_policy``: who may be asked, and who sees what.
 - ``_messages``: requests and responses as values, and what a transport is.
-- ``_transport``, ``_wire``: connections, TLS, HTTP/1.1.
+- ``_transport``, ``_tls``, ``_wire``: connections, TLS, HTTP/1.1.
 """
 
 from __future__ import annotations

@@ -30,13 +30,13 @@ def upload_location(asked: Url, response: Response, repository: Repository, poli
     """The ``Location`` of an upload; raises :class:`~ociworks.errors.RegistryProtocolError`."""
     url = _join(asked, response.headers.one("location") or "", "upload, Location")
     if url.origin == repository.origin:
-        allowed = url.path.startswith("/v2/")
+        allowed = url.path.startswith(f"{repository.root}/")
     else:
         policy.check(url, repository.origin, "upload, Location")
         allowed = (url.origin.host, url.origin.port) in policy.trusted
     if not allowed:
         raise RegistryProtocolError(
-            f"upload: expected a Location below {repository.origin}/v2/; if this one is meant, list "
+            f"upload: expected a Location below {repository.origin}{repository.root}/; if this one is meant, list "
             f"{url.origin.host}:{url.origin.port} as trusted",
             url=url.redacted,
         )
@@ -51,9 +51,10 @@ def next_page(asked: Url, response: Response, repository: Repository) -> Url | N
     if len(found) > 1:
         raise RegistryProtocolError(f"expected one next page, got {len(found)}", url=asked.redacted)
     url = _join(asked, found[0], "Link to the next page")
-    if url.origin != repository.origin or not url.path.startswith(f"/v2/{repository.name}/"):
+    if url.origin != repository.origin or not url.path.startswith(f"{repository.root}/{repository.name}/"):
         raise RegistryProtocolError(
-            f"expected the next page below {repository.origin}/v2/{repository.name}/", url=url.redacted
+            f"expected the next page below {repository.origin}{repository.root}/{repository.name}/",
+            url=url.redacted,
         )
     return url
 

@@ -17,20 +17,18 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Final, final
 
 from attrs import evolve, field, frozen
 
-from ociworks.errors import HostsConfigError, RegistryError, RegistryUnreachable
+from ociworks.errors import RegistryError, RegistryUnreachable
 from ociworks.image.auth.secret import Secret
 from ociworks.image.hosts import NO_HOSTS, HostsConfig, Proxy, Tls
-from ociworks.image.hosts._toml import read_regular
 from ociworks.image.hosts.endpoint import PLAIN_TLS
 from ociworks.image.origin import Origin
-from ociworks.image.remote import _proxy
+from ociworks.image.remote import _proxy, _tls
 from ociworks.image.remote._wire import Connection, NoAnswer, WireResponse
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from ociworks.image.remote._messages import Request
     from ociworks.image.remote.limits import Limits
 
-__all__ = ["SocketTransport", "tls_context"]
+__all__ = ["SocketTransport"]
 
 _IDLE: Final = 8
 """Connections kept for reuse, for each road."""
@@ -138,7 +136,7 @@ class SocketTransport:
         )
 
     def _tls_of(self, origin: Origin) -> Tls:
-        return PLAIN_TLS if origin.scheme == "http" else self._hosts.tls(origin.authority)
+        return PLAIN_TLS if origin.scheme == "http" else self._hosts.tls_of(origin.authority)
 
     def _take(self, road: _Road) -> Connection | None:
         while True:
@@ -193,7 +191,7 @@ class SocketTransport:
     def _context(self, tls: Tls) -> ssl.SSLContext:
         with self._lock:
             if tls not in self._contexts:
-                self._contexts[tls] = tls_context(self._ca_file, tls)
+                self._contexts[tls] = _tls.context(self._ca_file, tls)
             return self._contexts[tls]
 
 
@@ -221,56 +219,6 @@ def _authorization(request: Request, road: _Road) -> list[tuple[str, str]]:
     if request.authorization is not None:
         return [("Authorization", request.authorization.reveal())]
     return [(name, value.reveal()) for name, value in road.headers if name.lower() == "authorization"]
-
-
-def tls_context(ca_file: str | None, tls: Tls = PLAIN_TLS) -> ssl.SSLContext:
-    """A context with the system's authorities, those of ``ca_file`` (PEM), and what ``tls`` says.
-
-    Raises :class:`~ociworks.errors.HostsConfigError` for files that ``tls`` names.
-    """
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The paths compiled into OpenSSL: load_default_certs() would follow SSL_CERT_FILE and SSL_CERT_DIR.
-    paths = ssl.get_default_verify_paths()
-    cafile = paths.openssl_cafile if os.path.isfile(paths.openssl_cafile) else None
-    capath = paths.openssl_capath if os.path.isdir(paths.openssl_capath) else None
-    if cafile or capath:
-        context.load_verify_locations(cafile, capath)
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    _add(context, tls)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _add(context: ssl.SSLContext, tls: Tls) -> None:
-    for path in tls.authorities:
-        text = _pem(path)
-        try:
-            context.load_verify_locations(cadata=text)
-        except (OSError, ValueError):
-            raise HostsConfigError(path, "", "expected certificates of authorities in PEM") from None
-    for pair in tls.certificates:
-        for path in (pair.certificate, pair.key):
-            _pem(path)
-        try:
-            # An empty answer instead of a question on the terminal when the key is encrypted.
-            context.load_cert_chain(pair.certificate, pair.key, password=lambda: "")
-        except (OSError, ValueError):
-            raise HostsConfigError(
-                pair.certificate, "", "expected a certificate in PEM, and its own key, not encrypted"
-            ) from None
-
-
-def _pem(path: str) -> str:
-    raw = read_regular(path)
-    if raw is None:
-        raise HostsConfigError(path, "", "expected a file")
-    return raw.decode("ascii", "replace")
 
 
 def _unreachable(error: OSError, road: _Road, url: str) -> RegistryUnreachable:
