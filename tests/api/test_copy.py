@@ -145,6 +145,19 @@ def test_only_what_is_missing_travels(registry: testing.Registry) -> None:
         assert not [seen for seen in later if any(seen.path.endswith(name) for name in layers)]
 
 
+def test_within_one_registry_layers_are_mounted(registry: testing.Registry) -> None:
+    """From one repository to another of the same registry no layer is read or sent."""
+    made = testing.random_image(3)
+    ociworks.copy(made, f"{registry.host}/one:1")
+    before = len(registry.requests)
+    ociworks.copy(f"{registry.host}/one:1", f"{registry.host}/two:1")
+    later = registry.requests[before:]
+    for layer in made.layers:
+        seen = [request for request in later if str(layer.digest) in request.path]
+        assert not [request for request in seen if request.method in {"GET", "PUT", "PATCH"}]
+    assert read(f"{registry.host}/two:1").digest == made.digest
+
+
 @pytest.mark.parametrize("there", KINDS)
 def test_every_byte_is_reported(there: str, registry: testing.Registry) -> None:
     made, events = testing.random_image(2, size=600_000), list[Progress]()

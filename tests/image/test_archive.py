@@ -150,6 +150,21 @@ def test_several_images_share_what_they_share(tmp_path: Path, format: Format) ->
 
 
 @pytest.mark.parametrize("format", ["oci", "docker"])
+def test_an_image_with_one_layer_twice_or_none(tmp_path: Path, format: Format) -> None:
+    twice = testing.image_from_layers([{"a": b"x"}, {"b": b"y"}, {"a": b"x"}])
+    empty = testing.image_from_layers([])
+    with archive.create(tmp_path / "a.tar", format=format) as images:
+        images.put(twice, "twice:1")
+        images.put(empty, "empty:1")
+    with archive.open(tmp_path / "a.tar") as read:
+        assert [layer.digest for layer in read.image("twice:1").layers] == [
+            layer.digest for layer in twice.layers
+        ]
+        assert read.image("empty:1").layers == ()
+        assert read.verify() == []
+
+
+@pytest.mark.parametrize("format", ["oci", "docker"])
 def test_a_tag_that_is_given_again_moves(tmp_path: Path, format: Format) -> None:
     one, two = testing.random_image(1, seed=1), testing.random_image(1, seed=2)
     with archive.create(tmp_path / "a.tar", format=format) as images:
@@ -416,7 +431,7 @@ def test_any_image_survives(
     format: Format,
     compression: str,
 ) -> None:
-    image = testing.images.image_from_layers(files, compression=compression)  # type: ignore[arg-type]
+    image = testing.image_from_layers(files, compression=compression)  # type: ignore[arg-type]
     path = tmp_path_factory.mktemp("any") / "a.tar"
     archive.write(path, image, "app:1", format=format)
     with archive.open(path) as images:

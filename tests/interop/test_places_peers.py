@@ -11,8 +11,11 @@ import pytest
 
 import ociworks
 from ociworks import testing
-from ociworks.image import archive, layout
+from ociworks.image import archive, layout, partial
+from ociworks.image.memory import MemoryBlobs
 from ociworks.image.types import Image
+from ociworks.spec import to_json
+from ociworks.spec.image import Manifest, mediatypes
 from tests.interop import peers
 
 pytestmark = pytest.mark.interop
@@ -244,3 +247,58 @@ def test_registries_in_between(tmp_path: Path) -> None:
     with archive.open(tmp_path / "a.tar") as images:
         assert images.index("app").raw_index == index.raw_index
         assert images.verify() == []
+
+
+def test_referrers_in_a_registry_without_a_list_of_them(tmp_path: Path) -> None:
+    """Debian's docker-registry has no referrers API: the fallback tag stands in, on both ways."""
+    image = testing.random_image(1)
+    with layout.open(tmp_path / "l", create=True) as store:
+        subject = store.put(image, "app")
+        blobs = MemoryBlobs()
+        manifest = Manifest(
+            media_type=mediatypes.OCI_MANIFEST,
+            artifact_type="application/vnd.example.sbom",
+            config=blobs.add(b"{}", mediatypes.OCI_EMPTY),
+            layers=(blobs.add(b"an SBOM", "text/plain"),),
+            subject=subject.descriptor,
+        )
+        sbom = store.put(partial.image(to_json(manifest), b"{}", blobs))
+        store.put(testing.random_image(1, seed=4), f"sha256-{image.digest.encoded}.sig")
+    with peers.docker_registry(tmp_path) as host:
+        there = ociworks.copy(f"oci:{tmp_path}/l:app", f"{host}/app:1", referrers=True)
+        tags = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{host}/app"))["Tags"]
+        assert set(tags) == {
+            "1",
+            f"sha256-{image.digest.encoded}",
+            f"sha256-{image.digest.encoded}.sig",
+        }
+        back = ociworks.copy(f"{host}/app:1", f"oci:{tmp_path}/back:app", referrers=True)
+    assert {each.digest for each in there.referrers} == {each.digest for each in back.referrers}
+    with layout.open(tmp_path / "back") as store:
+        assert [each.digest for each in store.referrers(image.descriptor)] == [sbom.digest]
+        assert store.verify() == []
+
+
+@pytest.mark.parametrize("format", ["oci", "docker"])
+def test_crane_reads_and_writes(tmp_path: Path, format: str) -> None:
+    """Crane's tarballs hold compressed layers, as ours do: digests survive both ways."""
+    crane = peers.peer("crane")
+    image = testing.random_image(3)
+    with testing.Registry() as registry:
+        ociworks.copy(image, f"{registry.host}/app:1")
+        kind = "tarball" if format == "docker" else "oci"
+        peers.run(
+            crane, "pull", "--insecure", f"--format={kind}", f"{registry.host}/app:1", f"{tmp_path}/theirs"
+        )
+        where = f"docker-archive:{tmp_path}/theirs" if format == "docker" else f"oci:{tmp_path}/theirs"
+        assert ociworks.copy(where, f"oci:{tmp_path}/l:app").digest == image.digest
+        ours = f"docker-archive:{tmp_path}/ours:app:1" if format == "docker" else f"oci:{tmp_path}/ours:app"
+        ociworks.copy(image, ours)
+        peers.run(crane, "push", "--insecure", f"{tmp_path}/ours", f"{registry.host}/back:1")
+        found = ociworks.copy(f"{registry.host}/back:1", f"oci:{tmp_path}/m:app")
+        with layout.open(tmp_path / "m") as store:
+            back = store.image(found.digest)
+            assert back.raw_config == image.raw_config
+            assert [layer.digest for layer in back.layers] == [layer.digest for layer in image.layers]
+    if format == "docker":
+        peers.run(crane, "validate", "--tarball", f"{tmp_path}/ours")

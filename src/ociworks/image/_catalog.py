@@ -77,18 +77,26 @@ class Catalog(ABC):
         """
         return self._document(self._find(name))
 
-    def referrers(self, subject: Digest, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
+    def referrers(
+        self, subject: Descriptor | Digest, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
         """What is attached to this manifest: the entries whose ``subject`` it is (image-spec manifest.md, subject).
 
         As the referrers API does, descriptors carry the artifact type and the annotations of the manifest. Entries
         that cannot be read are passed by. Raises :class:`~ociworks.errors.LimitExceeded` for more than 1000 entries.
         """
-        found = [
-            described
-            for entry in self._documents_listed()
-            if (described := self._referring(entry, subject)) is not None
-        ]
+        digest = subject.digest if isinstance(subject, Descriptor) else subject
+        found = self.all_referrers().get(digest, ())
         return tuple(each for each in found if artifact_type in (None, each.artifact_type))
+
+    def all_referrers(self) -> Mapping[Digest, tuple[Descriptor, ...]]:
+        """What :meth:`referrers` says, for every subject; each entry is read once."""
+        found: dict[Digest, tuple[Descriptor, ...]] = {}
+        for entry in self._documents_listed():
+            subject, described = self._referring(entry)
+            if subject is not None:
+                found[subject] = (*found.get(subject, ()), described)
+        return FrozenDict(found)
 
     def _document(self, descriptor: Descriptor) -> Image | ImageIndex:
         try:
@@ -104,20 +112,19 @@ class Catalog(ABC):
             raise LimitExceeded(f"images in {quote(self.path)}", "max_visited", partial.MAX_VISITED)
         yield from entries.values()
 
-    def _referring(self, entry: Descriptor, subject: Digest) -> Descriptor | None:
+    def _referring(self, entry: Descriptor) -> tuple[Digest | None, Descriptor]:
         try:
             value = read_manifest(partial.read_blob(self, entry), descriptor=entry).value
         except (BlobNotFound, ContentError, LimitExceeded, SpecError):
-            return None
-        if value.subject is None or value.subject.digest != subject:
-            return None
-        return Descriptor(
+            return None, entry
+        described = Descriptor(
             media_type=entry.media_type,
             digest=entry.digest,
             size=entry.size,
             artifact_type=_artifact_type(value),
             annotations=value.annotations,
         )
+        return (None if value.subject is None else value.subject.digest), described
 
     def _find(self, name: str | Digest | None) -> Descriptor:
         entries = self.images()

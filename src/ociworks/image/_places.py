@@ -13,7 +13,7 @@ place              source  sink  where referrers are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ociworks.image.remote import Client
     from ociworks.image.types import Image, ImageIndex
     from ociworks.spec import Digest
+    from ociworks.spec.image import Descriptor
 
 __all__ = [
     "ArchiveSink",
@@ -102,6 +103,7 @@ class CatalogSource:
     def __init__(self, catalog: Catalog, name: str | Digest | None) -> None:
         self._catalog = catalog
         self._name = name
+        self._referrers: Mapping[Digest, tuple[Descriptor, ...]] | None = None
 
     def get(self) -> Image | ImageIndex:
         """What the name says; the only image there is without one."""
@@ -109,7 +111,9 @@ class CatalogSource:
 
     def attached(self, subject: Digest) -> Iterator[Attached]:
         """The entries with this subject, and those with one of cosign's tags."""
-        for listed in self._catalog.referrers(subject):
+        if self._referrers is None:
+            self._referrers = self._catalog.all_referrers()
+        for listed in self._referrers.get(subject, ()):
             document = partial.document(
                 partial.read_blob(self._catalog, listed), self._catalog, descriptor=listed
             )
