@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from ociworks import spec, testing
-from ociworks.image import diff, mutate, partial
+from ociworks.image import diff, mutate, partial, validate
 from ociworks.image.mutate import Changes
 from ociworks.image.types import Image
 from ociworks.image.units import human_size
@@ -147,6 +147,13 @@ def test_cl_04_names_from_images_are_text_in_notebooks() -> None:
         said = read(html_of(value))
         assert "\\x1b[2J\\u202e\\u200b" in said
         assert "alert(1)" in said
+
+
+def test_what_was_found() -> None:
+    report = validate.image(hostile_image(), fast=True)
+    assert not report.ok
+    assert "problems" in read(html_of(report))
+    assert "No problems" in read(html_of(validate.image(testing.random_image())))
 
 
 def test_artifacts() -> None:

@@ -25,6 +25,7 @@ from ociworks.spec.image import (
     mediatypes,
 )
 from ociworks.testing.images import Compression
+from tests.image import archives
 from tests.image.mutate.images import LayerBlobs, NoBlobs, with_config, with_manifest
 
 
@@ -133,6 +134,23 @@ def test_a_whiteout_that_is_none() -> None:
     odd = testing.image_from_files({".wh.gone": b"content"})
     (problem,) = validate.image(odd).problems
     assert "whiteout" in problem.message
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [archives.layer(archives.hardlink(b"a", b"nowhere"))],
+        [archives.layer(archives.file(b"a")), archives.layer(archives.file(b"a/b"))],
+        [archives.layer(archives.symlink(b"a", b"nowhere")), archives.layer(archives.file(b"a/b"))],
+    ],
+)
+def test_layers_that_do_not_come_together(layers: list[bytes]) -> None:
+    """Each archive can be read, but nobody can unpack them one on the other."""
+    img = testing.image_from_layers(layers)
+    (problem,) = validate.image(img).problems
+    assert problem.path == f"layers[{len(layers) - 1}]"
+    assert "cannot be unpacked" in problem.message
+    assert found(img, fast=True) == []
 
 
 def test_bounds_are_problems_too() -> None:

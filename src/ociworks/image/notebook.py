@@ -14,11 +14,12 @@ from ociworks.spec.image import mediatypes
 from ociworks.spec.notebook import details, fields, heading, table, text
 
 if TYPE_CHECKING:
+    from ociworks.errors import Problem
     from ociworks.image.diff import FieldChange, ImageDiff, LayerInfo
     from ociworks.image.types import Image, ImageIndex, Layer
     from ociworks.spec import Digest
 
-__all__ = ["diff", "image", "index", "layer", "sizes"]
+__all__ = ["diff", "image", "index", "layer", "problems", "sizes"]
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 22
@@ -81,6 +82,13 @@ def diff(found: ImageDiff) -> str:
     more = [f"{'−' if grown < 0 else '+'}{human_size(abs(grown))}"]
     head = heading("Difference", f"{_short(found.old)} → {_short(found.new)}", more)
     return _frame(head, *_diff_parts(found))
+
+
+def problems(what: str, found: Sequence[Problem]) -> str:
+    """What was found when something was looked over."""
+    rows = [(f"<code>{text(each.path)}</code>", text(each.message), text(each.section)) for each in found]
+    head = heading(f"{len(found)} problems" if found else "No problems", text(what))
+    return _frame(head, table((), rows) if rows else "")
 
 
 def _diff_parts(found: ImageDiff) -> Iterator[str]:

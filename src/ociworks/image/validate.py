@@ -12,7 +12,7 @@ manifest, index        the descriptor that names them; their own bytes, read ane
 configuration          the manifest's descriptor; its own bytes; the rules; one diff ID and history step per layer
 layers                 the manifest's descriptors and the configuration's diff IDs, in order
 content of layers      digest and size as they travel, compression by media type, diff ID, a tar archive that can be
-                       read to its end, whiteouts that are ones
+                       read to its end, whiteouts that are ones; and whether the layers can be unpacked together
 entries of an index    the documents that they name: digest, size, media type, platform
 =====================  ========================================================================================
 
@@ -23,6 +23,7 @@ document: ``manifest.layers[0].digest``, ``config.history``, ``layers[2]``, ``in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -46,6 +47,9 @@ from ociworks.spec import Model, parse
 from ociworks.spec import validate as rules_of
 from ociworks.spec.image import Descriptor, ImageConfiguration, mediatypes, read_manifest
 from ociworks.spec.validate.image import pair
+
+if TYPE_CHECKING:
+    from ociworks.image.tar import TarEntry
 
 __all__ = ["Report", "image", "index"]
 
@@ -85,6 +89,11 @@ class Report:
         if self.ok:
             return f"{self.what}: no problems"
         return str(InvalidImage(self.problems, self.what))
+
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import problems
+
+        return problems(self.what, self.problems)
 
 
 def image(img: Image, *, fast: bool = False, limits: Limits = DEFAULT_LIMITS) -> Report:
@@ -208,40 +217,58 @@ def _entry_platform(entry: Descriptor, img: Image, at: str) -> Iterator[Problem]
 
 
 def _contents(layers: Sequence[Layer], at: str, limits: Limits) -> Iterator[Problem]:
-    """Several layers at a time; what is found comes in their order."""
-    found: dict[int, list[Problem]] = {}
+    """Several layers at a time; what is found comes in their order, and then what keeps them from coming together."""
+    found: dict[int, list[TarEntry] | Problem | None] = {}
 
     def look(place: int, _checkpoint: Callable[[], None]) -> None:
-        found[place] = list(_content(layers[place], f"{at}layers[{place}]", limits))
+        found[place] = _content(layers[place], f"{at}layers[{place}]", limits)
 
     _parallel.each(range(len(layers)), look, _WORKERS)
-    for place in range(len(layers)):
-        yield from found[place]
+    yield from (each for place in range(len(layers)) if isinstance(each := found[place], Problem))
+    archives = [each for place in range(len(layers)) if isinstance(each := found[place], list)]
+    if len(archives) == len(layers):
+        yield from _together(archives, at, limits)
 
 
-def _content(layer: Layer, at: str, limits: Limits) -> Iterator[Problem]:
-    """Read a layer to its end, as a tar archive where it is a filesystem layer."""
+def _content(layer: Layer, at: str, limits: Limits) -> list[TarEntry] | Problem | None:
+    """Read a layer to its end: the entries of a filesystem layer, or the problem of any layer."""
     try:
         if mediatypes.is_layer(layer.media_type):
-            _archive(layer, limits)
-        else:
-            with layer.open():
-                pass
+            return _archive(layer, limits)
+        with layer.open():
+            return None
     except BlobNotFound as error:
-        if mediatypes.is_distributable(layer.media_type):
-            yield Problem(at, str(error))
+        return Problem(at, str(error)) if mediatypes.is_distributable(layer.media_type) else None
     except _FOUND as error:
-        yield Problem(at, str(error))
+        return Problem(at, str(error))
 
 
-def _archive(layer: Layer, limits: Limits) -> None:
+def _archive(layer: Layer, limits: Limits) -> list[TarEntry]:
     """Read the archive to its end, which proves digest, size and diff ID; whiteouts must be ones."""
     from ociworks.image._archives import open_archive
     from ociworks.image.tar.whiteout import classify
 
+    entries = []
     with open_archive(layer, limits) as archive:
         for entry in archive:
             classify(entry)
+            entries.append(entry)
+    return entries
+
+
+def _together(archives: Sequence[Sequence[TarEntry]], at: str, limits: Limits) -> Iterator[Problem]:
+    """What unpacking would refuse: links that lead nowhere, files where a directory is needed, too many entries."""
+    from ociworks.image._merged import MergedTree
+
+    tree = MergedTree(limits)
+    for place, entries in enumerate(archives):
+        tree.begin_layer(place)
+        try:
+            for position, entry in enumerate(entries):
+                tree.apply(entry, position)
+        except _FOUND as error:
+            yield Problem(f"{at}layers[{place}]", f"cannot be unpacked on the layers below: {error}")
+            return
 
 
 def _placed(problems: Iterable[Problem], at: str) -> Iterator[Problem]:

@@ -128,6 +128,14 @@ def test_a_docker_image_stays_one() -> None:
     validate.image(img).raise_if_failed()
 
 
+def test_a_layer_under_another_name_is_still_known_where_it_lies() -> None:
+    """A registry that has the bytes can mount them, whatever the manifest calls them."""
+    layer = some_layer()
+    img = mutate.append(docker(testing.random_image(layers=1)), layer)
+    assert img.layers[-1].descriptor != layer.descriptor
+    assert partial.source_of(img.layers[-1]) is partial.source_of(layer)
+
+
 def test_what_is_no_layer_is_refused() -> None:
     strange = partial.layer(Descriptor.of(b"{}", "application/json"), Digest.of(b"{}"), NoBlobs())
     with pytest.raises(ImageConfigError, match="expected a filesystem layer"):

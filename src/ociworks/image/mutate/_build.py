@@ -57,8 +57,8 @@ def fitting(layer: Layer, wanted: str) -> Layer:
 
 
 def described(layer: Layer, descriptor: Descriptor) -> Layer:
-    """The same bytes under another descriptor of them."""
-    return partial.layer(descriptor, layer.diff_id, _Below(layer))
+    """The same bytes under another descriptor of them; a registry that has them is still known to have them."""
+    return partial.layer(descriptor, layer.diff_id, partial.source_of(layer) or _Below(layer))
 
 
 def replaced(old: Layer | None, new: Layer, wanted: str) -> Layer:
