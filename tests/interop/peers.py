@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,9 +72,23 @@ def docker_registry(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as server:
         try:
-            yield _address(server)
+            address = _address(server)
+        except BaseException:
+            server.kill()
+            raise
+        # It logs on: a pipe that nobody reads fills up, and the registry would wait for ever.
+        log = threading.Thread(target=_drain, args=(server,), daemon=True)
+        log.start()
+        try:
+            yield address
         finally:
             server.kill()
+            log.join()
+
+
+def _drain(server: subprocess.Popen[bytes]) -> None:
+    for _ in server.stderr or ():
+        pass
 
 
 def _address(server: subprocess.Popen[bytes]) -> str:
