@@ -32,6 +32,7 @@ from ociworks.image.stream import VerifiedStream
 from ociworks.image.types import ByteStream, Layer
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor
+from tests.image import archives
 from tests.image.archives import apply, directory, file, hardlink, layer, listing, symlink
 
 
@@ -378,3 +379,18 @@ def test_only_files_that_are_visible_are_kept() -> None:
     ).files()
     assert files.read_bytes("shown") == b"s"
     assert files._contents[0].spool.size == 1
+
+
+def test_un_18_holes_count_as_bytes() -> None:
+    """A sparse file of a few bytes may unfold to anything; several of them come to more than one may have."""
+    records = {
+        b"GNU.sparse.major": b"1",
+        b"GNU.sparse.minor": b"0",
+        b"GNU.sparse.realsize": b"%d" % (1 << 20),
+        b"GNU.sparse.name": b"holes",
+    }
+    one = archives.entry(b"GNUSparseFile.0/holes", b"0", b"0\n".ljust(512, b"\0"), records=records)
+    made = image(layer(one))
+    assert made.files().read_bytes("holes") == bytes(1 << 20)
+    with pytest.raises(LimitExceeded, match="sparse"):
+        ImageFiles(image(layer(*[one] * 5)).layers, Limits(unpacked_bytes_per_layer=4 << 20)).exists("/holes")

@@ -8,16 +8,18 @@ hard link is a second name of a node, so what a link to a shadowed file leads to
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import LimitExceeded, TarError, quote
 from ociworks.image._archives import open_archive
+from ociworks.image._parallel import each
 from ociworks.image.tar.entry import NO_XATTRS, TarEntry
 from ociworks.image.tar.limits import DEFAULT_LIMITS
 from ociworks.image.tar.whiteout import PREFIX, classify, whiteout_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ociworks.image.tar.limits import Limits
     from ociworks.image.types import Layer
@@ -28,6 +30,8 @@ Parts = tuple[bytes, ...]
 
 _MAX_LINKS: Final = 40
 _MADE: Final = -1
+_BATCH: Final = 1024
+_MAX_READERS: Final = 4
 
 
 class Node:
@@ -132,10 +136,14 @@ class MergedTree:
 
     # --- building -----------------------------------------------------------------------------------------
 
-    def _count(self) -> None:
-        self._entries += 1
-        if self._entries > self._limits.entries_per_image:
+    def check_count(self, more: int) -> None:
+        """Raise LimitExceeded when ``more`` entries would be too many."""
+        if self._entries + more > self._limits.entries_per_image:
             raise LimitExceeded("entries of an image", "entries_per_image", self._limits.entries_per_image)
+
+    def _count(self) -> None:
+        self.check_count(1)
+        self._entries += 1
 
     def _describe_root(self, entry: TarEntry, position: int) -> None:
         if entry.type != "directory":
@@ -286,22 +294,45 @@ class MergedTree:
         del parent.children[name]
 
 
-def merge(layers: Iterable[Layer], limits: Limits = DEFAULT_LIMITS) -> MergedTree:
-    """Read all layers, base first and each verified, into an index. Raises what reading and unpacking them would."""
+def merge(layers: Iterable[Layer], limits: Limits = DEFAULT_LIMITS, *, diff_ids: bool = True) -> MergedTree:
+    """Read all layers, base first and each verified, into an index. Raises what reading and unpacking them would.
+
+    ``diff_ids`` may be false for layers that were unpacked before: digests and sizes are enough to know them again.
+    """
     tree = MergedTree(limits)
-    add_layers(tree, layers, 0, limits)
+    add_layers(tree, layers, 0, limits, diff_ids=diff_ids)
     return tree
 
 
 def add_layers(
-    tree: MergedTree, layers: Iterable[Layer], first: int, limits: Limits = DEFAULT_LIMITS
+    tree: MergedTree,
+    layers: Iterable[Layer],
+    first: int,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    diff_ids: bool = True,
 ) -> None:
-    """Read more layers into an index; the first of them gets the number ``first``. Raises as :func:`merge` does."""
-    for number, layer in enumerate(layers, first):
+    """Read more layers into an index, several at a time; the first of them gets the number ``first``.
+
+    Raises as :func:`merge` does.
+    """
+    found: dict[int, list[TarEntry]] = {}
+
+    def read(item: tuple[int, Layer], checkpoint: Callable[[], None]) -> None:
+        number, layer = item
+        entries = found[number] = []
+        with open_archive(layer, limits, diff_id=diff_ids) as archive:
+            for entry in archive:
+                entries.append(entry)
+                if len(entries) % _BATCH == 0:
+                    checkpoint()
+                    tree.check_count(sum(map(len, list(found.values()))))
+
+    each(enumerate(layers, first), read, min(_MAX_READERS, os.cpu_count() or 1))
+    for number in sorted(found):
         tree.begin_layer(number)
-        with open_archive(layer, limits) as archive:
-            for position, entry in enumerate(archive):
-                tree.apply(entry, position)
+        for position, entry in enumerate(found.pop(number)):
+            tree.apply(entry, position)
 
 
 def names_of(top: Node) -> Iterator[tuple[Parts, Node]]:

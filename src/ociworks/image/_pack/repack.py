@@ -76,7 +76,7 @@ def repack(
     options = options or RepackOptions()
     squash = is_rootless(rootless) if rootless is not False else False
     with _opened(bundle) as rootfd:
-        tree = merge(img.layers, options.limits)
+        tree = merge(img.layers, options.limits, diff_ids=False)
         rules = Rules(
             rootless=squash,
             devices=options.devices == "create",
