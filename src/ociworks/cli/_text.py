@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["one_line", "printable"]
+__all__ = ["one_line", "printable", "printable_lines"]
 
 _MAXIMUM = 4000
 
@@ -23,3 +23,8 @@ def one_line(text: str, maximum: int = _MAXIMUM) -> str:
     """:func:`printable`, with the lines of a message that has several joined by semicolons."""
     head, *rest = (line.strip() for line in text.split("\n"))
     return printable(f"{head} {'; '.join(rest)}".rstrip(), maximum)
+
+
+def printable_lines(text: str) -> str:
+    """:func:`printable` for each line of a text that has several."""
+    return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,0 +1,47 @@
+"""What the commands that make one image of another have in common: read at a place, change, write at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ociworks.cli._places import client_of, options_of, place, place_options
+from ociworks.cli._progress import progress
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from ociworks.image import Image
+
+__all__ = ["changed", "making_options"]
+
+
+def making_options(command: ArgumentParser) -> None:
+    """The options, and behind them the two places."""
+    place_options(command)
+    place(command, "source", "the image to begin with: a PLACE")
+    place(command, "destination", "where the new one shall be: a PLACE")
+
+
+def changed(arguments: Namespace, change: Callable[[Image], Image]) -> int:
+    """Read, change, write; print the new digest. The source is never touched unless it is the destination too."""
+    from ociworks import api
+
+    options = options_of(arguments)
+    with (
+        progress(quiet=arguments.quiet) as show,
+        client_of(arguments) as client,
+        api.opened(arguments.source, platform=arguments.platform, client=client, options=options) as found,
+    ):
+        made = change(found)
+        print(
+            api.copy(
+                made,
+                arguments.destination,
+                platforms=made.config.platform,
+                progress=show,
+                client=client,
+                options=options,
+            ).digest
+        )
+    return 0
