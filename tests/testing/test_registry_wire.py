@@ -122,11 +122,10 @@ def test_a_crowd_leaves_a_consistent_store(options: testing.RegistryOptions) -> 
 
 
 def test_a_failed_start_leaves_nothing_open(tmp_path: Path) -> None:
-    with testing.Registry() as taken:
-        host, _, port = taken.host.rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         before = descriptors()
         for directory in (None, tmp_path / "r"):
-            options = testing.RegistryOptions(listen=(host, int(port)), directory=directory)
+            options = testing.RegistryOptions(listen=taken.getsockname(), directory=directory)
             with pytest.raises(OSError, match="in use"):
                 testing.Registry(options)
         assert descriptors() == before

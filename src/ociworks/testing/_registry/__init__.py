@@ -16,7 +16,7 @@ A connection is a thread. A request goes down this list, and its response up aga
 - ``faults``: what goes wrong on demand
 - ``hashing``: the digest of an upload, made while it arrives
 - ``sessions``: names of uploads, and one request at a time for each
-- ``links``: small files and links of the directory store
+- ``links``, ``claim``, ``resumable``: small files and links of the directory store, whose it is, and its uploads
 """
 
 from __future__ import annotations

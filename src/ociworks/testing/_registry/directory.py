@@ -28,14 +28,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ociworks.errors import LayoutError, LimitExceeded, NotSupported, SpecError, quote
+from ociworks.errors import LayoutError, LimitExceeded, SpecError
 from ociworks.image import _files
 from ociworks.spec import Digest
 from ociworks.spec.image.dispatch import MAX_MANIFEST_SIZE, read_manifest
 from ociworks.testing._registry import links
+from ociworks.testing._registry.claim import NEW, UPLOADS, claimed, clean
 from ociworks.testing._registry.hashing import RunningDigest
 from ociworks.testing._registry.links import FileContent
 from ociworks.testing._registry.refused import Refused
+from ociworks.testing._registry.resumable import DirectoryUpload, Session
 from ociworks.testing._registry.sessions import identifier_for, is_identifier_of, on_hold
 from ociworks.testing._registry.store import StoredManifest
 
@@ -44,14 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectoryStore"]
 
-_MARKER: Final = "ociworks-registry"
-_VERSION: Final = "1\n"
-_UPLOADS: Final = "uploads"
-_NEW_PREFIX: Final = ".new-"
 _MAX_DEPTH: Final = 128
 _SWEEP: Final = 60.0
 _DIRECTORY: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
-_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_FRESH: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -69,29 +67,19 @@ class DirectoryStore:
         max_manifest: int = MAX_MANIFEST_SIZE,
     ) -> None:
         self._guard = threading.RLock()
-        self._held: dict[str, _Session] = {}
+        self._root = self._lock = -1
+        self._held: dict[str, Session] = {}
         self._upload_age = upload_age
         self._swept = float("-inf")
         self._max_manifest = max_manifest
         os.makedirs(path, mode=0o700, exist_ok=True)
         self._root = os.open(path, _DIRECTORY)
         try:
-            self._lock = _claimed(self._root, os.fspath(path))
+            self._lock = claimed(self._root, os.fspath(path))
+            clean(self._root)
         except BaseException:
-            os.close(self._root)
+            self.close()
             raise
-        self._clean()
-
-    def _clean(self) -> None:
-        """Remove what a server that was killed has left: half-written files, and content that nothing links to."""
-        for name in links.listed(self._root, _UPLOADS):
-            if name.startswith(_NEW_PREFIX):
-                links.removed(self._root, _UPLOADS, name)
-        for algorithm in links.listed(self._root, "blobs"):
-            with _files.directory(self._root, "blobs", algorithm) as folder:
-                for name in os.listdir(folder):
-                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink == 1:
-                        os.unlink(name, dir_fd=folder)
 
     def close(self) -> None:
         """Release the directory; twice is harmless."""
@@ -140,14 +128,14 @@ class DirectoryStore:
         """Begin an upload."""
         identifier = identifier_for(name)
         with self._guard:
-            self._held[identifier] = _Session(RunningDigest())
-        with _files.directory(self._root, _UPLOADS, create=True) as folder:
-            os.close(os.open(identifier, _NEW, 0o644, dir_fd=folder))
+            self._held[identifier] = Session(RunningDigest())
+        with _files.directory(self._root, UPLOADS, create=True) as folder:
+            os.close(os.open(identifier, _FRESH, 0o644, dir_fd=folder))
         return identifier
 
     def uploads(self) -> int:
         """How many are under way."""
-        names = links.listed(self._root, _UPLOADS)
+        names = links.listed(self._root, UPLOADS)
         now = time.monotonic()
         with self._guard:
             due = now >= self._swept + min(_SWEEP, self._upload_age)
@@ -158,11 +146,11 @@ class DirectoryStore:
     @contextmanager
     def upload(self, name: str, identifier: str) -> Iterator[DirectoryUpload]:
         """Hold an upload; one that a stopped server has left is taken up again."""
-        if not is_identifier_of(name, identifier) or not links.exists(self._root, _UPLOADS, identifier):
+        if not is_identifier_of(name, identifier) or not links.exists(self._root, UPLOADS, identifier):
             raise Refused("BLOB_UPLOAD_UNKNOWN")
         with self._guard:
-            session = self._held.setdefault(identifier, _Session(RunningDigest(complete=False)))
-        with on_hold(session.hold), _files.directory(self._root, _UPLOADS) as folder:
+            session = self._held.setdefault(identifier, Session(RunningDigest(complete=False)))
+        with on_hold(session.hold), _files.directory(self._root, UPLOADS) as folder:
             try:
                 fd = os.open(identifier, _APPEND, dir_fd=folder)
             except FileNotFoundError:
@@ -177,7 +165,7 @@ class DirectoryStore:
         """Make a finished upload content, and a blob of this repository."""
         with (
             self._guard,
-            _files.directory(self._root, _UPLOADS) as source,
+            _files.directory(self._root, UPLOADS) as source,
             _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
         ):
             if self._content_size(digest) == size:
@@ -189,7 +177,7 @@ class DirectoryStore:
 
     def forget(self, identifier: str) -> None:
         """End an upload."""
-        links.removed(self._root, _UPLOADS, identifier)
+        links.removed(self._root, UPLOADS, identifier)
         with self._guard:
             self._held.pop(identifier, None)
 
@@ -262,10 +250,10 @@ class DirectoryStore:
         if self._content_size(digest) == len(raw):
             return
         with (
-            _files.directory(self._root, _UPLOADS, create=True) as staging,
+            _files.directory(self._root, UPLOADS, create=True) as staging,
             _files.directory(self._root, "blobs", digest.algorithm, create=True) as target,
         ):
-            fd, name = _files.create_locked(staging, _NEW_PREFIX)
+            fd, name = _files.create_locked(staging, NEW)
             try:
                 _files.write_all(fd, raw)
                 os.fsync(fd)
@@ -320,7 +308,7 @@ class DirectoryStore:
         if session is not None and session.hold.locked():
             return False
         try:
-            with _files.directory(self._root, _UPLOADS) as folder:
+            with _files.directory(self._root, UPLOADS) as folder:
                 touched = os.stat(identifier, dir_fd=folder, follow_symlinks=False).st_mtime
         except FileNotFoundError:
             return True
@@ -330,60 +318,6 @@ class DirectoryStore:
         return True
 
 
-class _Session:
-    """What the server remembers of an upload: who writes, and the digest so far."""
-
-    def __init__(self, digest: RunningDigest) -> None:
-        self.hold = threading.Lock()
-        self.digest = digest
-
-
-class DirectoryUpload:
-    """An upload, held: its open file."""
-
-    def __init__(self, store: DirectoryStore, name: str, identifier: str, fd: int, session: _Session) -> None:
-        self._store = store
-        self._name = name
-        self.identifier = identifier
-        self._fd = fd
-        self._session = session
-        self.size = os.fstat(fd).st_size
-        if session.digest.size != self.size:  # a write that failed half way, or another server's bytes
-            session.digest = RunningDigest(complete=False)
-
-    def expect(self, algorithm: str) -> None:
-        """Hash with this algorithm."""
-        self._session.digest.expect(algorithm)
-
-    def write(self, data: memoryview) -> None:
-        """Add bytes."""
-        _files.write_all(self._fd, data)
-        self._session.digest.update(data)
-        self.size += len(data)
-
-    def finish(self, digest: Digest) -> bool:
-        """Make it a blob."""
-        try:
-            if not self._session.digest.agrees(digest, self.size, self._again):
-                return False
-            os.fsync(self._fd)
-            self._store.publish(self._name, self.identifier, digest, self.size)
-            return True
-        finally:
-            self._store.forget(self.identifier)
-
-    def cancel(self) -> None:
-        """Forget it."""
-        self._store.forget(self.identifier)
-
-    def _again(self) -> Iterable[bytes]:
-        content = FileContent(os.dup(self._fd))
-        try:
-            yield from (bytes(piece) for piece in content.pieces(0, self.size))
-        finally:
-            content.close()
-
-
 def _subject(found: StoredManifest) -> Digest | None:
     value = read_manifest(found.raw, content_type=found.media_type, max_size=len(found.raw)).value
     return None if value.subject is None else value.subject.digest
@@ -391,33 +325,6 @@ def _subject(found: StoredManifest) -> Digest | None:
 
 def _home(name: str) -> tuple[str, ...]:
     return ("repositories", *name.split("/"))
-
-
-def _claimed(root: int, path: str) -> int:
-    """Mark and lock the directory for as long as the descriptor is open."""
-    if not links.exists(root, _MARKER):
-        strangers = sorted(set(os.listdir(root)) - {_UPLOADS, "blobs", "repositories"})
-        if strangers:
-            raise LayoutError(
-                f"{quote(path)}: expected a registry's directory or an empty one, found {quote(strangers[0])}"
-            )
-        links.put_text(root, _VERSION, _MARKER)
-    if links.read_text(root, _MARKER) != _VERSION:
-        raise LayoutError(f"{quote(path)}: {_MARKER}: expected version {_VERSION.strip()}")
-    lock = links.open_file(root, _MARKER)
-    if lock is None:
-        raise LayoutError(f"{quote(path)}: {_MARKER} is gone")
-    try:
-        import fcntl
-    except ImportError:
-        os.close(lock)
-        raise NotSupported("a registry on a directory needs flock(2), which this system lacks") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise LayoutError(f"{quote(path)}: another registry is serving this directory") from None
-    return lock
 
 
 def _repositories(folder: int, above: tuple[str, ...], depth: int) -> Iterator[str]:
