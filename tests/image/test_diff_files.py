@@ -158,7 +158,7 @@ def test_cl_04_names_of_files_are_text(name: bytes) -> None:
     assert all(line.isprintable() for line in str(found).split("\n"))
     assert json.loads(found.to_json())["files"][0]["kind"] == "added"
     found.to_json().decode("ascii")
-    assert "1 files" in read(html_of(found))
+    assert "1 file" in read(html_of(found))
     assert isinstance(change, FileChange)
 
 

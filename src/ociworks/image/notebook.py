@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ociworks.image.units import human_size
 from ociworks.spec.image import mediatypes
-from ociworks.spec.notebook import details, fields, heading, table, text
+from ociworks.spec.notebook import count, details, fields, frame, heading, table, text
 
 if TYPE_CHECKING:
     from ociworks.errors import Problem
@@ -35,7 +35,7 @@ def image(img: Image) -> str:
 
     layers = described(img)
     total = sum(each.size for each in layers)
-    more = [f"{len(layers)} layers", human_size(total)]
+    more = [count(len(layers), "layer"), human_size(total)]
     parts = []
     if mediatypes.is_config(img.manifest.config.media_type):
         more.insert(0, text(img.config.platform))
@@ -50,7 +50,7 @@ def image(img: Image) -> str:
         ]
         parts.append(details("annotations", table((), rows)))
     listed = details("layers", _layers(layers), opened=len(layers) <= 12)
-    return _frame(heading("Image", _short(img.digest), more), sizes(layers), listed, *parts)
+    return frame(heading("Image", _short(img.digest), more), sizes(layers), listed, *parts)
 
 
 def index(idx: ImageIndex) -> str:
@@ -65,30 +65,30 @@ def index(idx: ImageIndex) -> str:
         )
         for entry in idx.index.manifests
     ]
-    head = heading("Index", _short(idx.digest), [f"{len(rows)} entries"])
-    return _frame(head, table(("digest", "platform", "type", "size", "annotations"), rows))
+    head = heading("Index", _short(idx.digest), [f"{len(rows)} entr{'y' if len(rows) == 1 else 'ies'}"])
+    return frame(head, table(("digest", "platform", "type", "size", "annotations"), rows))
 
 
 def layer(each: Layer) -> str:
     """A layer: a line."""
-    return _frame(heading("Layer", _short(each.digest), [text(each.media_type), human_size(each.size)]))
+    return frame(heading("Layer", _short(each.digest), [text(each.media_type), human_size(each.size)]))
 
 
 def diff(found: ImageDiff) -> str:
     """Two images: members, layers and files that differ."""
     if found.same:
-        return _frame(heading("Same image", _short(found.old)))
+        return frame(heading("Same image", _short(found.old)))
     grown = found.new_size - found.old_size
     more = [f"{'−' if grown < 0 else '+'}{human_size(abs(grown))}"]
     head = heading("Difference", f"{_short(found.old)} → {_short(found.new)}", more)
-    return _frame(head, *_diff_parts(found))
+    return frame(head, *_diff_parts(found))
 
 
 def problems(what: str, found: Sequence[Problem]) -> str:
     """What was found when something was looked over."""
     rows = [(f"<code>{text(each.path)}</code>", text(each.message), text(each.section)) for each in found]
-    head = heading(f"{len(found)} problems" if found else "No problems", text(what))
-    return _frame(head, table((), rows) if rows else "")
+    head = heading(count(len(found), "problem") if found else "No problems", text(what))
+    return frame(head, table((), rows) if rows else "")
 
 
 def _diff_parts(found: ImageDiff) -> Iterator[str]:
@@ -96,17 +96,17 @@ def _diff_parts(found: ImageDiff) -> Iterator[str]:
 
     if found.fields:
         rows = [(_mark(each.kind), f"<code>{text(each.path)}</code>", _values(each)) for each in found.fields]
-        yield details(f"{len(rows)} fields", table((), rows), opened=True)
+        yield details(count(len(rows), "field"), table((), rows), opened=True)
     changed = [(_mark("removed"), each) for each in found.layers.removed]
     changed += [(_mark("added"), each) for each in found.layers.added]
     lines = [(mark, *_layer_cells(each)) for mark, each in changed]
-    title = f"{len(lines)} layers, {len(found.layers.shared)} shared"
+    title = f"{count(len(lines), 'layer')}, {len(found.layers.shared)} shared"
     yield details(title, table(("", "digest", "size", "made by"), lines), opened=True)
     if found.files is not None:
         rows = [
             (_mark(each.kind), f"<code>{text(each.path)}</code>", text(how(each))) for each in found.files
         ]
-        yield details(f"{len(rows)} files", table((), rows), opened=len(rows) <= 50)
+        yield details(count(len(rows), "file"), table((), rows), opened=len(rows) <= 50)
 
 
 def sizes(layers: Sequence[LayerInfo]) -> str:
@@ -127,7 +127,7 @@ def sizes(layers: Sequence[LayerInfo]) -> str:
             f"<title>{title}{step}</title></rect>"
         )
         left += width
-    label = f"sizes of {len(shown)} layers, {human_size(total)} together"
+    label = f"sizes of {count(len(shown), 'layer')}, {human_size(total)} together"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
         f'height="{_HEIGHT}" role="img" aria-label="{label}" style="max-width:100%">{"".join(parts)}</svg>'
@@ -160,7 +160,3 @@ def _mark(kind: str) -> str:
 
 def _short(digest: Digest) -> str:
     return text(f"{digest.algorithm}:{digest.encoded[:12]}")
-
-
-def _frame(*parts: str) -> str:
-    return f'<div style="font-size:13px;line-height:1.5">{"".join(parts)}</div>'

@@ -12,7 +12,7 @@ from typing import Final
 
 from ociworks.spec._model import Model
 
-__all__ = ["MUTED", "details", "fields", "heading", "table", "text"]
+__all__ = ["MUTED", "count", "details", "fields", "frame", "heading", "table", "text"]
 
 _LONGEST: Final = 2000
 _ROWS: Final = 500
@@ -33,6 +33,16 @@ def text(value: object, longest: int = _LONGEST) -> str:
         for character in full[:longest]
     )
     return escape(shown + "…" if len(full) > longest else shown, quote=True)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def frame(*parts: str) -> str:
+    """What a value shows of itself, as one block of HTML."""
+    return f'<div style="font-size:13px;line-height:1.5">{"".join(parts)}</div>'
 
 
 def heading(kind: str, name: str, more: Iterable[str] = ()) -> str:
@@ -60,7 +70,7 @@ def details(summary: str, inside: str, *, opened: bool = False) -> str:
 
 def fields(value: Model) -> str:
     """Any value of a specification: the members that are set, objects in objects."""
-    return _object(type(value).__name__, _set_members(value), 0)
+    return frame(_object(type(value).__name__, _set_members(value), 0))
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -93,8 +103,8 @@ def _value(item: object, depth: int) -> str:
 
 def _folded(title: str, members: Mapping[str, object], depth: int) -> str:
     inside = _object(title, members, depth)
-    count = f'<span style="{MUTED}">{len(members)} members</span>'
-    return details(f"{text(title)} {count}", inside, opened=depth < 2)
+    size = f'<span style="{MUTED}">{count(len(members), "member")}</span>'
+    return details(f"{text(title)} {size}", inside, opened=depth < 2)
 
 
 def _items(items: tuple[object, ...], depth: int) -> str:
@@ -103,4 +113,6 @@ def _items(items: tuple[object, ...], depth: int) -> str:
     rows = [
         (f'<span style="{MUTED}">{place}</span>', _value(item, depth + 1)) for place, item in enumerate(items)
     ]
-    return details(f'<span style="{MUTED}">{len(items)} items</span>', table((), rows), opened=depth < 2)
+    return details(
+        f'<span style="{MUTED}">{count(len(items), "item")}</span>', table((), rows), opened=depth < 2
+    )
