@@ -228,10 +228,16 @@ FOR_DIGESTS = rule("up.invalid", DEAD, "HOST/mirrored", more="mirror-by-digest-o
         # a longer prefix that is not blocked
         (rule("HOST/mirrored", "HOST/mirrored") + rule("HOST", "x.invalid", more="blocked = true"),
          "HOST/mirrored/team/app:1", True),
+        # another rule blocks a mirror, or the location
+        (rule("up.invalid", "HOST/mirrored", "m.invalid") + rule("m.invalid", "m.invalid", more="blocked = true"),
+         "up.invalid/team/app:1", True),
+        (rule("up.invalid", "HOST/mirrored") + rule("HOST", "HOST", more="blocked = true"),
+         "up.invalid/team/app:1", False),
         # a prefix ends at a slash
         (rule("up.invalid/te", "HOST/mirrored/te"), "up.invalid/team/app:1", False),
     ],
-    ids=["mirror", "falling-back", "wildcard", "by-tag", "by-digest", "blocked", "longest", "slash"],
+    ids=["mirror", "falling-back", "wildcard", "by-tag", "by-digest", "blocked", "longest", "blocked-mirror",
+         "blocked-location", "slash"],
 )  # fmt: skip
 def test_skopeo_finds_what_we_find(
     home: Path, open_registry: str, text: str, reference: str, found: bool

@@ -13,6 +13,8 @@ from typing import IO, Final
 
 from attrs import frozen
 
+from ociworks.errors import NotSupported
+
 __all__ = ["Bounds", "OutOfBoundsError", "run"]
 
 _PIECE: Final = 16 * 1024
@@ -37,6 +39,8 @@ def run(
 
     ``given`` is small enough for a pipe to hold. Standard error goes nowhere.
     """
+    if os.name != "posix":
+        raise NotSupported("credential helpers need a POSIX system; pass credentials as StaticKeychain")
     deadline = time.monotonic() + bounds.timeout
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

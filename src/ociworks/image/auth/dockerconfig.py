@@ -50,6 +50,7 @@ MAX_FILE: Final = 1024 * 1024
 """Bytes of one file of credentials at most."""
 
 _LEGACY: Final = ".dockercfg"
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 T = TypeVar("T")
 
 _HUB_KEYS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -133,7 +134,7 @@ def default_paths(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
 def read_auth_file(path: str) -> bytes:
     """The whole of a regular file; a pipe would make this wait for ever. Raises ``AuthFileError``."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        fd = os.open(path, _READ)
     except OSError as error:
         raise AuthFileError(f"credentials in {quote(path)} cannot be read: {error.strerror}") from None
     found = os.fstat(fd)

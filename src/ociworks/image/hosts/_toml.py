@@ -14,6 +14,8 @@ __all__ = ["MAX_FILE", "Table", "load", "read_regular"]
 MAX_FILE: Final = 512 * 1024
 """Bytes of one configuration file or certificate file at most."""
 
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
 T = TypeVar("T")
 
 _KINDS: Final = {
@@ -24,7 +26,7 @@ _KINDS: Final = {
 def read_regular(path: str) -> bytes | None:
     """The content of a regular file, None without one; raises ``HostsConfigError``."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        fd = os.open(path, _READ)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -112,22 +112,27 @@ class HostsConfig:
         )
 
     def _rule(self, reference: Reference) -> Rule | None:
+        if blocking := self._blocking(reference):
+            raise RegistryBlocked(str(reference), str(blocking.prefix))
+        return self.registries.rule_for(reference)
+
+    def _blocking(self, reference: Reference) -> Rule | None:
+        """The rule that forbids a place, be it named by the user or by another rule."""
         rule = self.registries.rule_for(reference)
-        if rule is not None and rule.blocked:
-            raise RegistryBlocked(str(reference), str(rule.prefix))
-        return rule
+        return rule if rule is not None and rule.blocked else None
 
     def _by_rule(self, rule: Rule, reference: Reference) -> tuple[Endpoint, ...]:
         rest = rule.match(reference) or ""
-        places = [(mirror.location, mirror.insecure) for mirror in rule.mirrors if mirror.serves(reference)]
-        mirrors = [self._at(place, rest, insecure=insecure) for place, insecure in places]
-        if rule.location is None:
-            return (*mirrors, self._itself(reference, insecure=rule.insecure))
-        return (*mirrors, self._at(rule.location, rest, insecure=rule.insecure))
-
-    def _at(self, place: Place, rest: str, *, insecure: bool) -> Endpoint:
-        moved = Reference(registry=place.registry, repository=place.below(rest))
-        return self._itself(moved, insecure=insecure)
+        moved = [
+            (_moved(each.location, rest), each.insecure) for each in rule.mirrors if each.serves(reference)
+        ]
+        mirrors = [
+            self._itself(place, insecure=insecure) for place, insecure in moved if not self._blocking(place)
+        ]
+        last = reference if rule.location is None else _moved(rule.location, rest)
+        if blocking := self._blocking(last):
+            raise RegistryBlocked(str(last), str(blocking.prefix))
+        return (*mirrors, self._itself(last, insecure=rule.insecure))
 
     def _itself(self, reference: Reference, *, insecure: bool = False) -> Endpoint:
         return Endpoint(
@@ -142,6 +147,10 @@ class HostsConfig:
         if endpoint.tls.configured:
             return endpoint
         return evolve(endpoint, tls=self.tls_of(endpoint.registry))
+
+
+def _moved(place: Place, rest: str) -> Reference:
+    return Reference(registry=place.registry, repository=place.below(rest))
 
 
 NO_HOSTS: Final = HostsConfig()

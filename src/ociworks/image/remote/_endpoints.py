@@ -14,7 +14,7 @@ __all__ = ["base", "blob", "checked_tag", "manifest", "referrers", "tags", "uplo
 
 
 def _url(repository: Repository, tail: str) -> Url:
-    query = None if repository.namespace is None else f"ns={quote(repository.namespace, safe=':')}"
+    query = None if repository.namespace is None else f"ns={quote(repository.namespace, safe='')}"
     return Url(repository.origin, f"{repository.root}/{repository.name}/{tail}", query)
 
 
