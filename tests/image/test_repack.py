@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ociworks import testing
-from ociworks.errors import LayerError, LimitExceeded
-from ociworks.image import Image, Layer, LayerOptions, Limits, RepackOptions, mutate, repack, unpack
+from ociworks.errors import LayerError, LimitExceeded, NotSupported
+from ociworks.image import Image, Layer, LayerOptions, Limits, Mappings, RepackOptions, mutate, repack, unpack
 from ociworks.image._pack import repack as module
 from ociworks.image._pack.tree import Found
 from ociworks.spec.image import Config
@@ -203,6 +203,53 @@ def test_rootless_trees_keep_the_owners_of_the_image(tmp_path: Path) -> None:
     (rootfs / "other").mkdir()
     owners = {found.path: found.uid for found in repack(img, bundle, rootless=True).entries()}
     assert owners == {b"daemon": 1234, b"new": 0, b"other": 0}
+
+
+@pytest.mark.root
+def test_mapped_trees_get_the_owners_inside(tmp_path: Path) -> None:
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    base = layer(
+        entry(b"daemon", b"0", b"1", uid=12),
+        entry(
+            b"cap", b"0", b"1", uid=0, mode=0o755, records={b"SCHILY.xattr.security.capability": capability}
+        ),
+    )
+    img, mappings = image(base), Mappings.of(100_000, 1000)
+    bundle = unpack(img, tmp_path / "bundle", mappings=mappings)
+    rootfs = bundle.path / "rootfs"
+    assert (rootfs / "daemon").stat().st_uid == 100_012
+    assert shown(repack(img, bundle, mappings=mappings)) == []
+    os.chown(rootfs / "daemon", 100_005, 100_006)
+    (rootfs / "cap").chmod(0o700)
+    os.setxattr(
+        rootfs / "cap", "security.capability", b"\1\0\0\3" + capability[4:] + (100_000).to_bytes(4, "little")
+    )
+    found = {item.path: item for item in repack(img, bundle, mappings=mappings).entries()}
+    assert (found[b"daemon"].uid, found[b"daemon"].gid) == (5, 6)
+    assert found[b"cap"].xattrs == {b"security.capability": capability}
+    os.chown(rootfs / "daemon", 7, 7)
+    with pytest.raises(LayerError, match="uid 7 on disk is in no mapping"):
+        repack(img, bundle, mappings=mappings)
+    with pytest.raises(NotSupported):
+        repack(img, bundle, rootless=True, mappings=mappings)
+
+
+def test_recorded_owners_of_rootless_trees(root: Path) -> None:
+    """As umoci and our unpacking write them."""
+    path = root / "etc/passwd"
+    info = path.stat()
+    try:
+        os.setxattr(path, "user.rootlesscontainers", b"\x08\xe8\x07\x10\x05")
+    except OSError:
+        pytest.skip("no user attributes on this file system")
+    os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
+    found = {item.path: item for item in repack(image(BASE), root, rootless=True).entries()}
+    assert (found[b"etc/passwd"].uid, found[b"etc/passwd"].gid) == (1000, 5)
+    assert found[b"etc/passwd"].xattrs == {}
+    for bad in (b"\x08", b"\x18\x01", b"\x08" + b"\xff" * 6, b"\x08\xff\xff\xff\xff\x7f"):
+        os.setxattr(path, "user.rootlesscontainers", bad)
+        with pytest.raises(LayerError, match="malformed"):
+            repack(image(BASE), root, rootless=True)
 
 
 def test_un_07_devices_that_were_not_unpacked_were_not_deleted(tmp_path: Path) -> None:

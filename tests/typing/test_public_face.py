@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, BinaryIO, assert_type
 
 if TYPE_CHECKING:
     import ociworks
     from ociworks import errors, spec
     from ociworks.api import prepare
     from ociworks.image import (
+        File,
         Image,
         ImageIndex,
         Layer,
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
         layout,
         mutate,
         progress,
+        repack,
         unpack,
         validate,
     )
     from ociworks.image.copy import Copied
+    from ociworks.image.tar import TarEntry
     from ociworks.runtime import CompletedContainer, Container, Runtime
     from ociworks.spec.image import Manifest
     from ociworks.spec.runtime import Spec
@@ -75,6 +78,18 @@ if TYPE_CHECKING:
         with archive.open("app.tar") as images:
             assert_type(images.image("app:1.4"), Image)
         assert_type(unpack(img, "bundle"), spec.Bundle)
+        assert_type(img.files().read_text("/etc/os-release"), str)
+        assert_type(img.files().open("/etc/os-release"), BinaryIO)
+
+    def making_layers(img: Image, bundle: spec.Bundle) -> None:
+        assert_type(Layer.from_directory("site", at="/srv/www", owner=(0, 0)), Layer)
+        assert_type(Layer.from_files({"/etc/motd": b"hi", "bin/sh": File(link="busybox")}), Layer)
+        assert_type(Layer.from_tar("layer.tar.gz"), Layer)
+        assert_type(Layer.from_overlay_upper("upper", compression="zstd"), Layer)
+        assert_type(repack(img, bundle), Layer)
+        assert_type(list(img.layers[0].entries()), list[TarEntry])
+        Layer.from_directory("site", compression="xz")  # type: ignore[arg-type]
+        Layer.from_files({"a": "text"})  # type: ignore[dict-item]
 
     def changes(img: Image, idx: ImageIndex, layer: Layer) -> None:
         changed = mutate.config(mutate.append(img, layer), mutate.Changes(env={"A": "b", "C": None}))

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ociworks.image._merged import names_of
+from ociworks.image._pack.owners import Owners
 from ociworks.image._pack.tree import KINDS, Found, Parts, readlink, walk, xattrs_of
-from ociworks.image._unpack.xattrs import CAPABILITY, xattr_rule
 from ociworks.image.tar.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Inode = tuple[int, int]
 class Rules:
     """What counts as a difference."""
 
-    rootless: bool
+    owners: Owners
     devices: bool
     """Whether devices were unpacked, so that a missing one was deleted."""
     masked: tuple[Parts, ...] = ()
@@ -83,9 +83,7 @@ class Comparison:
     def _compare_root(self, rootfd: int) -> None:
         """The time of a root that no layer describes is the time at which it was made."""
         info, entry = os.fstat(rootfd), self._tree.root.entry
-        same = stat.S_IMODE(info.st_mode) == entry.mode and (
-            self._rules.rootless or (info.st_uid, info.st_gid) == (entry.uid, entry.gid)
-        )
+        same = stat.S_IMODE(info.st_mode) == entry.mode and self._same_owner(info, {}, entry)
         if not same or (self._tree.root.layer >= 0 and info.st_mtime_ns != entry.mtime_ns):
             self.described.add(())
 
@@ -138,23 +136,17 @@ class Comparison:
         entry, info = node.entry, found.info
         if KINDS.get(stat.S_IFMT(info.st_mode)) != entry.type or info.st_mtime_ns != entry.mtime_ns:
             return False
-        if not self._rules.rootless and (info.st_uid, info.st_gid) != (entry.uid, entry.gid):
-            return False
         if entry.type == "symlink":
-            return readlink(found) == entry.target
-        return _same_inode(info, entry) and (
-            self._attributes(xattrs_of(found)) == self._attributes(entry.xattrs)
+            return self._same_owner(info, {}, entry) and readlink(found) == entry.target
+        attributes = xattrs_of(found)
+        return (
+            _same_inode(info, entry)
+            and self._same_owner(info, attributes, entry)
+            and self._rules.owners.attributes(attributes) == self._rules.owners.attributes(entry.xattrs)
         )
 
-    def _attributes(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-        """Those that unpacking sets."""
-        if not xattrs:
-            return {}
-        return {
-            name: value
-            for name, value in xattrs.items()
-            if xattr_rule(name) != "skip" and not (self._rules.rootless and name == CAPABILITY)
-        }
+    def _same_owner(self, info: os.stat_result, attributes: Mapping[bytes, bytes], entry: TarEntry) -> bool:
+        return self._rules.owners.of(info, attributes) in (None, (entry.uid, entry.gid))
 
 
 def _same_inode(info: os.stat_result, entry: TarEntry) -> bool:

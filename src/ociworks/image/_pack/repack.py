@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final, Self
 from attrs import frozen
 
 from ociworks._linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from ociworks.errors import LayerError, quote
+from ociworks.errors import LayerError, NotSupported, quote
 from ociworks.image._archives import open_archive
 from ociworks.image._merged import merge
 from ociworks.image._pack.compare import Comparison, Rules
 from ociworks.image._pack.overlay import whiteout
+from ociworks.image._pack.owners import Owners
 from ociworks.image._pack.sources import LayerOptions, layer_from_entries
 from ociworks.image._pack.tree import Found, TreeOptions, entry_of, open_found, with_content
-from ociworks.image._unpack.policy import DevicePolicy, is_rootless
+from ociworks.image._unpack.policy import DevicePolicy, Mappings
 from ociworks.image.tar.names import split_name
 
 if TYPE_CHECKING:
@@ -61,24 +62,26 @@ def repack(
     bundle: Bundle | str | os.PathLike[str],
     *,
     rootless: bool | None = None,
+    mappings: Mappings | None = None,
     compression: Compression = "gzip",
     options: RepackOptions | None = None,
 ) -> Layer:
     """The difference between a bundle (or a root filesystem) and the image that it was unpacked from, as a layer.
 
-    ``mutate.append(img, repack(img, bundle))`` is an image that unpacks to the tree as it is now. ``rootless`` as it
-    was for :func:`ociworks.image.unpack`: owners on disk then mean nothing, changed files keep the image's owner and
-    new ones are root's. The same image and tree give the same layer; without differences it has no entries.
+    ``mutate.append(img, repack(img, bundle))`` is an image that unpacks to the tree as it is now. ``rootless`` and
+    ``mappings`` as they were for :func:`ociworks.image.unpack`. Owners in a rootless tree mean nothing, unless
+    ``user.rootlesscontainers`` records them: changed files keep the image's owner, and new ones are root's. The same
+    image and tree give the same layer; without differences it has no entries.
 
     Raises :class:`ociworks.errors.LayerError` when the tree cannot be read or packed, or changes meanwhile, what
     reading the layers raises, :class:`ociworks.errors.LimitExceeded`, and ``OSError`` when there is no such tree.
     """
     options = options or RepackOptions()
-    squash = is_rootless(rootless) if rootless is not False else False
+    owners = Owners(rootless=_is_rootless(rootless, mappings), mappings=mappings)
     with _opened(bundle) as rootfd:
         tree = merge(img.layers, options.limits, diff_ids=False)
         rules = Rules(
-            rootless=squash,
+            owners=owners,
             devices=options.devices == "create",
             masked=_masks(img, options),
             limits=options.limits,
@@ -160,17 +163,24 @@ def _entries(
             place = places.find(parts)
             entry = entry_of(place, (), tree, names)
             if entry is not None:
-                owned = _owned(entry, found.node(parts), rules)
+                owned = _owned(entry, place, found.node(parts), rules.owners)
                 yield from with_content(place, owned._replace(parts=parts))
 
 
-def _owned(entry: TarEntry, node: Node | None, rules: Rules) -> TarEntry:
-    """The entry with the owner that it has for the image."""
-    if not rules.rootless:
-        return entry
-    known = node is not None and (entry.type in ("hardlink", node.entry.type))
-    uid, gid = (node.entry.uid, node.entry.gid) if node is not None and known else (0, 0)
-    return entry._replace(uid=uid, gid=gid)
+def _is_rootless(wanted: bool | None, mappings: Mappings | None) -> bool:  # noqa: FBT001 - the public parameter
+    """As unpacking decides it; but anybody who can read a tree may pack it."""
+    if wanted and mappings is not None:
+        raise NotSupported("a rootless tree has one owner, and no mappings")
+    return os.geteuid() != 0 and mappings is None if wanted is None else wanted
+
+
+def _owned(entry: TarEntry, place: Found, node: Node | None, owners: Owners) -> TarEntry:
+    """The entry with the owner and the attributes that it has for the image."""
+    owner = owners.of(place.info, entry.xattrs)
+    if owner is None and node is not None and entry.type in ("hardlink", node.entry.type):
+        owner = node.entry.uid, node.entry.gid
+    uid, gid = owner or (0, 0)
+    return entry._replace(uid=uid, gid=gid, xattrs=owners.attributes(entry.xattrs))
 
 
 class _Places:
