@@ -135,6 +135,27 @@ def test_the_last_error_is_the_registrys_own(stack: ExitStack) -> None:
     ]  # fmt: skip
 
 
+def test_nobody_waits_for_a_mirror(stack: ExitStack) -> None:
+    """What fails for a moment is asked of the next place at once; the last one gets every chance."""
+    mirror, upstream = registry(stack), registry(stack)
+    image = filled(stack, upstream.host, "app:1")
+    mirror.inject(testing.Fault(path="/manifests/", status=503, times=-1))
+    upstream.inject(testing.Fault(path="/manifests/", status=503, times=3))
+    assert (
+        client(stack, mirrored(upstream.host, mirror.host)).image("upstream.example/app:1").digest
+        == image.digest
+    )
+    assert paths(mirror) == ["/v2/copy/app/manifests/1"]
+    mirror.inject(testing.Fault(path="/blobs/", status=503, times=-1))
+    with (
+        client(stack, mirrored(upstream.host, mirror.host))
+        .image("upstream.example/app:1")
+        .layers[0]
+        .open() as stream
+    ):
+        assert len(stream.read()) == image.layers[0].size
+
+
 def test_mirrors_for_digests_are_not_asked_about_tags(stack: ExitStack) -> None:
     mirror, upstream = registry(stack), registry(stack)
     image = filled(stack, upstream.host, "app:1")

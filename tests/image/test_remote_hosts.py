@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ociworks import testing
-from ociworks.errors import HostsConfigError, RegistryError, RegistryUnreachable
+from ociworks.errors import HostsConfigError, RegistryError, RegistryProtocolError, RegistryUnreachable
 from ociworks.image import remote
 from ociworks.image.auth import ANONYMOUS, Basic, Secret, StaticKeychain
-from ociworks.image.hosts import HostsConfig, Place, Proxies, Proxy, RegistriesConf, Rule
+from ociworks.image.hosts import Endpoint, HostsConfig, Place, Proxies, Proxy, RegistriesConf, Rule, Tls
+from ociworks.image.origin import Origin, Url
 from ociworks.image.remote import ClientOptions, Limits
+from ociworks.image.remote._policy import TargetPolicy
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.authority import Authority
 from tests.image.rawserver import RawServer, answer
@@ -217,6 +219,63 @@ def test_an_insecure_registry_is_spoken_to_in_tls_where_it_can(tmp_path: Path) -
 def test_an_insecure_registry_without_tls_is_spoken_to_in_plain_http() -> None:
     with testing.Registry() as registry, client(insecure(registry.host)) as user:
         round_trip(user, registry.host)
+
+
+LENIENT = TargetPolicy.of([], [], [], ["insecure.example:5000", "10.0.0.1:5001", "bare.example"])
+
+
+@pytest.mark.parametrize(
+    ("registry", "target", "allowed"),
+    [
+        # one that speaks plain http may send us to itself, and to others that the host calls insecure
+        ("http://insecure.example:5000", "http://insecure.example:5000/token", True),
+        ("http://insecure.example:5000", "http://10.0.0.1:5001/token", True),
+        ("http://insecure.example:5000", "http://bare.example/token", True),
+        ("http://insecure.example:5000", "https://10.0.0.1:5001/token", True),
+        ("http://insecure.example:5000", "https://auth.example/token", True),
+        ("http://insecure.example:5000", "http://auth.example/token", False),
+        ("http://insecure.example:5000", "http://insecure.example:5001/token", False),
+        ("http://insecure.example:5000", "https://10.0.0.1/token", False),
+        # one that speaks TLS never to plain http, however insecure
+        ("https://insecure.example:5000", "http://bare.example/token", False),
+        ("https://insecure.example:5000", "http://insecure.example:5000/token", False),
+        ("https://insecure.example:5000", "https://169.254.169.254/token", False),
+    ],
+)
+def test_rg_03_where_an_insecure_registry_may_send_us(registry: str, target: str, allowed: bool) -> None:
+    origin = Url.parse(registry).origin
+    if allowed:
+        LENIENT.check(Url.parse(target), origin, "token endpoint")
+        return
+    with pytest.raises(RegistryProtocolError):
+        LENIENT.check(Url.parse(target), origin, "token endpoint")
+
+
+def test_rg_18_which_places_are_spoken_to_in_plain_http() -> None:
+    """The table of ``TargetPolicy.origin``; only those that the host calls insecure are tried out."""
+    policy = TargetPolicy.of(["said.example:80"], [], ["localhost:5001"])
+    tls = Tls(authorities=("/ca.pem",))
+    tried: list[str] = []
+
+    def speaks_tls(origin: Origin) -> bool:
+        tried.append(str(origin))
+        return origin.port == 443
+
+    def scheme(registry: str, **options: Any) -> str:
+        return str(policy.origin(Endpoint(registry=registry, repository="x", **options), speaks_tls))
+
+    assert scheme("r.example") == "https://r.example"
+    assert scheme("said.example", scheme="https") == "http://said.example"
+    assert scheme("localhost:5001", insecure=True) == "https://localhost:5001"
+    assert scheme("r.example:5000", scheme="http") == "http://r.example:5000"
+    assert scheme("127.0.0.1:5000") == "http://127.0.0.1:5000"
+    assert scheme("127.0.0.1:5000", tls=tls) == "https://127.0.0.1:5000"
+    assert scheme("127.0.0.1:5000", scheme="https") == "https://127.0.0.1:5000"
+    assert tried == []
+    assert scheme("r.example", insecure=True) == "https://r.example"
+    assert scheme("r.example:5000", insecure=True, tls=tls) == "http://r.example:5000"
+    assert scheme("docker.io", insecure=True) == "https://registry-1.docker.io"
+    assert tried == ["https://r.example", "https://r.example:5000", "https://registry-1.docker.io"]
 
 
 def test_an_insecure_registry_that_is_not_there_is_unreachable() -> None:

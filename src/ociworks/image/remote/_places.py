@@ -80,7 +80,7 @@ class Places:
         for endpoint in able:
             rest = [each for each in endpoints if each not in {place for place, _ in failed}]
             try:
-                repository = self.at(endpoint)
+                repository = self.at(endpoint, patient=endpoint is able[-1])
                 return attempt(repository, self.blobs(repository, rest))
             except _FAILURES as error:
                 _keep(endpoint, error, failed, last=endpoint is able[-1])
@@ -88,8 +88,8 @@ class Places:
             f"{reference}: this host's hosts.toml names no place that may resolve a tag"
         )
 
-    def at(self, endpoint: Endpoint) -> Repository:
-        """The repository at an endpoint."""
+    def at(self, endpoint: Endpoint, *, patient: bool = True) -> Repository:
+        """The repository at an endpoint; ``patient``: nobody else would be asked."""
         origin = self._policy.origin(endpoint, lambda place: self._probe(place, endpoint.connect_timeout))
         site = Site(
             origin=origin,
@@ -104,6 +104,7 @@ class Places:
             root=endpoint.root,
             namespace=endpoint.namespace,
             site=site,
+            patient=patient,
         )
 
     def blobs(self, repository: Repository, endpoints: Sequence[Endpoint]) -> BlobSource:

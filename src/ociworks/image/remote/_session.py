@@ -56,6 +56,8 @@ class Repository:
     namespace: str | None = None
     """What a mirror is told in the query ``ns``."""
     site: Site | None = None
+    patient: bool = True
+    """Whether to try again what fails for a temporary reason: not while another place can be asked instead."""
 
     def scope(self, right: Right) -> str:
         """The token scope that reading, writing or deleting needs; reading is always part of it."""
@@ -102,11 +104,12 @@ class Session:
         Raises :class:`~ociworks.errors.RegistryError`; failures that may be temporary are tried again, POST not.
         """
         delay = self._limits.first_delay
-        for attempt in range(1, self._limits.attempts + 1):
+        attempts = self._limits.attempts if repository.patient else 1
+        for attempt in range(1, attempts + 1):
             try:
                 return self._authorized(request, repository, expected, what)
             except RegistryError as error:
-                last = attempt == self._limits.attempts or request.method == "POST"
+                last = attempt == attempts or request.method == "POST"
                 if last or not error.temporary:
                     raise
                 self.pause(error, delay)
