@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from ociworks.errors import BlobNotFound, ContentError, LayoutError
 from ociworks.image import _files, _seen
 from ociworks.image.stream import VerifiedStream
-from ociworks.spec.digest import ALGORITHMS, CHUNK
+from ociworks.spec.digest import ALGORITHMS
 
 if TYPE_CHECKING:
     from ociworks.image.types import ByteStream
@@ -44,6 +44,8 @@ STATE: Final = ".ociworks"
 """What ociworks keeps beside the blobs; other programs neither need nor read it."""
 _INGEST: Final = "ingest"
 _PREFIX: Final = "new-"
+_PIECE: Final = 1 << 20
+"""Bytes that are moved at a time; a quarter of that costs a tenth more processor time for a whole pull."""
 
 
 class BlobDirectory:
@@ -187,9 +189,9 @@ class BlobDirectory:
 
     def clean(self) -> None:
         """Remove what killed writers have left: temporary files whose lock is free."""
-        # A store that was never written to has none; one that is not ours to write we leave alone.
+        # A store that was never written to has none; one that cannot be written (not ours, read-only) is left alone.
         with (
-            contextlib.suppress(FileNotFoundError, PermissionError),
+            contextlib.suppress(OSError),
             _files.directory(self._root, STATE, _INGEST) as staging,
         ):
             for name in os.listdir(staging):
@@ -251,7 +253,7 @@ def _proving(stream: ByteStream, descriptor: Descriptor) -> VerifiedStream:
 
 def _copy(source: ByteStream, fd: int, advance: Callable[[int], None]) -> None:
     written = 0
-    while data := source.read(CHUNK):
+    while data := source.read(_PIECE):
         _files.write_all(fd, data)
         written += len(data)
         advance(written)
