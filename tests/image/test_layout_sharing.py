@@ -13,7 +13,7 @@ import pytest
 
 from ociworks import testing
 from ociworks.errors import ImageNotFound, LayoutError
-from ociworks.image import layout, partial
+from ociworks.image import layout, mutate, partial
 from ociworks.image.memory import MemoryBlobs
 from ociworks.image.stream import VerifiedStream
 from ociworks.spec import Digest, to_json
@@ -392,27 +392,49 @@ def test_documents_of_unknown_types_keep_what_they_name(store: layout.Layout) ->
 # Referrers, tags
 
 
-def test_referrers_are_found_by_their_subject(store: layout.Layout) -> None:
-    image = store.put(testing.random_image(1), tag="a")
+def signature_of(image: Image, by: str = "me") -> Image:
     blobs = MemoryBlobs()
-    payload = blobs.add(b"signed", "application/octet-stream")
-    config = blobs.add(b"{}", mediatypes.OCI_EMPTY)
     manifest = Manifest(
         media_type=mediatypes.OCI_MANIFEST,
         artifact_type="application/vnd.example.signature",
-        config=config,
-        layers=(payload,),
+        config=blobs.add(b"{}", mediatypes.OCI_EMPTY),
+        layers=(blobs.add(b"signed", "application/octet-stream"),),
         subject=image.descriptor,
-        annotations={"by": "me"},
+        annotations={"by": by},
     )
-    attached = store.put(partial.image(to_json(manifest), b"{}", blobs))
-    (found,) = store.referrers(image.digest)
+    return partial.image(to_json(manifest), b"{}", blobs)
+
+
+def test_referrers_are_found_by_their_subject(store: layout.Layout) -> None:
+    image = store.put(testing.random_image(1), tag="a")
+    attached = store.put(signature_of(image))
+    (found,) = store.referrers(image.descriptor)
     assert found.digest == attached.digest
     assert found.artifact_type == "application/vnd.example.signature"
     assert found.annotations == {"by": "me"}
     assert store.referrers(image.digest, "application/vnd.example.sbom") == ()
     assert store.referrers(attached.digest) == ()
     assert store.gc().removed == ()
+
+
+def test_referrers_in_the_list_of_the_tag_schema(store: layout.Layout) -> None:
+    """Other programs keep the list of referrers in the layout as a registry without the API does."""
+    image = store.put(testing.random_image(1), tag="a")
+    attached = signature_of(image)
+    listing = mutate.index([attached])
+    store.put(listing, tag=f"sha256-{image.digest.encoded}")
+    assert [each.digest for each in store.referrers(image.digest)] == [attached.digest]
+
+
+def test_what_is_attached_is_no_second_image(store: layout.Layout) -> None:
+    """Without a name the only image is meant, whatever is attached to it."""
+    image = store.put(testing.random_image(1))
+    store.put(signature_of(image))
+    store.put(testing.random_image(1, seed=4), tag=f"sha256-{image.digest.encoded}.sig")
+    assert store.image().digest == image.digest
+    store.put(testing.random_image(1, seed=5))
+    with pytest.raises(ImageNotFound, match="found 2"):
+        store.image()
 
 
 def test_a_tag_is_given_to_what_is_here(store: layout.Layout) -> None:

@@ -15,13 +15,16 @@ from ociworks.errors import BlobNotFound, ContentError, ImageNotFound, LimitExce
 from ociworks.image import partial
 from ociworks.image.types import ByteStream, Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict
-from ociworks.spec.image import Descriptor, Index, Manifest, read_manifest
+from ociworks.spec.image import Descriptor, Index, Manifest, mediatypes, read_manifest
 from ociworks.spec.image.annotations import REF_NAME
 
 if TYPE_CHECKING:
     from ociworks.spec import Platform
 
 __all__ = ["Catalog", "is_digest"]
+
+_ATTACHED = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64,128}(?:\.(?:sig|att|sbom))?", re.ASCII)
+"""The tags of lists of referrers (distribution-spec, Referrers Tag Schema), and of what cosign attaches."""
 
 
 class Catalog(ABC):
@@ -83,7 +86,7 @@ class Catalog(ABC):
         """What is attached to this manifest: the entries whose ``subject`` it is (image-spec manifest.md, subject).
 
         As the referrers API does, descriptors carry the artifact type and the annotations of the manifest. Entries
-        that cannot be read are passed by. Raises :class:`~ociworks.errors.LimitExceeded` for more than 1000 entries.
+        that cannot be read are passed by.
         """
         digest = subject.digest if isinstance(subject, Descriptor) else subject
         found = self.all_referrers().get(digest, ())
@@ -107,10 +110,20 @@ class Catalog(ABC):
             ) from None
 
     def _documents_listed(self) -> Iterator[Descriptor]:
-        entries = {entry.digest: entry for entry in self.images()}
-        if len(entries) > partial.MAX_VISITED:
-            raise LimitExceeded(f"images in {quote(self.path)}", "max_visited", partial.MAX_VISITED)
+        """The entries, and those of the lists that stand in for a referrers API: some programs keep them here too."""
+        entries: dict[Digest, Descriptor] = {}
+        for entry in self.images():
+            entries[entry.digest] = entry
+            if mediatypes.is_index(entry.media_type) and _ATTACHED.fullmatch(_tag(entry)):
+                entries |= {each.digest: each for each in self._listed_by(entry)}
         yield from entries.values()
+
+    def _listed_by(self, entry: Descriptor) -> tuple[Descriptor, ...]:
+        try:
+            value = read_manifest(partial.read_blob(self, entry), descriptor=entry).value
+        except (BlobNotFound, ContentError, LimitExceeded, SpecError):
+            return ()
+        return value.manifests if isinstance(value, Index) else ()
 
     def _referring(self, entry: Descriptor) -> tuple[Digest | None, Descriptor]:
         try:
@@ -129,11 +142,22 @@ class Catalog(ABC):
     def _find(self, name: str | Digest | None) -> Descriptor:
         entries = self.images()
         if name is None:
-            return self._only(entries, "image")
+            return self._only(self._unattached(entries), "image")
         if isinstance(name, str) and not is_digest(name):
             return self._only([entry for entry in entries if entry.annotations.get(REF_NAME) == name], name)
         digest = Digest.parse(name) if isinstance(name, str) else name
         return next((entry for entry in entries if entry.digest == digest), None) or self._nested(digest)
+
+    def _unattached(self, entries: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        """Those that are there for themselves: a signature beside an image does not make them two images."""
+        if len({entry.digest for entry in entries}) < 2:
+            return entries
+        attached = {each.digest for found in self.all_referrers().values() for each in found}
+        return [
+            entry
+            for entry in entries
+            if entry.digest not in attached and not _ATTACHED.fullmatch(_tag(entry))
+        ]
 
     def _only(self, entries: Sequence[Descriptor], name: str) -> Descriptor:
         digests = {entry.digest for entry in entries}
@@ -148,6 +172,10 @@ class Catalog(ABC):
             raise ImageNotFound(f"no image {digest} in {quote(self.path)}")
         blob = Descriptor(media_type="application/octet-stream", digest=digest, size=size)
         return read_manifest(partial.read_blob(self, blob)).descriptor
+
+
+def _tag(entry: Descriptor) -> str:
+    return entry.annotations.get(REF_NAME, "")
 
 
 def _artifact_type(value: Manifest | Index) -> str | None:
