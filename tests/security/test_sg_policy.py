@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+import ociworks
 from ociworks import testing
-from ociworks.errors import ContentError, ImageNotFound, PolicyError, VerificationFailed
+from ociworks.errors import ContentError, ImageNotFound, NotSupported, PolicyError, VerificationFailed
 from ociworks.image import ImageIndex, Reference, layout, partial, remote, sign
 from ociworks.image.auth import ANONYMOUS
 from ociworks.image.memory import MemoryBlobs
@@ -124,6 +125,87 @@ def test_rg_13_nested_indexes(registry: testing.Registry, client: remote.Client)
     sign.sign(client, name, KEY)
     rules = policy(docker={registry.host: signed_by(signedIdentity={"type": "matchRepository"})})
     assert rules.check(client, name, outer.image("linux/arm64"), within=outer).accepted
+
+
+def test_sg_10_pull_continues_with_what_was_decided_about(
+    registry: testing.Registry, client: remote.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored before the policy accepts, and a tag that moves meanwhile moves nothing here."""
+    name = f"{registry.host}/multi:1"
+    index, store = testing.random_index(), tmp_path / "store"
+    client.push(index, name)
+    rules = policy(docker={registry.host: signed_by()})
+    with pytest.raises(VerificationFailed):
+        ociworks.pull(name, platform="linux/arm64", store=store, client=client, policy=rules)
+    assert ociworks.api.stored(name, platform="linux/arm64", store=store) is None
+    assert not any(
+        "/blobs/" in seen.path and seen.method == "GET" for seen in layer_requests(registry, index)
+    )
+    sign.sign(client, name, KEY)
+    check = sign.Policy.check
+
+    def moves(*args: Any, **options: Any) -> sign.Decision:
+        decision = check(*args, **options)
+        client.push(testing.random_index(seed=8), name)
+        return decision
+
+    monkeypatch.setattr(sign.Policy, "check", moves)
+    pulled = ociworks.pull(name, platform="linux/arm64", store=store, client=client, policy=rules)
+    assert pulled.digest == index.image("linux/arm64").digest
+    with pytest.raises(VerificationFailed):
+        ociworks.pull(name, platform="linux/arm64", store=store, client=client, policy=rules)
+
+
+def layer_requests(registry: testing.Registry, index: ImageIndex) -> list[testing.registry.SeenRequest]:
+    digests = {
+        str(layer.digest) for name in ("amd64", "arm64") for layer in index.image(f"linux/{name}").layers
+    }
+    return [
+        seen
+        for seen in registry.requests
+        if seen.method == "GET" and any(one in seen.path for one in digests)
+    ]
+
+
+def test_sg_10_copies_obey_too(registry: testing.Registry, client: remote.Client, tmp_path: Path) -> None:
+    """One platform, several and all; from registries, layouts and archives."""
+    name = f"{registry.host}/multi:1"
+    platforms = ("linux/amd64", "linux/arm64", "linux/riscv64")
+    client.push(testing.random_index(platforms), name)
+    options = ociworks.CopyOptions(policy=policy(docker={registry.host: signed_by()}))
+    choices: list[Any] = ["linux/arm64", ("linux/arm64", "linux/amd64"), ociworks.ALL]
+    for number, chosen in enumerate(choices):
+        with pytest.raises(VerificationFailed):
+            ociworks.copy(
+                name, f"oci:{tmp_path}/{number}:app", platforms=chosen, client=client, options=options
+            )
+    sign.sign(client, name, KEY)
+    for number, chosen in enumerate(choices):
+        ociworks.copy(
+            name,
+            f"oci:{tmp_path}/{number}:app",
+            platforms=chosen,
+            referrers=True,
+            client=client,
+            options=options,
+        )
+    exact = {"type": "exactReference", "dockerReference": name}
+    signed = ociworks.CopyOptions(policy=policy(signed_by(signedIdentity=exact)))
+    ociworks.copy(
+        f"oci:{tmp_path}/2:app", f"oci-archive:{tmp_path}/a.tar:app", platforms=ociworks.ALL, referrers=True
+    )
+    ociworks.copy(f"oci:{tmp_path}/2:app", f"oci:{tmp_path}/b:app", platforms="linux/arm64", options=signed)
+    ociworks.copy(
+        f"oci-archive:{tmp_path}/a.tar:app", f"oci:{tmp_path}/c:app", platforms="linux/arm64", options=signed
+    )
+    ociworks.copy(
+        f"oci:{tmp_path}/2:app", f"docker-archive:{tmp_path}/d.tar:reg.example/app:1", platforms="linux/arm64"
+    )
+    for source in (f"oci:{tmp_path}/0:app", f"docker-archive:{tmp_path}/d.tar"):
+        with pytest.raises(VerificationFailed):
+            ociworks.copy(source, f"oci:{tmp_path}/e:app", platforms="linux/arm64", options=signed)
+    with pytest.raises(NotSupported, match="at hand"):
+        ociworks.copy(testing.random_image(1), f"oci:{tmp_path}/f:app", options=signed)
 
 
 # --- scopes ---------------------------------------------------------------------------------------------

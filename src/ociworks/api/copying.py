@@ -40,8 +40,8 @@ def copy(
     Raises :class:`~ociworks.errors.InvalidLocation`, :class:`~ociworks.errors.InvalidReference`,
     :class:`~ociworks.errors.ImageNotFound`, :class:`~ociworks.errors.RegistryError`,
     :class:`~ociworks.errors.LayoutError`, :class:`~ociworks.errors.ArchiveError`,
-    :class:`~ociworks.errors.ContentError`, :class:`~ociworks.errors.NotSupported` and ``OSError``; the destination then
-    has no new name.
+    :class:`~ociworks.errors.ContentError`, :class:`~ociworks.errors.VerificationFailed` (by the policy in ``options``),
+    :class:`~ociworks.errors.NotSupported` and ``OSError``; the destination then has no new name.
     """
     from ociworks.image.copy import transfer
 
@@ -51,5 +51,10 @@ def copy(
         source = places.source(src)
         sink = places.sink(dst)
         return transfer(
-            source, sink, platforms=platforms, referrers=referrers, media_types=chosen.media_types
+            source,
+            sink,
+            platforms=platforms,
+            referrers=referrers,
+            media_types=chosen.media_types,
+            policy=chosen.policy,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ociworks.image import Image, Reference
     from ociworks.image.progress import ProgressCallback
     from ociworks.image.remote import Client
+    from ociworks.image.sign import Policy
     from ociworks.image.types import ByteStream
     from ociworks.spec import Platform
     from ociworks.spec.image import Descriptor
@@ -56,16 +57,19 @@ def pull(
     progress: ProgressCallback | None = None,
     store: StorePath | None = None,
     client: Client | None = None,
+    policy: Policy | None = None,
 ) -> Image:
     """Bring an image from its registry into the store, every byte verified, and return it from there.
 
     ``platform`` chooses from an index (None: this host's). ``progress`` is called for each blob, from worker threads,
     one call at a time. ``client`` brings other credentials, certificates or transports than the defaults; it stays
-    open. Blobs that the store has are not transferred again.
+    open. ``policy`` decides by signatures before any layer is transferred. Blobs that the store has are not
+    transferred again.
 
     Raises :class:`~ociworks.errors.InvalidReference`, :class:`~ociworks.errors.RegistryError`,
     :class:`~ociworks.errors.ImageNotFound`, :class:`~ociworks.errors.ContentError`,
-    :class:`~ociworks.errors.LayoutError`; the store then has no such image.
+    :class:`~ociworks.errors.LayoutError`, and :class:`~ociworks.errors.VerificationFailed` when the policy does not
+    accept the image; the store then has no such image.
     """
     from ociworks.image import Reference, layout
 
@@ -74,8 +78,22 @@ def pull(
     with ExitStack() as stack:
         registry = client or stack.enter_context(host_client())
         images = stack.enter_context(layout.open(directory, create=True))
-        found = registry.image(reference, platform=platform)
+        found = _accepted(registry, reference, platform, policy)
         return _detached(images.put(found, stored_name(reference), progress=progress), directory)
+
+
+def _accepted(
+    registry: Client, reference: Reference, platform: str | Platform | None, policy: Policy | None
+) -> Image:
+    """The image for the platform. A tag is resolved once: what the policy decided about is what is returned."""
+    from ociworks.image import ImageIndex, partial
+
+    found = registry.get(reference)
+    index = found if isinstance(found, ImageIndex) else None
+    image = found.image(platform) if isinstance(found, ImageIndex) else partial.require(found, platform)
+    if policy is not None:
+        policy.check(registry, reference, image, within=index).raise_if_failed()
+    return image
 
 
 def stored(

@@ -13,6 +13,7 @@ from ociworks.spec.frozen import FrozenDict
 
 if TYPE_CHECKING:
     from ociworks.image.bundle import RuntimeOptions
+    from ociworks.image.sign import Policy  # noqa: TC004 - attrs leaves annotations unread
     from ociworks.spec.runtime import Resources
 
 __all__ = ["CopyOptions", "RunOptions"]
@@ -42,6 +43,8 @@ class CopyOptions:
     """The directory that ``store:`` means; None: the default store."""
     workers: int = 4
     """How many blobs travel at a time."""
+    policy: Policy | None = None
+    """What must be true of an image before any of it is copied, such as ``sign.Policy.load()``; None: nothing."""
 
 
 @frozen(kw_only=True)

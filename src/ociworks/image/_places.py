@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ociworks.image.layout import Layout
     from ociworks.image.reference import Reference
     from ociworks.image.remote import Client
+    from ociworks.image.sign import Decision, Policy
     from ociworks.image.types import Image, ImageIndex
     from ociworks.spec import Digest
     from ociworks.spec.image import Descriptor
@@ -81,6 +82,10 @@ class RegistryPlace:
             except NotFound:
                 continue
 
+    def judge(self, policy: Policy, image: Image | ImageIndex, within: ImageIndex | None) -> Decision:
+        """By the reference, with the signatures in its repository."""
+        return policy.check(self._client, self._reference, image, within=within)
+
     def put(self, image: Image | ImageIndex) -> None:
         """Push under the reference; layers that the registry has elsewhere are mounted."""
         self._push(image, self._reference)
@@ -120,6 +125,10 @@ class CatalogSource:
             yield Attached(document, None)
         tags = self._catalog.tags()
         yield from (Attached(self._catalog.get(tag), tag) for tag in _cosign_tags(subject) if tag in tags)
+
+    def judge(self, policy: Policy, image: Image | ImageIndex, within: ImageIndex | None) -> Decision:
+        """By the path, with the signatures beside the image."""
+        return policy.check(self._catalog, image.digest, image, within=within)
 
 
 class LayoutSink:
@@ -175,3 +184,14 @@ class ImageSource:
     def attached(self, subject: Digest) -> Iterator[Attached]:  # noqa: ARG002 - a protocol
         """Nothing: an image does not know what refers to it."""
         return iter(())
+
+    def judge(
+        self,
+        policy: Policy,  # noqa: ARG002 - a protocol
+        image: Image | ImageIndex,
+        within: ImageIndex | None,  # noqa: ARG002 - a protocol
+    ) -> Decision:
+        """Refused: policies go by where an image is from."""
+        raise NotSupported(
+            f"image {image.digest} is at hand: a policy can only decide about images by name or place"
+        )

@@ -2,7 +2,7 @@
 
 ::
 
-    source.get ──> choose platforms ──> other media types? ──> referrers of all that is taken ──> sink.put
+    source.get ──> choose platforms ──> policy? ──> other media types? ──> referrers of all that is taken ──> sink.put
                                                                  first, so that a name never appears
                                                                  before the signatures of what it names
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -25,6 +25,9 @@ from ociworks.image.convert import MediaTypes, convert
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, Platform
 from ociworks.spec.image import Descriptor
+
+if TYPE_CHECKING:
+    from ociworks.image.sign import Decision, Policy
 
 __all__ = ["ALL", "AllPlatforms", "Attached", "Copied", "PlatformChoice", "Sink", "Source", "transfer"]
 
@@ -59,6 +62,9 @@ class Source(Protocol):
     def attached(self, subject: Digest) -> Iterable[Attached]:
         """What refers to this manifest there."""
 
+    def judge(self, policy: Policy, image: Image | ImageIndex, within: ImageIndex | None) -> Decision:
+        """What a policy says about an image from there, which may have been chosen from an index."""
+
 
 class Sink(Protocol):
     """Where images go."""
@@ -92,14 +98,19 @@ def transfer(
     platforms: PlatformChoice = None,
     referrers: bool = False,
     media_types: MediaTypes | None = None,
+    policy: Policy | None = None,
 ) -> Copied:
-    """Copy what ``source`` means to ``sink``.
+    """Copy what ``source`` means to ``sink``; with a ``policy``, only what it accepts.
 
     Raises what both raise, :class:`~ociworks.errors.ImageNotFound` for a platform that is not there,
-    :class:`~ociworks.errors.NotSupported` for what cannot be converted or does not fit into the sink, and
-    :class:`~ociworks.errors.LimitExceeded` for more than 1000 referrers.
+    :class:`~ociworks.errors.NotSupported` for what cannot be converted or does not fit into the sink,
+    :class:`~ociworks.errors.LimitExceeded` for more than 1000 referrers, and
+    :class:`~ociworks.errors.VerificationFailed` for what the policy does not accept; nothing was copied then.
     """
-    chosen = _choose(source.get(), platforms)
+    found = source.get()
+    chosen = _choose(found, platforms)
+    if policy is not None:
+        _allow(policy, source, found, chosen)
     if media_types is not None:
         chosen = convert(chosen, media_types)
     came: dict[Digest, Descriptor] = {}
@@ -109,6 +120,15 @@ def transfer(
             came[attached.document.digest] = attached.document.descriptor
     sink.put(chosen)
     return Copied(descriptor=chosen.descriptor, referrers=tuple(came.values()))
+
+
+def _allow(policy: Policy, source: Source, found: Image | ImageIndex, chosen: Image | ImageIndex) -> None:
+    """An index that was thinned out was signed by nobody: then each of its images must be accepted."""
+    within = found if isinstance(found, ImageIndex) else None
+    thinned = isinstance(chosen, ImageIndex) and chosen.digest != found.digest
+    for each in partial.walk(chosen) if thinned else (chosen,):
+        if each.digest != chosen.digest or not thinned:
+            source.judge(policy, each, within).raise_if_failed()
 
 
 def _choose(found: Image | ImageIndex, platforms: PlatformChoice) -> Image | ImageIndex:

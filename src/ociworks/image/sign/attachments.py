@@ -1,15 +1,15 @@
 """Where signatures are kept: beside the image in a registry, in a layout, or in memory.
 
 :class:`Attachments` is all that verification and signing ask for; :func:`attachments_of` makes it of a registry client
-and a reference, or of a layout. Nothing here decides about trust.
+and a reference, or of a layout or archive. Nothing here decides about trust.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ociworks.errors import ImageNotFound, LimitExceeded, NotFound, NotSupported
+from ociworks.errors import ImageNotFound, NotFound, NotSupported
 from ociworks.image import partial
 from ociworks.image.memory import MemoryBlobs
 from ociworks.image.reference import Reference
@@ -18,20 +18,17 @@ from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, read_manifest
 
 if TYPE_CHECKING:
-    from ociworks.image.layout import Layout
+    from ociworks.image._catalog import Catalog
     from ociworks.image.remote import Client
 
 __all__ = [
     "Attachments",
-    "LayoutAttachments",
+    "CatalogAttachments",
     "MemoryAttachments",
     "RegistryAttachments",
     "Source",
     "attachments_of",
 ]
-
-_MAX_LISTED: Final = 10_000
-"""Entries of a layout that are searched for referrers."""
 
 
 class Attachments(Protocol):
@@ -53,17 +50,17 @@ class Attachments(Protocol):
         """Store a manifest with its blobs; under a tag, or as a referrer of its subject."""
 
 
-Source: TypeAlias = "Client | Layout | Attachments"
-"""Where the signatures of images may be."""
+Source: TypeAlias = "Client | Catalog | Attachments"
+"""Where the signatures of images may be: a registry, a layout or archive, or anything that holds attachments."""
 
 
 def attachments_of(source: Source, reference: Reference | None = None) -> Attachments:
     """What is attached to images there. A registry needs the reference, for its repository."""
-    from ociworks.image.layout import Layout
+    from ociworks.image._catalog import Catalog
     from ociworks.image.remote import Client
 
-    if isinstance(source, Layout):
-        return LayoutAttachments(source)
+    if isinstance(source, Catalog):
+        return CatalogAttachments(source)
     if not isinstance(source, Client):
         return source
     if reference is None:
@@ -105,38 +102,37 @@ class MemoryAttachments:
             self._tags[tag] = manifest
 
 
-class LayoutAttachments:
-    """Attachments in an OCI layout: cosign's tags are its tags, referrers are entries of ``index.json``."""
+class CatalogAttachments:
+    """Attachments in a layout or an archive: cosign's tags are its tags, referrers are entries of ``index.json``."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def tagged(self, tag: str, /) -> bytes | None:
         """The manifest under a tag, or None."""
-        try:
-            return _raw(self._layout.get(tag))
-        except ImageNotFound:
-            return None
+        return _raw(self._catalog.get(tag)) if tag in self._catalog.tags() else None
 
     def referrers(self, subject: Digest, /) -> Sequence[Descriptor]:
         """The entries whose subject this is."""
-        entries = self._layout.images()
-        if len(entries) > _MAX_LISTED:
-            raise LimitExceeded("entries of a layout", "max_listed", _MAX_LISTED)
-        described = [_referrer(self.manifest(entry), subject) for entry in entries]
-        return [entry for entry in described if entry is not None]
+        return self._catalog.referrers(subject)
 
     def manifest(self, descriptor: Descriptor, /) -> bytes:
         """The bytes of a manifest."""
-        return partial.read_blob(self._layout, descriptor)
+        return partial.read_blob(self._catalog, descriptor)
 
     def blob(self, descriptor: Descriptor, /) -> bytes:
         """The bytes of a blob."""
-        return partial.read_blob(self._layout, descriptor)
+        return partial.read_blob(self._catalog, descriptor)
 
     def attach(self, manifest: bytes, blobs: Mapping[Descriptor, bytes], tag: str | None, /) -> None:
-        """Store a manifest and its blobs, and enter them in ``index.json``."""
-        self._layout.put(_artifact(manifest, blobs), tag)
+        """Store a manifest and its blobs in a layout; archives are not changed."""
+        from ociworks.image.layout import Layout
+
+        if not isinstance(self._catalog, Layout):
+            raise NotSupported(
+                "archives are not changed: sign the image in a registry or layout, then copy it"
+            )
+        self._catalog.put(_artifact(manifest, blobs), tag)
 
 
 class RegistryAttachments:

@@ -20,8 +20,9 @@ the transport                             the empty scope
 everything                                ``default``
 ========================================  ==================================================================
 
-For ``oci`` the scopes are the layout's directory and its parents. An image that was chosen from an index satisfies a
-requirement by a signature of its own, or by one of the very index that lists it; listed it must be, by digest.
+For ``oci`` and ``oci-archive`` the scopes are the path and its parents. An image that was chosen from an index
+satisfies a requirement by a signature of its own, or by one of the very index that lists it; listed it must be, by
+digest.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from attrs import field, frozen
 
@@ -45,6 +46,9 @@ from ociworks.image.sign.verifying import find
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict
 from ociworks.spec.image import mediatypes
+
+if TYPE_CHECKING:
+    from ociworks.image._catalog import Catalog
 
 __all__ = ["Decision", "Policy"]
 
@@ -121,7 +125,7 @@ class Policy:
         within: ImageIndex | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Decision:
-        """Decide about an image of a registry or layout.
+        """Decide about an image of a registry, layout or archive.
 
         ``image`` is what was read of ``ref`` (None: it is read now, and is in the decision); ``within`` the index that
         it was chosen from. Raises what reading raises, :class:`~ociworks.errors.LimitExceeded`, and
@@ -145,10 +149,10 @@ class Policy:
         )
 
     def _applying(self, source: Source, reference: Reference | None) -> tuple[str, tuple[Requirement, ...]]:
-        from ociworks.image.layout import Layout
+        from ociworks.image._catalog import Catalog
 
-        if isinstance(source, Layout):
-            return self.requirements("oci", _directories(source.path))
+        if isinstance(source, Catalog):
+            return self.requirements(*_in_files(source))
         if reference is None:
             raise NotSupported(
                 "expected a reference: the policy for images in registries goes by their names"
@@ -172,13 +176,21 @@ def _ask(requirement: Requirement, questions: list[Question]) -> Outcome:
 
 
 def _named(source: Source, ref: Reference | str | Digest) -> Reference | None:
-    from ociworks.image.layout import Layout
+    """The name that scopes and identities go by. The tags of layouts are no such names."""
+    from ociworks.image._catalog import Catalog
 
     if isinstance(ref, Reference):
         return ref
-    if isinstance(ref, Digest):
-        return None
-    return None if isinstance(source, Layout) else Reference.parse(ref)
+    return None if isinstance(ref, Digest) or isinstance(source, Catalog) else Reference.parse(ref)
+
+
+def _in_files(source: Catalog) -> tuple[str, Iterator[str]]:
+    """Transport and scopes of a layout or archive; a docker-archive has only the scope of its transport."""
+    from ociworks.image.archive import Archive
+
+    if not isinstance(source, Archive):
+        return "oci", _directories(source.path)
+    return f"{source.format}-archive", _directories(source.path) if source.format == "oci" else iter(())
 
 
 def _names(reference: Reference) -> Iterator[str]:

@@ -33,7 +33,7 @@ from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict
 
 if TYPE_CHECKING:
-    from ociworks.image.layout import Layout
+    from ociworks.image._catalog import Catalog
     from ociworks.image.remote import Client
 
 __all__ = ["Trusted", "VerifyOptions", "find", "verify", "verify_image"]
@@ -173,15 +173,15 @@ def _telling(answers: Sequence[Rejected]) -> Rejected:
 
 def find(source: Source, ref: Reference | str | Digest) -> tuple[Image | ImageIndex, Reference | None]:
     """The image or index of that name, and the name as far as it is one."""
-    from ociworks.image.layout import Layout
+    from ociworks.image._catalog import Catalog
     from ociworks.image.remote import Client
 
     if isinstance(source, Client):
         return _in_registry(source, ref)
-    if isinstance(source, Layout):
-        return _in_layout(source, ref)
+    if isinstance(source, Catalog):
+        return _in_catalog(source, ref)
     raise NotSupported(
-        "expected a registry client or a layout; for other sources read the image and use verify_image"
+        "expected a registry client, a layout or an archive; for other sources read the image and use verify_image"
     )
 
 
@@ -192,7 +192,7 @@ def _in_registry(client: Client, ref: Reference | str | Digest) -> tuple[Image |
     return client.get(name), name
 
 
-def _in_layout(store: Layout, ref: Reference | str | Digest) -> tuple[Image | ImageIndex, Reference | None]:
+def _in_catalog(store: Catalog, ref: Reference | str | Digest) -> tuple[Image | ImageIndex, Reference | None]:
     found = store.get(str(ref) if isinstance(ref, Reference) else ref)
     if not isinstance(ref, str):
         return found, ref if isinstance(ref, Reference) else None
