@@ -30,7 +30,7 @@ where                     what
 ``_material``, ``_encoding``  reading what was found
 ========================  ======================================================================================
 
-What is not verified is said in each result (``Signed.unchecked``) and in the decision record on signatures.
+What is not verified is said in each result (``Signed.unchecked``) and in docs/adr/0016-signatures.md.
 
 Importing this package loads no module; names are loaded when first used (PEP 562).
 """
