@@ -506,6 +506,13 @@ def test_un_12_deleting_links_not_what_they_show(root: Path) -> None:
     assert listing(root) == {"k": b""}
 
 
+def test_un_12_a_whiteout_of_a_link_in_a_directory(root: Path) -> None:
+    """Removing a link forgets every directory, but not the one that is being worked in."""
+    lower = layer(symlink(b"d/e/l", b"x"), file(b"d/e/f"))
+    apply(root, lower, layer(file(b"d/e/.wh.l"), file(b"d/e/.wh.f")))
+    assert listing(root) == {"d": "dir", "d/e": "dir"}
+
+
 def test_un_12_a_link_that_the_same_layer_writes_through(root: Path) -> None:
     with pytest.raises(TarError, match="writes through"):
         apply(root, layer(symlink(b"l", b"d"), directory(b"d")), layer(file(b"l/x"), file(b".wh.l")))

@@ -137,9 +137,23 @@ class Directories:
         """Whether the layer has been in this directory."""
         return parts in self._states
 
-    def visited(self) -> list[Parts]:
-        """All directories that the layer has been in, children before their parents."""
-        return sorted(self._states, reverse=True)
+    def finish(self) -> None:
+        """Give every directory that the layer has been in its time, children before their parents, and its mode."""
+        for parts in sorted(self._states, reverse=True):
+            state = self._states[parts]
+            parent = self.find(parts[:-1]) if parts else self._root
+            if parent is None:
+                continue
+            if not parts:
+                _finish_open(parent.fd, state)
+            elif _is_directory(parent.fd, parts[-1]):
+                if state.mode & _PRIVATE != _PRIVATE:
+                    directory = self.find(parts)
+                    if directory is not None:
+                        _finish_open(directory.fd, state)
+                else:
+                    times = (state.mtime_ns, state.mtime_ns)
+                    os.utime(parts[-1], ns=times, dir_fd=parent.fd, follow_symlinks=False)
 
     def find(self, parts: Parts) -> Directory | None:
         """The directory at the canonical ``parts``; None when it is gone. Nothing is made or followed."""
@@ -412,6 +426,12 @@ class Directories:
         doomed, self._doomed = self._doomed, []
         for directory in doomed:
             self._discard(directory)
+
+
+def _finish_open(fd: int, state: State) -> None:
+    if state.mode & _PRIVATE != _PRIVATE:
+        os.fchmod(fd, state.mode)
+    os.utime(fd, ns=(state.mtime_ns, state.mtime_ns))
 
 
 def _is_directory(dirfd: int, name: bytes) -> bool:

@@ -92,10 +92,7 @@ class Extractor:
     def finish(self) -> None:
         """Give the directories their times, and the modes that would have been in the way."""
         try:
-            for parts in self._directories.visited():
-                directory = self._directories.find(parts)
-                if directory is not None:
-                    _finish_directory(directory)
+            self._directories.finish()
         except OSError as error:
             raise LayerError(f"cannot complete a directory: {error}") from error
 
@@ -176,25 +173,33 @@ class Extractor:
                 written += os.pwrite(fd, part[written:], offset + written)
 
     def _directory(self, parent: Directory, name: bytes, entry: TarEntry) -> None:
-        made = True
-        try:
-            info = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-            made = not stat.S_ISDIR(info.st_mode)
-        except FileNotFoundError:
-            pass
-        if not made:
+        replaces = name in parent.state.upper
+        if not self._made(parent, name):
             parent.state.upper.add(name)
             self._describe(self._directories.enter(parent, name, made=False), entry, made=False)
             return
-        replaces = name in parent.state.upper
         parent.pins += 1
         try:
-            self._make(parent, name, lambda: os.mkdir(name, _OWNER_ALL, dir_fd=parent.fd))
             directory = self._directories.enter(parent, name, made=True)
             self._directories.settle_made(directory, parent, replaces=replaces)
         finally:
             parent.pins -= 1
         self._describe(directory, entry, made=True)
+
+    def _made(self, parent: Directory, name: bytes) -> bool:
+        """Make a directory, unless there is one."""
+
+        def create() -> None:
+            os.mkdir(name, _OWNER_ALL, dir_fd=parent.fd)
+
+        try:
+            create()
+        except FileExistsError:
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
+                return False
+            self._make(parent, name, create)
+        parent.state.upper.add(name)
+        return True
 
     def _describe(self, directory: Directory, entry: TarEntry, *, made: bool) -> None:
         """Apply a directory entry; what would lock an ordinary user out, and the time, wait for :meth:`finish`."""
@@ -258,13 +263,6 @@ class Extractor:
         number = os.makedev(*entry.device)
         self._make(parent, name, lambda: os.mknod(name, kind | _PRIVATE, number, dir_fd=parent.fd))
         apply_to_node(parent.fd, name, entry, self._options)
-
-
-def _finish_directory(directory: Directory) -> None:
-    state = directory.state
-    if state.mode & _OWNER_ALL != _OWNER_ALL:
-        os.fchmod(directory.fd, state.mode)
-    os.utime(directory.fd, ns=(state.mtime_ns, state.mtime_ns))
 
 
 def _write(fd: int, piece: memoryview) -> None:

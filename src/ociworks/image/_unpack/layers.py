@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from ociworks.image._unpack.extractor import Extractor
@@ -75,10 +76,14 @@ def unpack_layers(
     """
     budget = Budget(options.limits)
     report = Reporter(progress, "unpack")
+    streams = [LayerStream(layer, options.limits, report) for layer in layers]
     reports = []
-    for layer in layers:
-        budget.begin_layer()
-        with LayerStream(layer, options.limits, report) as stream:
+    with contextlib.ExitStack() as started:
+        for number, stream in enumerate(streams):
+            for ahead in streams[number : number + 2]:  # the next one is read ahead while this one is written
+                if not ahead.started:
+                    started.enter_context(ahead)
+            budget.begin_layer()
             reports.append(apply_layer(stream, rootfd, options, budget))
     return tuple(reports)
 

@@ -1,7 +1,7 @@
 """One pass over a layer: network → digest → decompress → diff ID in a thread, tar → files in the caller's.
 
-Hashing, inflating and writing let go of the interpreter lock, so the two run side by side. At most a few mebibytes
-are between them. The reading side sees the end of the stream only after digest, size and diff ID were found right:
+Hashing, inflating and writing let go of the interpreter lock, so the two run side by side. At most 16 MiB
+are between them, so that neither waits for the other while small files and large ones alternate. The reading side sees the end of the stream only after digest, size and diff ID were found right:
 what it made of the bytes may be published then, and not before.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerStream"]
 
-_AHEAD: Final = 4
+_AHEAD: Final = 16
 _POLL: Final = 0.01
 
 
@@ -39,6 +39,11 @@ class LayerStream:
         self._stop = False
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="ociworks-unpack", daemon=True)
+
+    @property
+    def started(self) -> bool:
+        """Whether the block was entered."""
+        return self._thread.ident is not None
 
     def __enter__(self) -> Self:
         self._thread.start()

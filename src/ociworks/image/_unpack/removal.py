@@ -112,9 +112,13 @@ def _settle(directories: Directories, parts: tuple[bytes, ...]) -> None:
 def _unlink_lower(directories: Directories, parent: Directory, name: bytes, *, link: bool) -> None:
     if link and name in parent.state.followed:
         raise followed(parent, name)
-    if link:
-        directories.forget()
-    os.unlink(name, dir_fd=parent.fd)
+    parent.pins += 1
+    try:
+        if link:
+            directories.forget()
+        os.unlink(name, dir_fd=parent.fd)
+    finally:
+        parent.pins -= 1
 
 
 def followed(parent: Directory, name: bytes) -> TarError:

@@ -6,6 +6,7 @@ not exactly a number of the format is a :class:`ociworks.errors.TarError`.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -61,8 +62,9 @@ def _clamp(nanoseconds: int) -> int:
     return max(-MAX_TIME_NS, min(MAX_TIME_NS, nanoseconds))
 
 
+@functools.lru_cache(maxsize=2048)
 def _value(field: bytes, what: str) -> int:
-    """Octal text, or base-256 (GNU) when the first bit is set."""
+    """Octal text, or base-256 (GNU) when the first bit is set. Kept: modes, owners and times repeat in an archive."""
     if field[0] & 0x80:
         bits = 8 * len(field) - 1
         value = int.from_bytes(field, "big") & ((1 << bits) - 1)

@@ -32,8 +32,8 @@ WhiteoutKind = Literal["none", "whiteout", "opaque", "ignored"]
 
 def classify(entry: TarEntry) -> WhiteoutKind:
     """What an entry means; TarError for an illegal whiteout, or anything below a name with the prefix."""
-    if not any(part.startswith(PREFIX) for part in entry.parts):
-        return "none"
+    if PREFIX not in b"/".join(entry.parts) or not any(part.startswith(PREFIX) for part in entry.parts):
+        return "none"  # the first question is cheap, and answers for nearly every entry
     *parents, last = entry.parts
     if any(part.startswith(_AUFS) and part != OPAQUE for part in entry.parts):
         return "ignored"
