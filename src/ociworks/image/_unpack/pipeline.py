@@ -1,8 +1,9 @@
 """One pass over a layer: network → digest → decompress → diff ID in a thread, tar → files in the caller's.
 
-Hashing, inflating and writing let go of the interpreter lock, so the two run side by side. At most 16 MiB
-are between them, so that neither waits for the other while small files and large ones alternate. The reading side sees the end of the stream only after digest, size and diff ID were found right:
-what it made of the bytes may be published then, and not before.
+Hashing, inflating and writing let go of the interpreter lock, so the two run side by side. At most 16 MiB are between
+them, so that neither waits for the other while small files and large ones alternate. The reading side sees the end of
+the stream only after digest, size and diff ID were found right: what it made of the bytes may be published then, and
+not before.
 """
 
 from __future__ import annotations
