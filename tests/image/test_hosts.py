@@ -462,9 +462,14 @@ def test_proxies_of_other_kinds_are_refused_without_showing_the_password() -> No
         "https://me:hunter2@x",
         "http://a.b/path",
     ]:
+        found = Proxies.from_environment({"https_proxy": value, "no_proxy": "without.example"})
+        # Only who would need it hears of it.
+        assert found.of(Origin("https", "without.example", 443)) is None
+        assert found.of(Origin("https", "localhost", 443)) is None
+        assert found.of(Origin("http", "r.example", 80)) is None
         with pytest.raises(HostsConfigError, match="HTTPS_PROXY") as caught:
-            Proxies.from_environment({"https_proxy": value})
-        assert "hunter2" not in str(caught.value)
+            found.of(Origin("https", "r.example", 443))
+        assert "hunter2" not in str(caught.value) + repr(found)
 
 
 ENVIRONMENT = {

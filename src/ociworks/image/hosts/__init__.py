@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from ociworks.image.hosts.config import NO_HOSTS, HostsConfig
 from ociworks.image.hosts.endpoint import ClientCertificate, Endpoint, Tls
-from ociworks.image.hosts.proxies import Bypass, Proxies, Proxy
+from ociworks.image.hosts.proxies import Bypass, Proxies, Proxy, UnusableProxy
 from ociworks.image.hosts.registries import Mirror, Place, RegistriesConf, Rule
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "RegistriesConf",
     "Rule",
     "Tls",
+    "UnusableProxy",
 ]

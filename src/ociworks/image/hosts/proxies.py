@@ -28,7 +28,7 @@ from ociworks.image.auth.secret import Secret
 from ociworks.image.origin import Origin, Url, canonical_host, is_loopback
 from ociworks.spec.numbers import parse_uint
 
-__all__ = ["NO_PROXIES", "Bypass", "Proxies", "Proxy"]
+__all__ = ["NO_PROXIES", "Bypass", "Proxies", "Proxy", "UnusableProxy"]
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +60,14 @@ class Proxy:
 def _credential(user: str) -> Basic:
     name, _, password = user.partition(":")
     return Basic(unquote(name), Secret(unquote(password)))
+
+
+@frozen
+class UnusableProxy:
+    """A variable that is set, to something that cannot be used: going without a proxy would not be what it says."""
+
+    variable: str
+    problem: str
 
 
 @frozen
@@ -118,8 +126,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 class Proxies:
     """The proxies of a client; none by default."""
 
-    http: Proxy | None = None
-    https: Proxy | None = None
+    http: Proxy | UnusableProxy | None = None
+    https: Proxy | UnusableProxy | None = None
     bypasses: tuple[Bypass, ...] = field(default=())
 
     @classmethod
@@ -127,8 +135,8 @@ class Proxies:
         """``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, or the same in lower case.
 
         ``HTTP_PROXY`` says nothing in a CGI program, where a request could have set it. Entries of ``NO_PROXY`` that
-        make no sense are passed over, as every other program does; a proxy that makes none raises
-        :class:`~ociworks.errors.HostsConfigError`, which never shows its password.
+        make no sense are passed over, as every other program does. A proxy that cannot be used is an error where it
+        would be needed, and nowhere else.
         """
         http = None if "REQUEST_METHOD" in environ else _variable(environ, "HTTP_PROXY")
         entries = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").replace(" ", ",").split(",")
@@ -139,10 +147,12 @@ class Proxies:
         )
 
     def of(self, origin: Origin) -> Proxy | None:
-        """The proxy to ask for an origin."""
+        """The proxy to ask for an origin; raises :class:`~ociworks.errors.HostsConfigError`, never with a password."""
         chosen = self.http if origin.scheme == "http" else self.https
         if chosen is None or is_loopback(origin.host) or any(each.covers(origin) for each in self.bypasses):
             return None
+        if isinstance(chosen, UnusableProxy):
+            raise HostsConfigError(chosen.variable, "", chosen.problem)
         return chosen
 
 
@@ -150,7 +160,7 @@ NO_PROXIES: Final = Proxies()
 """Always directly."""
 
 
-def _variable(environ: Mapping[str, str], name: str) -> Proxy | None:
+def _variable(environ: Mapping[str, str], name: str) -> Proxy | UnusableProxy | None:
     text = environ.get(name) or environ.get(name.lower())
     try:
         return Proxy.parse(text) if text else None
@@ -158,7 +168,7 @@ def _variable(environ: Mapping[str, str], name: str) -> Proxy | None:
         message = (
             str(error) if isinstance(error, NotSupported) else "expected [http://][user:password@]host[:port]"
         )
-        raise HostsConfigError(f"${name}", "", message) from None
+        return UnusableProxy(f"${name}", message)
 
 
 def _bypasses(entries: Iterable[str]) -> tuple[Bypass, ...]:
