@@ -12,6 +12,7 @@ import pytest
 import ociworks
 from ociworks import testing
 from ociworks.errors import (
+    BlobNotFound,
     ContentError,
     ImageNotFound,
     InvalidLocation,
@@ -143,6 +144,32 @@ def test_only_what_is_missing_travels(registry: testing.Registry) -> None:
         layers = {f"/{layer.digest}" for layer in made.layers}
         later = registry.requests[before:]
         assert not [seen for seen in later if any(seen.path.endswith(name) for name in layers)]
+
+
+def test_each_document_is_read_once(registry: testing.Registry) -> None:
+    """Choosing, looking for referrers and storing need the manifests again and again; the registry is asked once."""
+    index = testing.random_index(PLATFORMS)
+    ociworks.copy(index, f"{registry.host}/app:1", platforms=ociworks.ALL)
+    before = len(registry.requests)
+    ociworks.copy(f"{registry.host}/app:1", "oci:l:app", platforms=ociworks.ALL, referrers=True)
+    later = [seen.path for seen in registry.requests[before:] if seen.method == "GET"]
+    for entry in index.index.manifests:
+        assert (
+            len([path for path in later if path.endswith(str(entry.digest))]) <= 2
+        )  # one asks for its referrers
+        assert len([path for path in later if path.endswith(f"/blobs/{entry.digest}")]) <= 1
+        assert len([path for path in later if path.endswith(f"/manifests/{entry.digest}")]) <= 1
+
+
+def test_a_missing_document_of_an_index_is_an_error(registry: testing.Registry) -> None:
+    index = testing.random_index(PLATFORMS)
+    ociworks.copy(index, "oci:l:app", platforms=ociworks.ALL)
+    Path("l/blobs/sha256", index.index.manifests[1].digest.encoded).unlink()
+    with pytest.raises(BlobNotFound):
+        ociworks.copy("oci:l:app", f"{registry.host}/app:1", platforms=ociworks.ALL)
+    assert not [seen for seen in registry.requests if seen.method == "PUT"]
+    arm = ociworks.copy("oci:l:app", f"{registry.host}/app:1", platforms=PLATFORMS[0])
+    assert arm.digest == index.index.manifests[0].digest
 
 
 def test_within_one_registry_layers_are_mounted(registry: testing.Registry) -> None:

@@ -13,18 +13,19 @@ between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
 
 from ociworks.errors import ImageNotFound, LimitExceeded
-from ociworks.image import partial
+from ociworks.image import _parallel, partial
 from ociworks.image.convert import MediaTypes, convert
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, Platform
-from ociworks.spec.image import Descriptor
+from ociworks.spec.image import Descriptor, Index, mediatypes
 
 if TYPE_CHECKING:
     from ociworks.image.sign import Decision, Policy
@@ -40,6 +41,10 @@ class AllPlatforms(Enum):
 
 ALL: Final = AllPlatforms.ALL
 """Every platform: an index is copied unchanged, with all that it lists."""
+
+_AT_HAND: Final = 16 * 1024 * 1024
+"""Bytes of manifests and configurations of one index that are kept in memory while it is copied."""
+_READERS: Final = 8
 
 PlatformChoice: TypeAlias = str | Platform | Sequence[str | Platform] | AllPlatforms | None
 """One platform, several, :data:`ALL`, or None: this host's."""
@@ -108,7 +113,7 @@ def transfer(
     :class:`~ociworks.errors.VerificationFailed` for what the policy does not accept; nothing was copied then.
     """
     found = source.get()
-    chosen = _choose(found, platforms)
+    chosen = _at_hand(_choose(found, platforms))
     if policy is not None:
         _allow(policy, source, found, chosen)
     if media_types is not None:
@@ -144,6 +149,63 @@ def _choose(found: Image | ImageIndex, platforms: PlatformChoice) -> Image | Ima
     if not any(partial.wanted(each).matches(found.config.platform) for each in platforms):
         raise ImageNotFound(f"image {found.digest} is for {found.config.platform} only")
     return found
+
+
+def _at_hand(found: Image | ImageIndex) -> Image | ImageIndex:
+    """An index with its documents in memory, within bounds: read several at a time, and only once."""
+    if not isinstance(found, ImageIndex):
+        return found
+    children: dict[Digest, Image | ImageIndex] = {}
+    lock, left = threading.Lock(), _AT_HAND
+
+    def read(entry: Descriptor, checkpoint: Callable[[], None]) -> None:
+        nonlocal left
+        checkpoint()
+        if left <= 0:
+            return  # the rest is read when it is needed
+        child = found.child(entry)
+        with lock:
+            left -= entry.size + (0 if isinstance(child, ImageIndex) else len(child.raw_config))
+            children[entry.digest] = child
+
+    entries = {
+        entry.digest: entry
+        for entry in found.index.manifests[: partial.MAX_VISITED]
+        if mediatypes.is_index(entry.media_type) or mediatypes.is_manifest(entry.media_type)
+    }
+    _parallel.each(entries.values(), read, _READERS)
+    return _Index(found, children)
+
+
+@frozen
+class _Index:
+    """An index, some of whose documents are at hand."""
+
+    _below: ImageIndex
+    _children: Mapping[Digest, Image | ImageIndex]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self._below.descriptor
+
+    @property
+    def digest(self) -> Digest:
+        return self._below.digest
+
+    @property
+    def index(self) -> Index:
+        return self._below.index
+
+    @property
+    def raw_index(self) -> bytes:
+        return self._below.raw_index
+
+    def image(self, platform: Platform | str | None = None) -> Image:
+        return partial.choose(self, partial.wanted(platform))
+
+    def child(self, descriptor: Descriptor) -> Image | ImageIndex:
+        known = self._children.get(descriptor.digest)
+        return self._below.child(descriptor) if known is None else known
 
 
 def _attached(source: Source, start: Image | ImageIndex) -> Iterator[Attached]:
