@@ -31,7 +31,7 @@ from ociworks.errors import (
     TarError,
 )
 from ociworks.image import Image, Limits, Mappings, Progress, partial, remove_bundle, unpack
-from ociworks.image._unpack import UnpackOptions, apply_layer
+from ociworks.image._unpack import Budget, UnpackOptions, apply_layer, unpack_layer
 from ociworks.image._unpack.staging import PREFIX
 from ociworks.image.memory import MemoryBlobs
 from ociworks.spec.image import Config, Manifest
@@ -176,6 +176,20 @@ def test_un_14_padding_is_streamed_and_counted(clean: Path, compression: Compres
         unpack(image(bomb, bomb, bomb), clean / "bundle", limits=Limits(unpacked_bytes_per_image=10**8))
 
 
+def test_un_14_layers_one_by_one_share_a_budget(tmp_path: Path) -> None:
+    img = image(*[layer(*(file(b"%d" % number) for number in range(5)))] * 3)
+    limits = Limits(entries_per_image=14)
+    budget, fd = Budget(limits), os.open(tmp_path, os.O_RDONLY)
+    options = UnpackOptions(rootless=True, limits=limits)
+    try:
+        reports = [unpack_layer(found, fd, options, budget=budget) for found in img.layers[:2]]
+        assert [report.entries for report in reports] == [5, 5]
+        with pytest.raises(LimitExceeded, match="entries_per_image"):
+            unpack_layer(img.layers[2], fd, options, budget=budget)
+    finally:
+        os.close(fd)
+
+
 def test_un_14_entries_of_an_image(clean: Path) -> None:
     layers = [layer(*(file(b"%d" % number) for number in range(5)))] * 3
     with pytest.raises(LimitExceeded, match="entries_per_image"):
@@ -252,6 +266,33 @@ def test_un_22_cancellation(clean: Path, phase: str) -> None:
 
     with pytest.raises(Cancelled):
         unpack(image(layer(file(b"big", os.urandom(3_000_000)))), clean / "bundle", progress=cancel)
+    assert not (clean / "bundle").exists()
+
+
+def test_un_22_a_layer_that_is_read_ahead(clean: Path) -> None:
+    """What is wrong with the second layer ends the unpacking of the first, at once and without a trace."""
+    big = layer(*(file(b"f%d" % number, os.urandom(100_000)) for number in range(400)))
+    img = image(big, GOOD, compression="none")
+    first, second = img.config.rootfs.diff_ids
+    seen: list[Progress] = []
+    with pytest.raises(DigestMismatch):
+        unpack(retold(img, diff_ids=(first, first)), clean / "bundle", progress=seen.append)
+    assert second != first
+    assert not (clean / "bundle").exists()
+    done = [event.digest for event in seen if event.phase == "done"]
+    assert img.layers[1].digest not in done
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_un_22_cancellation_in_any_layer(clean: Path, number: int) -> None:
+    img = image(GOOD, layer(file(b"y", os.urandom(2_000_000))), layer(file(b"z")))
+
+    def cancel(event: Progress) -> None:
+        if event.digest == img.layers[number].digest and event.phase == "start":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        unpack(img, clean / "bundle", progress=cancel)
     assert not (clean / "bundle").exists()
 
 

@@ -23,9 +23,10 @@ file              what it holds
 from ociworks.image._unpack.bundle import remove_bundle, unpack
 from ociworks.image._unpack.layers import apply_layer, unpack_layer, unpack_layers
 from ociworks.image._unpack.overlay import OverlayForm
-from ociworks.image._unpack.policy import DevicePolicy, LayerReport, Mappings, Skipped, UnpackOptions
+from ociworks.image._unpack.policy import Budget, DevicePolicy, LayerReport, Mappings, Skipped, UnpackOptions
 
 __all__ = [
+    "Budget",
     "DevicePolicy",
     "LayerReport",
     "Mappings",

@@ -12,7 +12,7 @@ from ociworks.image.progress import Reporter
 from ociworks.image.tar.reader import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ociworks.image._unpack.overlay import OverlayForm
     from ociworks.image._unpack.policy import LayerReport, UnpackOptions
@@ -58,13 +58,18 @@ def unpack_layer(
     *,
     overlay: OverlayForm | None = None,
     progress: ProgressCallback | None = None,
+    budget: Budget | None = None,
 ) -> LayerReport:
     """Apply one verified layer like :func:`apply_layer`; what the directory holds may be used once this returns.
 
+    Whoever unpacks the layers of an image one by one shares one ``budget`` among them.
+
     Raises like :func:`apply_layer`, and :class:`ociworks.errors.ContentError` when the layer is not what it should be.
     """
+    budget = budget or Budget(options.limits)
+    budget.begin_layer()
     with LayerStream(layer, options.limits, Reporter(progress, "unpack")) as stream:
-        return apply_layer(stream, rootfd, options, overlay=overlay)
+        return apply_layer(stream, rootfd, options, budget, overlay=overlay)
 
 
 def unpack_layers(
@@ -84,8 +89,23 @@ def unpack_layers(
                 if not ahead.started:
                     started.enter_context(ahead)
             budget.begin_layer()
-            reports.append(apply_layer(stream, rootfd, options, budget))
+            watched = _Watched(stream, streams[number + 1 : number + 2])
+            reports.append(apply_layer(watched, rootfd, options, budget))
     return tuple(reports)
+
+
+class _Watched:
+    """A layer's stream that ends when the one that is read ahead has failed: nobody waits for work that is lost."""
+
+    def __init__(self, stream: LayerStream, ahead: Sequence[LayerStream]) -> None:
+        self._stream = stream
+        self._ahead = ahead
+
+    def read(self, size: int, /) -> bytes:
+        for stream in self._ahead:
+            if stream.failure is not None:
+                raise stream.failure
+        return self._stream.read(size)
 
 
 class _Counted:

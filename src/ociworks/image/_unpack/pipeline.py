@@ -39,6 +39,8 @@ class LayerStream:
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
         self._stop = False
         self._ended = False
+        self.failure: BaseException | None = None
+        """What ended the thread early."""
         self._thread = threading.Thread(target=self._run, name="ociworks-unpack", daemon=True)
 
     @property
@@ -76,6 +78,7 @@ class LayerStream:
         try:
             self._pump()
         except BaseException as error:  # noqa: BLE001 - handed to the reading thread, which raises it
+            self.failure = error
             self._queue.put(error)
 
     def _pump(self) -> None:
