@@ -200,3 +200,24 @@ def test_trust_in_nobody_is_an_error(client: remote.Client, name: str) -> None:
 def test_what_was_not_checked_is_said(client: remote.Client, name: str) -> None:
     sign.sign(client, name, ALICE)
     assert sign.verify(client, name, ALICE.public).valid[0].unchecked == ("transparency log",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "identity", "claimed"),
+    [
+        ("registry.example/app:1", None, "registry.example/app:1"),
+        ("registry.example/app", None, "registry.example/app:latest"),
+        ("registry.example/app@{digest}", None, "registry.example/app@{digest}"),
+        ("registry.example/app:1@{digest}", None, "registry.example/app:1"),
+        ("registry.example/app:1", "alpine:3", "docker.io/library/alpine:3"),
+        ("registry.example/app:1", "registry.example/app", "registry.example/app"),
+    ],
+)
+def test_the_name_that_is_signed(asked: str, identity: str | None, claimed: str) -> None:
+    """What was asked for, as far as it names one image; or exactly what the signer says."""
+    image, place = testing.random_image(1), sign.MemoryAttachments()
+    name = asked.format(digest=image.digest)
+    sign.sign_image(place, image, ALICE, reference=name, options=SignOptions(identity=identity))
+    anything = sign.VerifyOptions(identity=sign.AnyIdentity())
+    found = sign.verify_image(place, image, ALICE.public, reference=name, options=anything)
+    assert found.valid[0].identity == claimed.format(digest=image.digest)

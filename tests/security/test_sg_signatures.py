@@ -301,6 +301,8 @@ BY_DIGEST = f"{PROD}@{IMAGE.digest}"
         (sign.MatchRepoDigestOrExact(), f"{PROD}:2", f"{PROD}:1", False),
         (sign.MatchRepoDigestOrExact(), f"{PROD}:2", BY_DIGEST, True),
         (sign.MatchRepoDigestOrExact(), "registry.example/test/app:1", BY_DIGEST, False),
+        (sign.MatchRepoDigestOrExact(), PROD, BY_DIGEST, False),
+        (sign.MatchRepoDigestOrExact(), BY_DIGEST, BY_DIGEST, True),
         (sign.MatchRepository(), f"{PROD}:2", BY_DIGEST, True),
         (sign.ExactReference(f"{PROD}:1"), f"{PROD}:1", "mirror.example/x:9", True),
         (sign.ExactReference(f"{PROD}:1"), f"{PROD}:2", "mirror.example/x:9", False),

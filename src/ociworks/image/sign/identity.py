@@ -75,7 +75,7 @@ class MatchExact:
 
 @frozen
 class MatchRepoDigestOrExact:
-    """Asked for by tag: the same repository and tag. Asked for by digest: the same repository."""
+    """Asked for by tag: the same repository and tag. Asked for by digest: the same repository, with any tag."""
 
     def accepts(self, claimed: str, wanted: Reference | None, /) -> bool:
         """See the class."""
@@ -155,8 +155,9 @@ def _exact(found: Reference, wanted: Reference) -> bool:
 
 
 def _repository_or_exact(found: Reference, wanted: Reference) -> bool:
+    """A bare repository is nobody's image: what is claimed must have a tag or digest."""
     if wanted.digest is not None:
-        return found.name == wanted.name
+        return found.name == wanted.name and (found.tag or found.digest) is not None
     return _exact(found, wanted)
 
 

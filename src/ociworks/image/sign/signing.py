@@ -59,7 +59,8 @@ class SignOptions:
     """``cosign``: the tag that every verifier knows. ``bundle``: a sigstore bundle, found through the referrers.
     ``notation`` is made by :func:`ociworks.image.sign.sign_notation`."""
     identity: Reference | str | None = None
-    """The name to sign the image as; None is the name it was found by, without digest. Bundles have none."""
+    """The name to sign the image as; None is the name it was found by, with its tag if it has one, else its digest.
+    Bundles have none."""
     annotations: Mapping[str, str] = field(default=FrozenDict(), converter=frozen_texts)
     """Claims to sign beside the digest."""
     now: datetime | None = None
@@ -154,7 +155,9 @@ def _identity(name: Reference | None, options: SignOptions) -> str:
     if given is None:
         raise SignatureError("expected a name to sign the image as: give SignOptions(identity=…)")
     found = Reference.parse(given) if isinstance(given, str) else given
-    return str(Reference(registry=found.registry, repository=found.repository, tag=found.tag))
+    if found.tag is None:
+        return str(found if found.digest is not None or options.identity is not None else f"{found}:latest")
+    return f"{found.name}:{found.tag}"
 
 
 def _present(place: Attachments, digest: Digest, limits: Limits) -> Manifest:
