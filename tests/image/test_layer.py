@@ -395,10 +395,12 @@ def test_un_20_archives_that_could_not_be_unpacked_are_refused(blob: bytes, erro
 def test_un_14_archives_are_read_within_bounds() -> None:
     bomb = gzip.compress(archives.layer(archives.file(b"zeros", bytes(1 << 20))))
     with pytest.raises(LimitExceeded):
-        Layer.from_tar(io.BytesIO(bomb), limits=Limits(unpacked_bytes_per_layer=1 << 19))
+        Layer.from_tar(
+            io.BytesIO(bomb), options=LayerOptions(limits=Limits(unpacked_bytes_per_layer=1 << 19))
+        )
     many = archives.layer(*(archives.file(b"%d" % number) for number in range(20)))
     with pytest.raises(LimitExceeded, match="entries_per_layer"):
-        Layer.from_tar(io.BytesIO(many), limits=Limits(entries_per_layer=10))
+        Layer.from_tar(io.BytesIO(many), options=LayerOptions(limits=Limits(entries_per_layer=10)))
 
 
 def test_entries_are_bounded_and_proved() -> None:

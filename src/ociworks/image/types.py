@@ -195,7 +195,7 @@ class Layer(Protocol):
         source: str | os.PathLike[str] | Readable,
         *,
         compression: Compression | None = None,
-        limits: Limits | None = None,
+        options: LayerOptions | None = None,
     ) -> Layer:
         """An archive, plain or compressed by gzip or zstd, as a layer.
 
@@ -204,10 +204,9 @@ class Layer(Protocol):
         :class:`ociworks.errors.CompressionError` or :class:`ociworks.errors.LimitExceeded` come now and not later.
         A stream is read to its end, and not closed.
         """
-        from ociworks.image._pack.sources import layer_from_tar
-        from ociworks.image.tar.limits import DEFAULT_LIMITS
+        from ociworks.image._pack.sources import LayerOptions, layer_from_tar
 
-        return layer_from_tar(source, compression, limits or DEFAULT_LIMITS)
+        return layer_from_tar(source, compression, options or LayerOptions())
 
 
 class Image(Protocol):

@@ -198,16 +198,16 @@ def _file_entry(
 
 
 def layer_from_tar(
-    source: str | os.PathLike[str] | Readable, compression: Compression | None, limits: Limits
+    source: str | os.PathLike[str] | Readable, compression: Compression | None, options: LayerOptions
 ) -> Layer:
     """See :meth:`ociworks.image.types.Layer.from_tar`."""
     if not isinstance(source, str | os.PathLike):
-        return _from_stream(source, compression, limits)
+        return _from_stream(source, compression, options)
     with open(source, "rb", buffering=0) as file:
-        return _from_stream(file, compression, limits)
+        return _from_stream(file, compression, options)
 
 
-def _from_stream(source: Readable, wanted: Compression | None, limits: Limits) -> Layer:
+def _from_stream(source: Readable, wanted: Compression | None, options: LayerOptions) -> Layer:
     """One pass: what is read is kept or compressed anew, decompressed, hashed, and looked over as an archive."""
     head = _read_head(source)
     found = sniff(head)
@@ -216,12 +216,12 @@ def _from_stream(source: Readable, wanted: Compression | None, limits: Limits) -
     if wanted is None or wanted == found:
         tee = _Tee(head, source, kept.write)
         diff = HashingSink(_Nowhere())
-        _drain(tee, found, diff.write, limits)
+        _drain(tee, found, diff.write, options.limits)
     else:
-        encoder = compress_to(kept, wanted)
+        encoder = compress_to(kept, wanted, options.level)
         try:
             diff = HashingSink(encoder)
-            _drain(_Tee(head, source, _Nowhere().write), found, diff.write, limits)
+            _drain(_Tee(head, source, _Nowhere().write), found, diff.write, options.limits)
             encoder.close()
         finally:
             encoder.abort()
