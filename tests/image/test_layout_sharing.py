@@ -279,6 +279,15 @@ def test_what_nothing_names_is_collected(store: layout.Layout) -> None:
     assert records == digests_on_disk(store)
 
 
+def test_records_of_blobs_that_others_removed_go_too(store: layout.Layout) -> None:
+    image = store.put(testing.random_image(2), tag="a")
+    Path(store.path, "blobs/sha256", image.layers[0].digest.encoded).unlink()
+    Path(store.path, ".ociworks/seen/new-left").symlink_to("by a killed writer")
+    assert store.gc().removed == ()
+    records = {name.rpartition("-")[2] for name in os.listdir(Path(store.path, ".ociworks/seen"))}
+    assert records == digests_on_disk(store)
+
+
 def test_a_lease_holds_what_nothing_names(store: layout.Layout) -> None:
     image = store.put(testing.random_image(2), tag="a")
     index = store.put(testing.random_index(["linux/amd64", "linux/arm64"], seed=5), tag="b")

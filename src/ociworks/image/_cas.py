@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import BlobNotFound, ContentError, LayoutError
@@ -162,15 +162,16 @@ class BlobDirectory:
                 with contextlib.suppress(SpecError):
                     yield Digest.parse(f"{algorithm}:{name}")
 
-    def remove(self, digest: Digest) -> None:
-        """Remove a blob; nothing when it is not there."""
+    def remove(self, digests: Iterable[Digest]) -> None:
+        """Remove these blobs; those that are not there are passed by. Records of blobs that are gone go too."""
+        for digest in digests:
+            with (
+                contextlib.suppress(FileNotFoundError, IsADirectoryError),
+                _files.directory(self._root, BLOBS, digest.algorithm) as parent,
+            ):
+                os.unlink(digest.encoded, dir_fd=parent)
         with self._state() as state:
-            _seen.forget(state, digest)
-        with (
-            contextlib.suppress(FileNotFoundError, IsADirectoryError),
-            _files.directory(self._root, BLOBS, digest.algorithm) as parent,
-        ):
-            os.unlink(digest.encoded, dir_fd=parent)
+            _seen.keep_only(state, self.digests())
 
     def replace(self, name: str, content: bytes) -> None:
         """Replace a file beside the blobs: readers see the old content or the new one, whole."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ociworks.errors import LayoutError
@@ -23,7 +24,7 @@ from ociworks.image import _files
 if TYPE_CHECKING:
     from ociworks.spec import Digest
 
-__all__ = ["forget", "identity", "is_recorded", "record"]
+__all__ = ["identity", "is_recorded", "keep_only", "record"]
 
 _SEEN = "seen"
 
@@ -48,10 +49,14 @@ def record(state: int, digest: Digest, known: str) -> None:
         os.rename(temporary, _name(digest), src_dir_fd=seen, dst_dir_fd=seen)
 
 
-def forget(state: int, digest: Digest) -> None:
-    """Remove the record of a blob that is removed."""
+def keep_only(state: int, digests: Iterable[Digest]) -> None:
+    """Remove the records of all other blobs, and what killed writers of records have left."""
+    kept = {_name(digest) for digest in digests}
     with contextlib.suppress(OSError, LayoutError), _files.directory(state, _SEEN) as seen:
-        os.unlink(_name(digest), dir_fd=seen)
+        for name in os.listdir(seen):
+            if name not in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=seen)
 
 
 def _name(digest: Digest) -> str:

@@ -48,8 +48,7 @@ def collect(root: int, catalog: Catalog, blobs: BlobDirectory, *, dry_run: bool)
         removed = [digest for digest in found if digest not in reached]
         freed = sum(blobs.size(digest) or 0 for digest in removed)
         if not dry_run:
-            for digest in removed:
-                blobs.remove(digest)
+            blobs.remove(removed)
     return GarbageReport(removed=tuple(removed), freed=freed, kept=len(found) - len(removed))
 
 
