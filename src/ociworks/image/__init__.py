@@ -13,7 +13,7 @@ where                       what
 ==========================  ====================================================================================
 ``types``                   the protocols Image, ImageIndex, Layer; attributes never do I/O
 ``partial``                 complete images from their documents and a source of blobs
-``stream``, ``memory``      verified streams; blobs in memory
+``stream``, ``memory``      verified streams (``_beside``: hashed in a thread of their own); blobs in memory
 ``reference``, ``origin``   image references; hosts, origins and URLs
 ``progress``, ``bars``      progress events for a plain callback; callbacks that draw bars, in notebooks too
 ``remote``, ``auth``        registries: pull, push, resolve; credentials bound to their origin

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self, final
 
-from ociworks.spec.digest import CHUNK
+from ociworks.image._beside import WORTHWHILE, BesideHasher
+from ociworks.spec.digest import CHUNK, VerifyingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +35,31 @@ class Closable(Protocol):
 class VerifiedStream:
     """The blob that ``descriptor`` names, read from ``source``, which belongs to the stream from now on."""
 
-    __slots__ = ("_descriptor", "_reader", "_source")
+    __slots__ = ("_beside", "_descriptor", "_reader", "_source", "_what")
 
     def __init__(self, source: Closable, descriptor: Descriptor, what: str = "") -> None:
         self._source = source
         self._descriptor = descriptor
+        self._what = what or f"blob {descriptor.digest}"
+        self._beside: BesideHasher | None = None
         try:
-            self._reader = descriptor.reader(source, what or f"blob {descriptor.digest}")
+            self._reader = descriptor.reader(source, self._what)
         except BaseException:
             source.close()
             raise
+
+    def hash_beside(self) -> Self:
+        """Hash a large blob in a thread of its own, from its first byte on; the same stream.
+
+        For those who spend their time on sockets and files. The thread ends with the stream.
+        """
+        mine = self._descriptor
+        if mine.size >= WORTHWHILE and not self._reader.consumed and self._beside is None:
+            self._beside = BesideHasher(mine.digest.algorithm)
+            self._reader = VerifyingReader(
+                self._source, digest=mine.digest, size=mine.size, what=self._what, hasher=self._beside
+            )
+        return self
 
     def read(self, size: int = -1, /) -> bytes:
         """At most ``size`` bytes; empty only at the end, which is then verified."""
@@ -56,7 +72,14 @@ class VerifiedStream:
 
     def close(self) -> None:
         """Close the source without looking at the rest."""
-        self._source.close()
+        self._release()
+
+    def _release(self) -> None:
+        try:
+            self._source.close()
+        finally:
+            if self._beside is not None:
+                self._beside.close()
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +91,7 @@ class VerifiedStream:
             if kind is None:
                 self._reader.verify()
         finally:
-            self._source.close()
+            self._release()
 
 
 @final

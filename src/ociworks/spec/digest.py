@@ -178,6 +178,20 @@ class Hasher:
         return Digest(f"{self.algorithm}:{self._hash.hexdigest()}")
 
 
+class Hashing(Protocol):
+    """What computes a digest for a :class:`VerifyingReader`: a :class:`Hasher`, or one that works elsewhere."""
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take a piece."""
+
+    def digest(self) -> Digest:
+        """The digest of all pieces."""
+
+
 class Readable(Protocol):
     """What a :class:`VerifyingReader` reads from: any binary file, response body or decompressor."""
 
@@ -205,14 +219,23 @@ class VerifyingReader:
 
     __slots__ = ("_digest", "_hasher", "_size", "_source", "_verified", "_what")
 
-    def __init__(self, source: Readable, *, digest: Digest, size: int, what: str = "content") -> None:
+    def __init__(
+        self,
+        source: Readable,
+        *,
+        digest: Digest,
+        size: int,
+        what: str = "content",
+        hasher: Hashing | None = None,
+    ) -> None:
+        """``hasher`` computes the digest, by the digest's algorithm; by default here, while reading."""
         if size < 0:
             raise SpecError(f"{what}: expected a size of 0 or more, got {size}")
         self._source = source
         self._digest = digest
         self._size = size
         self._what = what
-        self._hasher = Hasher(digest.algorithm)
+        self._hasher: Hashing = hasher or Hasher(digest.algorithm)
         self._verified = False
 
     @property

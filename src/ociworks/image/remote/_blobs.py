@@ -70,7 +70,7 @@ class RepositoryBlobs:
     def open_blob(self, descriptor: Descriptor, /) -> ByteStream:
         """A verified stream that resumes where it was interrupted; see the module's diagram."""
         what = f"{descriptor.digest} of {self.repository.registry}/{self.repository.name}"
-        return VerifiedStream(self._open(descriptor), descriptor, what)
+        return VerifiedStream(self._open(descriptor), descriptor, what).hash_beside()
 
     def _open(self, descriptor: Descriptor) -> Closable:
         """From the registry; what it may not distribute from elsewhere, if that is allowed."""

@@ -277,9 +277,11 @@ class Transfer:
 
 def _verified(stream: ByteStream, descriptor: Descriptor) -> ByteStream:
     """What is sent is proved too: a damaged source must not become a damaged push."""
-    if isinstance(stream, VerifiedStream) and stream.proves(descriptor):
-        return stream
-    return VerifiedStream(stream, descriptor)
+    proving = isinstance(stream, VerifiedStream) and stream.proves(descriptor)
+    verified = (
+        stream if isinstance(stream, VerifiedStream) and proving else VerifiedStream(stream, descriptor)
+    )
+    return verified.hash_beside()
 
 
 @final
