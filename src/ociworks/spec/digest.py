@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-__all__ = ["ALGORITHMS", "CHUNK", "BytesLike", "Digest", "Hasher", "Readable", "VerifyingReader"]
+__all__ = ["ALGORITHMS", "CHUNK", "BytesLike", "Digest", "Hasher", "Hashing", "Readable", "VerifyingReader"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What can be hashed."""
