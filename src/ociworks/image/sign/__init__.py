@@ -22,7 +22,8 @@ where                     what
 ``keys``                  public and private keys; ``_algorithms``, ``_pem``, ``_cosignkey``: kinds, files, encryption
 ``trust``                 what decides about one signature; ``trusted_key``: a key
 ``keyless``               trust in people whom an authority certifies for minutes (Fulcio), offline
-``notation``, ``jws``     signatures with certificates (Notary Project); ``certificates``: chains
+``notation``, ``jws``     signatures with certificates (Notary Project); ``certificates``: chains;
+                          ``trustpolicy``: its configuration files
 ``transparency``          entries of the transparency log, verified offline
 ``identity``              which names a signature may claim
 ``payload``, ``statement``  what is signed: simple signing; in-toto statements in DSSE envelopes
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from ociworks.image.sign.transparency import TransparencyLog
     from ociworks.image.sign.trust import Trust
     from ociworks.image.sign.trusted_key import TrustedKey
+    from ociworks.image.sign.trustpolicy import TrustPolicy, TrustStatement
     from ociworks.image.sign.verifying import VerifyOptions, verify, verify_image
 
 __all__ = [
@@ -97,6 +99,8 @@ __all__ = [
     "Statement",
     "TransparencyLog",
     "Trust",
+    "TrustPolicy",
+    "TrustStatement",
     "TrustedKey",
     "Verification",
     "VerifyOptions",
@@ -134,6 +138,7 @@ _HOMES = {
     "transparency": ("TransparencyLog",),
     "trust": ("Trust",),
     "trusted_key": ("TrustedKey",),
+    "trustpolicy": ("TrustPolicy", "TrustStatement"),
     "verifying": ("VerifyOptions", "verify", "verify_image"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
