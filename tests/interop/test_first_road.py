@@ -251,8 +251,8 @@ def test_limits_and_users_as_root(registry: str, store: Path) -> None:
 
 
 def test_failures_of_ours_are_one_line(registry: str, store: Path) -> None:
-    """Status 1 for pull and 125 for run; never a traceback."""
-    for arguments, status in ((["pull"], 1), (["run"], 125)):
+    """Status 3, not found, for pull and 125 for run; never a traceback."""
+    for arguments, status in ((["pull"], 3), (["run"], 125)):
         done = command(*arguments, f"{registry}/first/road:none")
         assert done.returncode == status
         assert done.stderr.startswith("ociworks: ")
