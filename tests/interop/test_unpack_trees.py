@@ -80,13 +80,16 @@ NAMES = st.one_of(
 KINDS = st.sampled_from(
     ["file", "file", "sparse", "dir", "dir", "symlink", "hardlink", "fifo", "char", "block"]
 )
+IDS = st.one_of(
+    st.integers(0, 2**21 - 1), st.integers(0, 2**32 - 2)
+)  # the second often needs base-256 or PAX
 NODES = st.builds(
     Node,
     NAMES,
     KINDS,
     st.sampled_from([0o644, 0o600, 0, 0o755, 0o4755, 0o2711, 0o1777, 0o6555]),
-    st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)),
-    st.integers(0, 2**33 * 10**9 - 1),
+    st.tuples(IDS, IDS),
+    st.integers(-(2**31) * 10**9, 2**33 * 10**9 - 1),
     st.binary(max_size=700),
     st.tuples(st.integers(1, 4000), st.integers(0, 200_000)),
 )
