@@ -13,7 +13,7 @@ file              what it holds
 ``extractor``     one entry → one file
 ``directories``   directory descriptors, and what a layer did where
 ``removal``       replacing, whiteouts, opaque directories
-``overlay``       a layer in a directory of its own, for overlayfs (``lower``, ``copyup``)
+``overlay``       a layer in a directory of its own, for overlayfs (``lower``, ``links``, ``copyup``)
 ``metadata``      owners, modes, times
 ``xattrs``        which extended attributes reach the disk
 ``policy``        options, limits' counters, the report

@@ -4,7 +4,7 @@ No name of an archive is ever joined to a path of the host. A directory is reach
 component at a time, never through a link; a component that *is* a link is resolved by the kernel inside the root
 (``RESOLVE_IN_ROOT``), and the walk starts again with the place it leads to. Paths here are therefore canonical:
 tuples of components without links. In overlay form (:mod:`ociworks.image._unpack.overlay`) the kernel cannot see the
-whole tree, and links are resolved here, over all layers.
+whole tree, and links are resolved by :mod:`ociworks.image._unpack.links`.
 
 Descriptors are cached, least recently used out first. Whoever removes a directory or a link calls
 :meth:`Directories.forget`, so that no answer outlives the tree it was given for.
@@ -12,7 +12,6 @@ Descriptors are cached, least recently used out first. Whoever removes a directo
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from ociworks._linux.path import open_in_root
 from ociworks.errors import LimitExceeded, TarError, quote
 from ociworks.image._unpack.copyup import copy_metadata, copy_node
-from ociworks.image._unpack.lower import Lower, Parts, beneath, is_whiteout
+from ociworks.image._unpack.links import Links
+from ociworks.image._unpack.lower import Lower, Parts, is_whiteout
 from ociworks.image._unpack.xattrs import clear_xattrs
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _CACHED: Final = 96
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE: Final = 0o700
 _IMPLICIT_MODE: Final = 0o755
-_MAX_LINKS: Final = 40
 
 
 class State:
@@ -93,8 +92,8 @@ class Directories:
         self._options = options
         self._overlay = overlay
         self._lower = None if overlay is None else Lower(overlay.below, overlay.opaque)
-        self._links = 0
         self._states: dict[Parts, State] = {}
+        self._links = None if self._lower is None else Links(rootfd, self._lower, self._states)
         self._cache: dict[Parts, Directory] = {}
         self._doomed: list[Directory] = []
         self._root = Directory(rootfd, (), self._state_of(rootfd, ()))
@@ -110,7 +109,8 @@ class Directories:
 
     def visit(self, parts: Parts) -> Directory:
         """Like :meth:`get`, but the layer has nothing in there itself."""
-        self._links = 0
+        if self._links is not None:
+            self._links.begin()
         return self._cached(parts) or self._walk(parts)
 
     def _walk(self, parts: Parts) -> Directory:
@@ -228,8 +228,8 @@ class Directories:
 
     def _resolve(self, parts: Parts) -> Parts:
         """Where a link leads inside the root. Its target must exist."""
-        if self._lower is not None:
-            return self._follow(parts)
+        if self._links is not None:
+            return self._links.follow(parts)
         path = b"/".join(parts)
         fd = open_in_root(self._rootfd, path, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -315,68 +315,6 @@ class Directories:
         copy_metadata(found, directory.parts, directory.fd, chown=chown, extra=_PRIVATE)
         directory.state.mode = stat.S_IMODE(found.info.st_mode)
         directory.state.mtime_ns = found.info.st_mtime_ns
-
-    def _follow(self, parts: Parts) -> Parts:
-        """Where the link at ``parts`` leads over all layers; every component must exist, as the kernel has it."""
-        self._links += 1
-        if self._links > _MAX_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        text = self._read_link(parts)
-        place = () if text.startswith(b"/") else parts[:-1]
-        for part in text.split(b"/"):
-            if part == b"..":
-                place = place[:-1]
-            elif part not in (b"", b"."):
-                place = self._existing((*place, part))
-        return place
-
-    def _existing(self, parts: Parts) -> Parts:
-        info = self._stat_merged(parts)
-        if stat.S_ISLNK(info.st_mode):
-            return self._follow(parts)
-        if not stat.S_ISDIR(info.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        return parts
-
-    def _stat_merged(self, parts: Parts) -> os.stat_result:
-        """What is at a canonical place over this layer and those below."""
-        handle = beneath(self._rootfd, parts)
-        if handle is not None:
-            try:
-                info = os.fstat(handle)
-            finally:
-                os.close(handle)
-            if not is_whiteout(info):
-                return info
-        found = None if handle is not None or self._is_hidden(parts) else self._look(parts)
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return found.info
-
-    def _look(self, parts: Parts) -> Found | None:
-        return self._lower.look(parts) if self._lower else None
-
-    def _is_hidden(self, parts: Parts) -> bool:
-        """Whether this layer hides what is at ``parts`` below, there or above."""
-        for end in range(len(parts)):
-            state = self._states.get(parts[:end])
-            if state is None:
-                return end > 0 and parts[end - 1] in self._states[parts[: end - 1]].upper
-            if state.cleared or parts[end] in state.hidden:
-                return True
-        return False
-
-    def _read_link(self, parts: Parts) -> bytes:
-        handle = beneath(self._rootfd, parts)
-        if handle is None:
-            found = self._look(parts)
-            handle = beneath(found.layer, parts) if found else None
-        if handle is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        try:
-            return os.readlink(b"", dir_fd=handle)
-        finally:
-            os.close(handle)
 
     # --- descriptors
 
