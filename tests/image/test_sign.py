@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from ociworks.image import Image, ImageIndex, Reference, layout, remote, sign
 from ociworks.image.auth import ANONYMOUS
 from ociworks.image.sign.evidence import signature_tag
 from ociworks.image.sign.signing import SignOptions
-from ociworks.spec import FrozenDict, JSONValue
-from ociworks.spec.image import Manifest, read_manifest
+from ociworks.image.sign.statement import pae
+from ociworks.spec import Digest, FrozenDict, JSONValue
+from ociworks.spec.image import Descriptor, Manifest, read_manifest
+from tests.interop.peers import peer, run
 
 ALICE = sign.PrivateKey.generate()
 BOB = sign.PrivateKey.generate("ed25519")
@@ -129,6 +133,45 @@ def test_attestations(client: remote.Client, name: str) -> None:
     assert statement is not None
     assert statement.predicate == predicate
     assert statement.subjects == (found.image.digest,)
+
+
+def test_the_words_that_a_statement_is_signed_in() -> None:
+    """The example of the DSSE protocol."""
+    assert (
+        pae("http://example.com/HelloWorld", b"hello world")
+        == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    )
+
+
+@pytest.mark.interop
+def test_openssl_verifies_a_bundle(tmp_path: Path) -> None:
+    """The signature in a bundle, over the encoding written out here; and the members that others look for."""
+    image, place = testing.random_image(1), sign.MemoryAttachments()
+    sign.sign_image(place, image, ALICE, reference="a.example/b", options=SignOptions(form="bundle"))
+    (entry,) = place.referrers(image.digest)
+    manifest = json.loads(place.manifest(entry))
+    assert manifest["artifactType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
+    assert manifest["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+    assert manifest["subject"]["digest"] == str(image.digest)
+    assert manifest["annotations"]["dev.sigstore.bundle.content"] == "dsse-envelope"
+    assert (
+        manifest["annotations"]["dev.sigstore.bundle.predicateType"] == "https://sigstore.dev/cosign/sign/v1"
+    )
+    bundle = json.loads(
+        place.blob(Descriptor(media_type="x/y", size=1, digest=Digest(manifest["layers"][0]["digest"])))
+    )
+    assert base64.b64decode(bundle["verificationMaterial"]["publicKey"]["hint"]).hex() == (
+        ALICE.public.fingerprint.encoded
+    )
+    envelope = bundle["dsseEnvelope"]
+    body = base64.b64decode(envelope["payload"])
+    statement = json.loads(body)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["subject"][0]["digest"] == {"sha256": image.digest.encoded}
+    (tmp_path / "message").write_bytes(b"DSSEv1 28 application/vnd.in-toto+json %d " % len(body) + body)
+    (tmp_path / "signature").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    (tmp_path / "pub").write_bytes(ALICE.public.to_pem())
+    run(peer("openssl"), *"dgst -sha256 -verify pub -signature signature message".split(), cwd=tmp_path)
 
 
 def test_a_layout_keeps_signatures(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         layout,
         mutate,
         progress,
+        remote,
         repack,
+        sign,
         unpack,
         validate,
     )
@@ -105,6 +107,17 @@ if TYPE_CHECKING:
         assert_type(diff.images(img, changed).files, tuple[diff.FileChange, ...] | None)
         with progress.bars() as show:
             ociworks.pull("app:1", progress=show)
+
+    def signatures(registry: remote.Client, img: Image) -> None:
+        key = sign.PrivateKey.from_pem("cosign.key", password="secret")
+        assert_type(sign.sign(registry, "app:1", key), spec.Digest)
+        found = sign.verify(registry, "app:1", sign.PublicKey.from_pem("cosign.pub"))
+        assert_type(found, sign.Verification)
+        assert_type(found.raise_if_failed().valid[0].key, sign.PublicKey)
+        assert_type(found.select("linux/arm64"), Image)
+        decision = sign.Policy.load().check(registry, "app:1", img)
+        assert_type(decision.raise_if_failed(), sign.Decision)
+        ociworks.pull("app:1", policy=sign.Policy.load())
 
     def containers(img: Image, bundle: spec.Bundle) -> None:
         with Runtime() as runtime, runtime.create("id", bundle) as container:

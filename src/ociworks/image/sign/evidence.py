@@ -84,17 +84,22 @@ class _Budget:
     signatures: int = 0
     size: int = 0
 
-    def take(self, descriptor: Descriptor) -> None:
-        """Allow one more, or raise."""
-        limits = self.limits
-        self.signatures += 1
-        self.size += descriptor.size
-        if self.signatures > limits.max_signatures:
-            raise LimitExceeded("signatures of an image", "max_signatures", limits.max_signatures)
-        if descriptor.size > limits.max_evidence:
-            raise LimitExceeded(f"signature {descriptor.digest}", "max_evidence", limits.max_evidence)
-        if self.size > limits.max_total:
-            raise LimitExceeded("signatures of an image", "max_total", limits.max_total)
+    def count(self, signatures: int) -> None:
+        """Allow so many more signatures, or raise."""
+        self.signatures += signatures
+        if self.signatures > self.limits.max_signatures:
+            raise LimitExceeded("signatures of an image", "max_signatures", self.limits.max_signatures)
+
+    def take(self, *descriptors: Descriptor) -> None:
+        """Allow these to be fetched, or raise."""
+        for descriptor in descriptors:
+            self.size += descriptor.size
+            if descriptor.size > self.limits.max_evidence:
+                raise LimitExceeded(
+                    f"signature {descriptor.digest}", "max_evidence", self.limits.max_evidence
+                )
+        if self.size > self.limits.max_total:
+            raise LimitExceeded("signatures of an image", "max_total", self.limits.max_total)
 
 
 def _tagged(source: Attachments, subject: Digest, budget: _Budget) -> Iterator[Evidence | Rejected]:
@@ -107,8 +112,8 @@ def _tagged(source: Attachments, subject: Digest, budget: _Budget) -> Iterator[E
         return
     if manifest is None:
         return
-    for layer in manifest.layers:  # all counted before the first is fetched
-        budget.take(layer)
+    budget.count(len(manifest.layers))
+    budget.take(*manifest.layers)  # all of them before the first is fetched
     for number, layer in enumerate(manifest.layers, 1):
         where = f"{tag} layer {number}"
         if layer.media_type != payload.MEDIA_TYPE:
@@ -128,11 +133,11 @@ def _referring(
     listed = source.referrers(subject)
     if len(listed) > budget.limits.max_referrers:
         raise LimitExceeded(f"referrers of {subject}", "max_referrers", budget.limits.max_referrers)
-    for entry in listed:
-        form = _form(entry.artifact_type)
-        if form is not None and form in forms:
-            budget.take(entry)
-            yield _referrer(source, subject, form, entry, budget)
+    found = [(form, entry) for entry in listed if (form := _form(entry.artifact_type)) in forms and form]
+    budget.count(len(found))
+    budget.take(*(entry for _, entry in found))
+    for form, entry in found:
+        yield _referrer(source, subject, form, entry, budget)
 
 
 def _form(artifact_type: str | None) -> Form | None:

@@ -233,7 +233,7 @@ def _bundle(signer: Signer, body: bytes) -> bytes:
     return _json.dumps(
         {
             "mediaType": BUNDLE_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": signer.public.hint}},
+            "verificationMaterial": {"publicKey": {"hint": signer.public.hint}, "tlogEntries": []},
             "dsseEnvelope": {
                 "payload": to_base64(body),
                 "payloadType": PAYLOAD_TYPE,
