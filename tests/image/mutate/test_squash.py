@@ -15,6 +15,7 @@ from ociworks.spec.image import EMPTY, History, Manifest, mediatypes
 from tests.image.archives import directory, entry, file, hardlink, layer, symlink
 from tests.image.mutate.images import NoBlobs, docker
 from tests.image.mutate.trees import IMAGES, tree_of
+from tests.image.test_diff_files import Counted
 
 
 def names(each: Layer) -> list[str]:
@@ -25,7 +26,7 @@ def image(*layers: bytes) -> Image:
     return testing.image_from_layers(layers)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(IMAGES)
 def test_flatten_keeps_the_tree(img: Image) -> None:
     flat = mutate.flatten(img)
@@ -36,7 +37,7 @@ def test_flatten_keeps_the_tree(img: Image) -> None:
         assert not any(".wh." in name for name in names(flat.layers[0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(IMAGES, st.data())
 def test_squash_keeps_the_tree(img: Image, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(img.layers)))
@@ -94,6 +95,9 @@ def test_links_to_what_stays_are_links() -> None:
         (b"b", "hardlink", b"a"),
         (b"c", "hardlink", b"a"),
     ]
+    counted, blobs = Counted.of(img)
+    mutate.squash(counted, last=2)
+    assert set(blobs.opened.values()) == {1}
 
 
 def test_names_below_links_are_where_they_lead() -> None:
@@ -115,12 +119,20 @@ def test_a_directory_in_the_place_of_a_file_and_the_reverse() -> None:
     )
     squashed = mutate.squash(img, last=2)
     assert tree_of(squashed) == tree_of(img)
+    assert names(squashed.layers[1]) == ["f", "d", "f/y"]
 
 
 def test_the_root_may_be_described() -> None:
     img = image(layer(directory(b"./", mode=0o700)), layer(file(b"a")))
     (only,) = mutate.flatten(img).layers
     assert next((found.path, found.mode) for found in only.entries()) == (b".", 0o700)
+    more = image(layer(directory(b"./", mode=0o700)), layer(file(b"a")), layer(file(b"b")))
+    assert names(mutate.squash(more, last=2).layers[1]) == ["a", "b"]
+
+
+def test_a_directory_described_anew_is_written() -> None:
+    img = image(layer(directory(b"d"), file(b"d/x")), layer(directory(b"d", mode=0o700)), layer(file(b"e")))
+    assert names(mutate.squash(img, last=2).layers[1]) == ["d", "e"]
 
 
 def test_history_stays_as_steps_without_layers() -> None:

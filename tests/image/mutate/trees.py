@@ -12,33 +12,37 @@ from hypothesis import strategies as st
 
 from ociworks import testing
 from ociworks.errors import TarError
+from ociworks.image._merged import MergedTree
 from ociworks.image.types import Image
-from tests.image.archives import apply, directory, entry, file, hardlink, layer, symlink
+from tests.image.archives import apply, entry, file, hardlink, layer, read, symlink
 
-__all__ = ["IMAGES", "Tree", "read_tree", "tree_of", "unpacks"]
+__all__ = ["IMAGES", "Tree", "read_tree", "tree_of"]
 
 Tree = dict[str, tuple[object, ...]]
 
-_NAMES = st.sampled_from([b"a", b"b", b"c"])
-_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map(b"/".join)
-_MODES = st.sampled_from([0o755, 0o700, 0o1777])
+_PATHS = st.sampled_from(
+    [b"a", b"b", b"c", b"a/a", b"a/b", b"b/a", b"a/b/c", b"b/a/c"]
+)  # few, so that they meet
 _TIMES = st.sampled_from([0, 1, 1_700_000_000, 2_000_000_000])
-_TARGETS = st.sampled_from([b"a", b"b/c", b"../b", b"/c", b"nowhere"])
 _ENTRIES = st.one_of(
-    st.builds(directory, _PATHS, mode=_MODES),
+    st.builds(
+        lambda name, mode, mtime: entry(name, b"5", mode=mode, mtime=mtime),
+        _PATHS,
+        st.sampled_from([0o755, 0o700, 0o1777]),
+        _TIMES,
+    ),
     st.builds(
         lambda name, content, mtime: entry(name, b"0", content, mtime=mtime),
         _PATHS,
         st.sampled_from([b"", b"1", b"22"]),
         _TIMES,
     ),
-    st.builds(symlink, _PATHS, _TARGETS),
+    st.builds(symlink, _PATHS, st.sampled_from([b"a", b"b/c", b"../b", b"/c", b"nowhere"])),
     st.builds(hardlink, _PATHS, _PATHS),
     st.builds(lambda name: entry(name, b"6"), _PATHS),
     st.builds(lambda name: file(_hidden(name)), _PATHS),
     st.builds(lambda name: file(name + b"/.wh..wh..opq"), _PATHS),
 )
-_LAYERS = st.lists(_ENTRIES, max_size=7).map(lambda entries: layer(*entries))
 
 
 def _hidden(name: bytes) -> bytes:
@@ -46,17 +50,33 @@ def _hidden(name: bytes) -> bytes:
     return above + slash + b".wh." + last
 
 
-def unpacks(layers: Sequence[bytes]) -> bool:
-    """Whether this is an image at all: links may lead nowhere, a parent may be a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            apply(Path(folder), *layers)
-        except TarError:
-            return False
+def _sound(drawn: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Archives of the entries that can be unpacked on what is there; links to nowhere and the like are left out."""
+    archives: list[bytes] = []
+    for entries in drawn:
+        kept: list[bytes] = []
+        for each in entries:
+            if _merges([*archives, layer(*kept, each)]):
+                kept.append(each)
+        archives.append(layer(*kept))
+    return archives
+
+
+def _merges(archives: Sequence[bytes]) -> bool:
+    tree = MergedTree()
+    try:
+        for number, archive in enumerate(archives):
+            tree.begin_layer(number)
+            for position, (found, _) in enumerate(read(archive)):
+                tree.apply(found, position)
+    except TarError:
+        return False
     return True
 
 
-IMAGES = st.lists(_LAYERS, min_size=1, max_size=4).filter(unpacks).map(testing.image_from_layers)
+IMAGES = st.lists(st.lists(_ENTRIES, min_size=1, max_size=7), min_size=1, max_size=4).map(
+    lambda drawn: testing.image_from_layers(_sound(drawn))
+)
 """Images of one to four layers: files, directories, links of both kinds, pipes, whiteouts, opaque directories."""
 
 
