@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -264,3 +264,27 @@ def test_the_name_that_is_signed(asked: str, identity: str | None, claimed: str)
     anything = sign.VerifyOptions(identity=sign.AnyIdentity())
     found = sign.verify_image(place, image, ALICE.public, reference=name, options=anything)
     assert found.valid[0].identity == claimed.format(digest=image.digest)
+
+
+class Forgetful(sign.MemoryAttachments):
+    """Somebody else writes the same tag right after us, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.written = 0
+
+    def attach(self, manifest: bytes, blobs: Mapping[Descriptor, bytes], tag: str | None, /) -> None:
+        self.written += 1
+        if self.written > self.times:
+            super().attach(manifest, blobs, tag)
+
+
+def test_a_signature_that_was_overwritten_is_added_again() -> None:
+    """A few times; then it is said that it does not stay."""
+    image, place = testing.random_image(1), Forgetful(2)
+    sign.sign_image(place, image, ALICE, reference="a.example/b:1")
+    assert place.written == 3
+    assert sign.verify_image(place, image, ALICE.public, reference="a.example/b:1").accepted
+    with pytest.raises(SignatureError, match="does not stay"):
+        sign.sign_image(Forgetful(99), image, ALICE, reference="a.example/b:1")

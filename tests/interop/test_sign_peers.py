@@ -19,6 +19,7 @@ from ociworks import testing
 from ociworks.image import remote, sign
 from ociworks.image.auth import ANONYMOUS
 from ociworks.image.sign.keys import KeyKind
+from tests.image.certificates import Wishes, authority, issue
 from tests.interop.peers import docker_registry, peer
 
 pytestmark = pytest.mark.interop
@@ -136,6 +137,23 @@ def test_skopeo_carries_our_signatures(skopeo: Skopeo, client: remote.Client) ->
     options = sign.VerifyOptions(identity=sign.ExactReference(name))
     assert sign.verify(client, other, key.public, options=options).accepted
     assert not sign.verify(client, other, key.public).accepted
+
+
+def test_a_registry_without_a_list_of_referrers(tmp_path: Path, client: remote.Client) -> None:
+    """Debian's docker-registry keeps no such list: bundles and envelopes are found by the tag schema."""
+    key, who = sign.PrivateKey.generate(), issue(Wishes(), authority())
+    with docker_registry(tmp_path) as host:
+        name = f"{host}/team/app:1"
+        client.push(IMAGE, name)
+        sign.sign(client, name, key, options=sign.SignOptions(form="bundle"))
+        sign.sign_notation(client, name, sign.PrivateKey(who.key), who.chain)
+        sign.attest(client, name, key, "https://spdx.dev/Document", {"spdxVersion": "SPDX-2.3"})
+        trust = sign.NotationTrust(sign.Certificates(who.above))
+        options = sign.VerifyOptions(require_all=True)
+        found = sign.verify(client, name, key.public, trust, options=options).raise_if_failed()
+        assert {signed.form for signed in found.valid} == {"bundle", "notation"}
+        asked = sign.VerifyOptions(predicate_type="https://spdx.dev/Document")
+        assert sign.verify(client, name, key.public, options=asked).accepted
 
 
 SCOPES = [

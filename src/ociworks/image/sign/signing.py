@@ -137,10 +137,12 @@ def _sign_tagged(
     signer.public.verify(signature, message)
     described = Descriptor.of(message, payload.MEDIA_TYPE)
     layer = evolve(described, annotations=FrozenDict({SIGNATURE: to_base64(signature)}))
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS + 1):
         found = _present(place, image.digest, options.limits)
         if any(_same(existing, layer, signer, message) for existing in found.layers):
             return
+        if attempt == _ATTEMPTS:
+            break
         manifest, config = _with_layer(found, layer)
         place.attach(
             to_json(manifest), {manifest.config: config, described: message}, signature_tag(image.digest)
