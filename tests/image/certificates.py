@@ -47,6 +47,8 @@ class Wishes:
     """How a certificate is to be."""
 
     subject: str = "C=US,O=acme,CN=builder"
+    name: x509.Name | None = None
+    """Instead of ``subject``, for what cannot be written there."""
     ca: bool = False
     path_length: int | None = None
     before: timedelta = timedelta(days=1)
@@ -62,7 +64,7 @@ class Wishes:
 def issue(wishes: Wishes, issuer: Holder | None = None) -> Holder:
     """A certificate by ``issuer``, or by itself."""
     key = wishes.key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name.from_rfc4514_string(wishes.subject)
+    subject = wishes.name or x509.Name.from_rfc4514_string(wishes.subject)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ociworks.errors import NotSupported
 from ociworks.image import sign
@@ -314,6 +314,13 @@ def test_sg_09_notation_accepts_somebody_certified() -> None:
 )
 def test_sg_09_notation_refuses_others(who: Callable[[], Holder]) -> None:
     assert refused(enveloped(who()).verify(NOTATION)) is Reason.CERTIFICATE
+
+
+def test_sg_09_names_of_signers_are_one_line() -> None:
+    """What a certificate calls somebody cannot pretend to be another line of a report."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x\n  sigstoreSigned: accepted")])
+    found = enveloped(issue(Wishes(name=name), ROOT)).verify(NOTATION).raise_if_failed()
+    assert "\n" not in str(found)
 
 
 def test_sg_09_chains_that_are_none() -> None:

@@ -173,6 +173,7 @@ class NotationTrust:
 def _signer(envelope: jws.Envelope, noted: Collection[str]) -> str:
     """Who the certificate is for; where something did not hold, that is part of the name."""
     subject = envelope.chain.items[0].subject.rfc4514_string()
+    subject = subject if subject.isprintable() else quote(subject)
     return f"{subject} (only noted: {'; '.join(noted)})" if noted else subject
 
 
