@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -470,3 +471,19 @@ def test_every_python_makes_the_same_bytes(tmp_path: Path, version: str) -> None
     )
     layer = Layer.from_directory(tmp_path / "site")
     assert done.stdout.split() in ([str(layer.diff_id), str(layer.digest)], [str(layer.diff_id)])
+
+
+def test_pieces_may_be_views_of_one_buffer() -> None:
+    """As ``readinto`` fills it: what was added stays as it was then."""
+    buffer = bytearray(b"first")
+
+    def pieces() -> Iterator[memoryview]:
+        yield memoryview(buffer)
+        buffer[:] = b"other"
+        yield memoryview(buffer)
+
+    entry = TarEntry((b"a",), "file", 0o644, 0, 0, 10, 0, b"", (0, 0), {})
+    with LayerBuilder(compression="none") as builder:
+        builder.add(entry, pieces())
+        layer = builder.finish()
+    assert contents(layer) == {"a": b"firstother"}

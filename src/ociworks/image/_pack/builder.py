@@ -125,11 +125,11 @@ class _Buffered:
 
     def __init__(self, sink: Writable) -> None:
         self._write = sink.write
-        self._pieces: list[BytesLike] = []
+        self._pieces: list[bytes] = []
         self._size = 0
 
     def write(self, data: BytesLike, /) -> None:
-        self._pieces.append(data)
+        self._pieces.append(bytes(data))  # whoever gave a view may write to what is below it
         self._size += len(data)
         if self._size >= _BUFFER:
             self.flush()
