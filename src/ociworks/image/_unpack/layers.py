@@ -85,26 +85,34 @@ def unpack_layers(
     reports = []
     with contextlib.ExitStack() as started:
         for number, stream in enumerate(streams):
-            for ahead in streams[number : number + 2]:  # the next one is read ahead while this one is written
-                if not ahead.started:
-                    started.enter_context(ahead)
+            if not stream.started:
+                started.enter_context(stream)
             budget.begin_layer()
-            watched = _Watched(stream, streams[number + 1 : number + 2])
+            watched = _Relay(stream, streams[number + 1 : number + 2], started)
             reports.append(apply_layer(watched, rootfd, options, budget))
     return tuple(reports)
 
 
-class _Watched:
-    """A layer's stream that ends when the one that is read ahead has failed: nobody waits for work that is lost."""
+class _Relay:
+    """A layer's stream that starts the next one when it has been read itself, while its last bytes are written.
 
-    def __init__(self, stream: LayerStream, ahead: Sequence[LayerStream]) -> None:
+    Not before: a connection to a registry that nobody reads from would be cut. When the next one fails, this one ends:
+    nobody waits for work that is lost.
+    """
+
+    def __init__(
+        self, stream: LayerStream, ahead: Sequence[LayerStream], started: contextlib.ExitStack
+    ) -> None:
         self._stream = stream
         self._ahead = ahead
+        self._started = started
 
     def read(self, size: int, /) -> bytes:
-        for stream in self._ahead:
-            if stream.failure is not None:
-                raise stream.failure
+        for following in self._ahead:
+            if following.failure is not None:
+                raise following.failure
+            if self._stream.read_whole and not following.started:
+                self._started.enter_context(following)
         return self._stream.read(size)
 
 

@@ -48,6 +48,11 @@ class LayerStream:
         """Whether the block was entered."""
         return self._thread.ident is not None
 
+    @property
+    def read_whole(self) -> bool:
+        """Whether all of the layer was read and found right, though maybe not yet handed out."""
+        return self.started and not self._thread.is_alive() and self.failure is None
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
