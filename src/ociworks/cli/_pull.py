@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ociworks.cli._arguments import json_option, platform_option, registry_options, store_option
+from ociworks.cli._places import client_of
 from ociworks.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ def main(arguments: Namespace) -> int:
 def fetched(arguments: Namespace) -> Image:
     """Pull ``arguments.ref`` as the options say, with progress."""
     from ociworks import api
-    from ociworks.image import remote
 
-    with progress(quiet=arguments.quiet) as show, remote.Client(insecure=arguments.insecure) as client:
+    with progress(quiet=arguments.quiet) as show, client_of(arguments) as client:
         return api.pull(
             arguments.ref, platform=arguments.platform, store=arguments.store, progress=show, client=client
         )

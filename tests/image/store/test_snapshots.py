@@ -177,6 +177,8 @@ def test_usage(snapshots: store.Snapshots) -> None:
         assert 100_000 <= first.bytes < 200_000
         assert first.inodes == 2
         assert snapshot.usage == first + second
+    with pytest.raises(ImageError, match="closed"):
+        _ = snapshot.usage
     snapshots.prune()
     with pytest.raises(ImageNotFound):
         snapshots.usage(img.config.rootfs.chain_ids()[0])

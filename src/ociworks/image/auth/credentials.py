@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ociworks.errors import SpecError
 from ociworks.image.auth.secret import Secret
@@ -18,12 +18,16 @@ from ociworks.image.reference import Reference
 __all__ = ["ANONYMOUS", "Basic", "Credential", "IdentityToken", "Keychain", "StaticKeychain"]
 
 
+def _secret(given: Secret | str) -> Secret:
+    return given if isinstance(given, Secret) else Secret(given)
+
+
 @frozen
 class Basic:
-    """A user name and a password (RFC 7617)."""
+    """A user name and a password (RFC 7617), given as text or as a secret."""
 
     username: str
-    password: Secret
+    password: Secret = field(converter=_secret)
 
     def __attrs_post_init__(self) -> None:
         if ":" in self.username or not self.username.isprintable():
@@ -32,9 +36,9 @@ class Basic:
 
 @frozen
 class IdentityToken:
-    """A refresh token, to be exchanged at the token endpoint."""
+    """A refresh token, given as text or as a secret, to be exchanged at the token endpoint."""
 
-    token: Secret
+    token: Secret = field(converter=_secret)
 
 
 Credential = Basic | IdentityToken
@@ -48,7 +52,7 @@ class Keychain(Protocol):
 
 
 class StaticKeychain:
-    """Credentials given by the program: ``StaticKeychain({"registry.example:5000": Basic("me", Secret("…"))})``."""
+    """Credentials given by the program: ``StaticKeychain({"registry.example:5000": Basic("me", "…")})``."""
 
     def __init__(self, credentials: Mapping[str, Credential]) -> None:
         # A Reference knows the canonical spelling of a registry, and refuses what is not one.

@@ -42,7 +42,9 @@ class Snapshot:
 
     @property
     def usage(self) -> Usage:
-        """What all its layers take on the disk, whoever shares them."""
+        """What all its layers take on the disk, whoever shares them; ImageError when the snapshot is closed."""
+        if len(self._layers) < len(self.chain_ids):
+            raise ImageError("the snapshot is closed")
         return sum(map(read_usage, self._layers), Usage(bytes=0, inodes=0))
 
     @contextlib.contextmanager
