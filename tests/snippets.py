@@ -21,7 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -32,6 +32,8 @@ __all__ = ["Block", "Reader", "blocks"]
 
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$\n*(?:^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 _SHELL = re.compile(r"[|<>$;&*`]")
+_OWN_OUTPUT = {"run"}
+"""Commands whose output is that of another process."""
 
 
 @frozen
@@ -70,8 +72,12 @@ class Reader:
 
     def read(self, path: Path) -> None:
         """Do what a document says."""
+        self.run(path, blocks(path.read_text("utf-8")))
+
+    def run(self, path: Path, chosen: Iterable[Block]) -> None:
+        """Do what these blocks of a document say."""
         with self._started:
-            for block in blocks(path.read_text("utf-8")):
+            for block in chosen:
                 if block.language == "python":
                     self._python(path, block)
                 else:
@@ -105,7 +111,7 @@ class Reader:
     def _command(self, command: str) -> Done:
         """Plain commands of ours in this process, because starting one takes longer than most of them do."""
         words = shlex.split(command)
-        if words[0] == "ociworks" and not _SHELL.search(command):
+        if words[0] == "ociworks" and words[1] not in _OWN_OUTPUT and not _SHELL.search(command):
             return _ociworks(words[1:])
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],

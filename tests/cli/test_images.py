@@ -43,6 +43,17 @@ def test_copy_pull_push(cli: Command, registry: Registry, tmp_path: Path) -> Non
     assert copied["referrers"] == []
 
 
+def test_pull_as_this_host_is_configured(
+    cli: Command, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command goes where registries.conf leads, as every other one does."""
+    conf = tmp_path / "registries.conf"
+    conf.write_text(f'[[registry]]\nprefix = "hub.invalid"\nlocation = "{registry.host}"\n')
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+    cli("copy", "-q", lay_out(tmp_path), f"{registry.host}/app:1")
+    assert cli("pull", "-q", "hub.invalid/app:1") == f"hub.invalid/app@{example().digest}\n"
+
+
 def test_copy_platforms(cli: Command, registry: Registry, tmp_path: Path) -> None:
     """All platforms, one, or several; and no others."""
     index = random_index()

@@ -296,3 +296,10 @@ def test_rg_20_urls_hide_their_query() -> None:
     with pytest.raises(SpecError) as caught:
         Url.parse(f"https://user:{HIDDEN}@a.example/")
     assert HIDDEN not in str(caught.value)
+
+
+def test_text_becomes_a_secret() -> None:
+    """What is given as text does not show itself either."""
+    for credential in (Basic("me", "very secret"), IdentityToken("very secret")):
+        assert "very secret" not in repr(credential)
+    assert Basic("me", "very secret") == Basic("me", Secret("very secret"))

@@ -29,6 +29,7 @@ def main(arguments: Namespace) -> int:
     from ociworks import api
     from ociworks.image import layout
     from ociworks.image.units import human_size
+    from ociworks.spec.notebook import count
 
     with layout.open(arguments.store or api.default_store()) as images:
         report = images.gc(dry_run=arguments.dry_run)
@@ -37,5 +38,5 @@ def main(arguments: Namespace) -> int:
         print(json.dumps({"removed": removed, "freed": report.freed, "kept": report.kept}))
     else:
         would = "would remove" if arguments.dry_run else "removed"
-        print(f"{would} {len(report.removed)} blobs, {human_size(report.freed)}; {report.kept} stay")
+        print(f"{would} {count(len(report.removed), 'blob')}, {human_size(report.freed)}; {report.kept} stay")
     return 0

@@ -62,6 +62,7 @@ def main(arguments: Namespace) -> int:
 
 def _content(arguments: Namespace) -> int:
     from ociworks.image import validate
+    from ociworks.spec.notebook import count
 
     with source_image(arguments, arguments.place) as image:
         report = validate.image(image)
@@ -69,7 +70,7 @@ def _content(arguments: Namespace) -> int:
             problems = [{"path": each.path, "message": each.message} for each in report.problems]
             print(json.dumps({"digest": str(image.digest), "ok": report.ok, "problems": problems}))
         elif report.ok:
-            print(f"{image.digest}: {len(image.layers)} layers, every digest holds")
+            print(f"{image.digest}: {count(len(image.layers), 'layer')}, every digest holds")
         else:
             print(printable_lines(str(report)), file=sys.stderr)
     return 0 if report.ok else _FAILED
