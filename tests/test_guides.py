@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ociworks.image import Image, Layer, mutate, remote
+from ociworks.image import Image, Layer, mutate, remote, unpack
 from ociworks.spec.image import Config
 from ociworks.testing import File, Registry, RegistryOptions, image_from_files
+from tests.interop.peers import busybox
 from tests.snippets import Block, Reader, blocks
 from tests.source_tree import CHECKOUT
 
 GUIDES = CHECKOUT / "docs" / "guide"
 RUN = ("changing-images", "images", "moving-images", "registries", "signatures", "snapshots")
-"""The guides that are run here; those to containers need more of a machine."""
+"""The guides that are run everywhere; those to containers need more of a machine."""
 
 
 @pytest.fixture
@@ -82,6 +83,30 @@ def app(below: Image) -> Image:
 def test_the_guide_runs(guide: str, names: dict[str, str]) -> None:
     """From the top to the end."""
     Reader(names).read(GUIDES / f"{guide}.md")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("guide", ["containers", "first-road"])
+def test_the_guide_to_containers_runs(guide: str, names: dict[str, str]) -> None:
+    """The same, with a busybox in a registry and in a bundle."""
+    applets = ("cat", "id", "ps", "sh", "sleep", "uname", "wc")
+    image = image_from_files(
+        {
+            "bin/busybox": File(busybox().read_bytes(), 0o755),
+            **{f"bin/{name}": File(link="busybox") for name in applets},
+            **dict.fromkeys(("dev/", "proc/", "sys/"), b""),
+        },
+        config=Config(env=("PATH=/bin",), cmd=("sh",)),
+    )
+    unpack(image, "bundle")
+    with remote.Client() as client:
+        client.push(image, f"{names['registry.example']}/busybox:1.36")
+    Reader(names).read(GUIDES / f"{guide}.md")
+
+
+def test_every_guide_is_run() -> None:
+    """A new page must be run, or say here why not."""
+    assert {path.stem for path in GUIDES.glob("*.md")} == {*RUN, "containers", "first-road", "contributing"}
 
 
 def test_blocks_are_found() -> None:
