@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from ociworks import spec
+from ociworks import api, spec
 from ociworks.errors import (
     BundleExists,
     CompressionError,
     DigestMismatch,
     ImageConfigError,
     ImageError,
+    InvalidSpec,
     LayerError,
     LimitExceeded,
     NotSupported,
@@ -34,6 +35,7 @@ from ociworks.image import Image, Limits, Mappings, Progress, partial, remove_bu
 from ociworks.image._unpack import Budget, UnpackOptions, apply_layer, unpack_layer
 from ociworks.image._unpack.staging import PREFIX
 from ociworks.image.memory import MemoryBlobs
+from ociworks.runtime import Runtime
 from ociworks.spec.image import Config, Manifest
 from ociworks.testing.images import Compression, image_from_layers
 from tests.image.archives import directory, entry, file, layer, listing, symlink
@@ -358,9 +360,28 @@ def test_no_parent(clean: Path) -> None:
         unpack(image(GOOD), clean / "missing" / "bundle")
 
 
-def test_a_configuration_that_cannot_run(clean: Path) -> None:
-    with pytest.raises(ImageConfigError, match="no program"):
-        unpack(image_from_layers([GOOD]), clean / "bundle")
+@pytest.mark.parametrize(
+    ("config", "rootless", "why"),
+    [
+        (Config(), False, "no program"),
+        (Config(user="nobody", cmd=("x",)), False, "found none"),
+        (Config(user="1000", cmd=("x",)), True, "mapping"),
+    ],
+)
+def test_a_configuration_that_cannot_run(
+    config: Config, rootless: bool, why: str, clean: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The files are there, config.json promises no process, and the log says why; ``configure`` gives it one."""
+    img = image_from_layers([GOOD], config=config)
+    bundle = unpack(img, clean / "bundle", rootless=rootless)
+    assert bundle.spec.process is None
+    assert why in caplog.text
+    assert listing(bundle.rootfs) == {"x": b"1"}
+    with Runtime(clean / "run") as runtime, pytest.raises(InvalidSpec, match="process"):
+        runtime.plan(bundle)
+    if rootless == (os.geteuid() != 0):
+        configured = api.configure(bundle, img, ["sh"], api.RunOptions(user="0:0"))
+        assert configured.spec.process is not None
 
 
 # --- removal --------------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Final
+
+from attrs import evolve
 
 from ociworks._linux.path import remove_tree_at
 from ociworks.errors import ImageConfigError, ImageError, quote
@@ -15,12 +18,17 @@ from ociworks.image.tar.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from ociworks.image._unpack.policy import DevicePolicy
+    from ociworks.image.bundle import RuntimeOptions
     from ociworks.image.progress import ProgressCallback
     from ociworks.image.tar.limits import Limits
     from ociworks.image.types import Image
     from ociworks.spec import Bundle
+    from ociworks.spec.image import ImageConfiguration
+    from ociworks.spec.runtime import Spec
 
 __all__ = ["remove_bundle", "unpack"]
+
+_logger = logging.getLogger(__name__)
 
 _ROOTFS: Final = "rootfs"
 _CONFIG: Final = "config.json"
@@ -46,6 +54,8 @@ def unpack(
     not root) leaves all files to the caller and writes a configuration with a user namespace. ``devices`` says what
     becomes of device nodes in layers. ``progress`` gets events of phase ``start``, ``transfer`` and ``done`` for each
     layer, in compressed bytes; when it raises, everything is removed and its exception reaches the caller.
+    An image without a program, or with a user that cannot be had here, gives a configuration without a process, and
+    a warning in the log; :func:`ociworks.api.configure` gives it one.
     ``mappings`` (as root) is for a container in a user namespace: files get the owners that it shows as theirs, the
     configuration gets the namespace, and the group of its root may pass through the bundle's directory.
 
@@ -135,7 +145,19 @@ def _configuration(img: Image, rootfd: int, options: UnpackOptions) -> bytes:
     wanted = RuntimeOptions(
         rootless=options.rootless, uid_mappings=options.uid_mappings, gid_mappings=options.gid_mappings
     )
-    return spec.to_json(runtime_spec(img.config, wanted, rootfd=rootfd))
+    try:
+        return spec.to_json(runtime_spec(img.config, wanted, rootfd=rootfd))
+    except ImageConfigError as error:
+        _logger.warning("the bundle of %s has no process in its config.json: %s", img.digest, error)
+        return spec.to_json(_without_process(img.config, wanted))
+
+
+def _without_process(config: ImageConfiguration, wanted: RuntimeOptions) -> Spec:
+    """All but what the image wants to run: its files are worth having without that."""
+    from ociworks.image.bundle import runtime_spec
+
+    plain = runtime_spec(evolve(config, config=None), evolve(wanted, args=("none",), user="0:0"))
+    return evolve(plain, process=None)
 
 
 def _write_new(dirfd: int, name: str, data: bytes) -> None:
