@@ -256,15 +256,17 @@ def test_each_attack_has_a_test(attack: str) -> None:
     assert any(wanted.search(path.read_text("utf-8")) for path in (CHECKOUT / "tests").rglob("test_*.py"))
 
 
-FRAGMENT = re.compile(r"\+?[A-Za-z0-9][A-Za-z0-9_-]*\.(?:security|added|changed|fixed|removed)\.md")
+FRAGMENT = re.compile(r"(?:[0-9]+|\+[A-Za-z0-9][A-Za-z0-9_-]*)\.(?:security|added|changed|fixed|removed)\.md")
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "changes").iterdir()), ids=lambda path: path.name)
 def test_fragments(path: Path) -> None:
-    """A changelog fragment is named ``<slug>.<kind>.md`` and holds a sentence or two."""
+    """A changelog fragment is named ``+<words>.<kind>.md`` and holds a sentence or two."""
     if path.name == "README.md":
         return
-    assert FRAGMENT.fullmatch(path.name), "name it <slug>.<security|added|changed|fixed|removed>.md"
+    assert FRAGMENT.fullmatch(path.name), (
+        "name it +<words>.<security|added|changed|fixed|removed>.md, or with the number of an issue as the slug"
+    )
     text = path.read_text("utf-8").strip()
     assert text.endswith((".", "`", ")")), "end with a full stop"
     assert len(text) < 600, "a sentence or two"
