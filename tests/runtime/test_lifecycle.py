@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -157,21 +158,31 @@ def test_ids_that_are_refused(runtime: Runtime, bundle: spec.Bundle, name: str) 
 def test_a_program_that_cannot_be_executed(
     runtime: Runtime, bundle: spec.Bundle, program: str, number: int
 ) -> None:
-    """A typed error with the errno, from run, start and exec; the container is then stopped."""
+    """A typed error with the errno, from run, create and exec; nothing of it is left."""
     with pytest.raises(errors.CommandNotFound) as caught:
         runtime.run(bundle, [program], timeout=60)
     assert caught.value.errno == number
-    with runtime.create("missing", bundle, [program]) as container:
-        with pytest.raises(errors.CommandNotFound) as caught:
-            container.start()
-        assert (caught.value.errno, container.wait(timeout=60)) == (number, 255)
-        assert container.status == "stopped"
+    with pytest.raises(errors.CommandNotFound) as caught:
+        runtime.create("missing", bundle, [program])
+    assert caught.value.errno == number
+    assert runtime.list() == ()
     with runtime.create("missing", bundle, FOREVER) as container:
         container.start()
         with pytest.raises(errors.CommandNotFound) as caught:
             container.exec([program], timeout=60)
         assert caught.value.errno == number
         assert container.status == "running"
+
+
+def test_a_program_that_goes_away(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """It was there when the container was created: start says what is wrong, and the container is stopped."""
+    shutil.copy(bundle.rootfs / "bin/busybox", bundle.rootfs / "bin/brief")
+    with runtime.create("brief", bundle, ["/bin/brief"]) as container:
+        (bundle.rootfs / "bin/brief").unlink()
+        with pytest.raises(errors.CommandNotFound) as caught:
+            container.start()
+        assert (caught.value.errno, container.wait(timeout=60)) == (2, 255)
+        assert container.status == "stopped"
 
 
 def test_a_file_that_is_no_program(runtime: Runtime, bundle: spec.Bundle) -> None:

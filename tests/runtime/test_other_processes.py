@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def test_seen_by_another(container: Container, other: Runtime) -> None:
     with pytest.raises(errors.ContainerTimeout):
         found.wait(timeout=0.01)
     found.kill("KILL")
-    with pytest.raises(errors.ContainerError, match="only the process that created it"):
+    with pytest.raises(errors.ContainerError, match="only the parent of a process"):
         found.wait(timeout=60)
     assert container.wait(timeout=60) == -9
     assert found.status == "stopped"
@@ -60,14 +61,41 @@ def test_deleted_by_another(container: Container, other: Runtime, runtime: Runti
     assert runtime.list() == ()
 
 
-def test_created_elsewhere_cannot_be_started_here(
-    runtime: Runtime, bundle: spec.Bundle, other: Runtime
-) -> None:
-    """Start needs the creator's channel; the error says so."""
-    with runtime.create("waits", bundle) as container:
-        with pytest.raises(errors.ContainerError, match="only be started by the process that created it"):
-            other.get("waits").start()
+def test_created_elsewhere_started_here(runtime: Runtime, bundle: spec.Bundle, other: Runtime) -> None:
+    """Whoever may enter the state root can start; the creator sees it, and it happens once."""
+    with runtime.create("waits", bundle, ["sleep", "1000"]) as container:
+        found = other.get("waits")
+        assert (found.status, container.status) == ("created", "created")
+        found.start()
+        assert (found.status, container.status) == ("running", "running")
+        for each in (found, container):
+            with pytest.raises(errors.IllegalTransition, match="it is running"):
+                each.start()
+
+
+def test_a_stranger_behind_the_gate(runtime: Runtime, bundle: spec.Bundle, other: Runtime) -> None:
+    """Somebody else who listens in the container's place is not taken for it (SV-05)."""
+    with runtime.create("waits", bundle, ["sleep", "1000"]) as container:
+        gate = Path(runtime.root, "waits", "start")
+        gate.rename(gate.with_name("kept"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+            stranger.bind(str(gate))
+            stranger.listen()
+            with pytest.raises(errors.ContainerError, match="cannot be started: expected process"):
+                other.get("waits").start()
+        with pytest.raises(errors.ContainerError, match="cannot be started: Connection refused"):
+            container.start()
+
+
+def test_who_only_knocks_has_changed_nothing(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A start that dies before it says "go on" leaves a created container behind, which can still be started."""
+    with runtime.create("knocked", bundle, ["sleep", "1000"]) as container:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as visitor:
+                visitor.connect(str(Path(runtime.root, "knocked", "start")))
         assert container.status == "created"
+        container.start()
+        assert container.status == "running"
 
 
 def test_seen_by_another_process(container: Container, runtime: Runtime) -> None:
@@ -103,7 +131,7 @@ def test_a_recycled_pid_is_not_the_container(container: Container, other: Runtim
     [
         ("", "damaged state file"),
         ("{", "damaged state file"),
-        ('{"version": 1}', "damaged state file"),
+        ('{"version": 1}', "expected the members"),
         ('{"version": 1, "version": 1}', "damaged state file"),
         (" " * 1000 + "null", "damaged state file"),
     ],
@@ -120,9 +148,9 @@ def test_state_of_another_version_or_name(container: Container, other: Runtime) 
     """A version that we do not know is not read; a file that was moved is not believed."""
     path = Path(other.root, "seen", "state.json")
     state = json.loads(path.read_text())
-    for change in ({"version": 2}, {"id": "other"}):
+    for change, message in (({"version": 2}, "expected version 1"), ({"id": "other"}, "expected that ID")):
         path.write_text(json.dumps({**state, **change}))
-        with pytest.raises(errors.ContainerError, match="expected version 1 and that ID"):
+        with pytest.raises(errors.ContainerError, match=message):
             other.get("seen")
 
 
@@ -146,7 +174,8 @@ def test_the_state_file_is_private(container: Container, runtime: Runtime) -> No
     directory = Path(runtime.root, "seen")
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {entry.name: entry.stat().st_mode & 0o777 for entry in directory.iterdir()} == {
-        "state.json": 0o600
+        "config.json": 0o600,
+        "state.json": 0o600,
     }
 
 

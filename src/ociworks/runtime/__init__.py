@@ -2,7 +2,7 @@
 
 Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
 and state file), ``ids``, ``stdio``, ``console``, ``_progress`` (follows an init), ``_host`` (what containers share),
-``_same`` (a cache key), ``_hooks`` (hooks of the runtime namespaces),
+``_same`` (a cache key), ``_gate`` (start), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
@@ -11,8 +11,8 @@ and state file), ``ids``, ``stdio``, ``console``, ``_progress`` (follows an init
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console

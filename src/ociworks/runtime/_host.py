@@ -58,9 +58,9 @@ class Host:
                     f"got owner {info.st_uid}, mode {stat.S_IMODE(info.st_mode):o}; name another as Runtime(root=…)"
                 )
 
-    def save(self, record: state.Record) -> None:
-        """Write the state file of a container."""
-        state.save(os.path.join(self.root, record.id), record)
+    def save(self, record: state.Record, config: bytes) -> None:
+        """Write the state and the configuration of a container."""
+        state.save(self.root, record, config)
 
     def remove(self, name: str) -> bool:
         """Remove what our launcher holds under this name; False when the launcher that held it is gone."""

@@ -74,7 +74,7 @@ class Follower:
 def failure(body: bytes) -> CreateFailed:
     """The error for a step that failed in an init."""
     number, index, step, text, path = wire.unpack_failure(body)
-    if step == "execute":
+    if step in ("execute", "find_program"):
         kind: type[CreateFailed] = CommandNotFound if number in _NOT_FOUND else CreateFailed
         return kind(f"exec: {path}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
     where = f" ({path})" if path else ""

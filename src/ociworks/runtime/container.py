@@ -24,13 +24,15 @@ from ociworks.errors import (
     Problem,
 )
 from ociworks.runtime import cgroups, plan, state
+from ociworks.runtime._gate import open_gate
 from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
 from ociworks.runtime._init.context import StepError
-from ociworks.runtime._progress import Follower
+from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
+from ociworks.spec import FrozenDict
 from ociworks.spec.runtime import Hooks, Linux, Process, Spec, State
 from ociworks.spec.signals import signal_number
 
@@ -54,12 +56,14 @@ class Container:
         self,
         host: Host,
         record: state.Record,
+        spec: Spec | None = None,
         spawned: Spawned | None = None,
         follower: Follower | None = None,
         streams: Streams | None = None,
     ) -> None:
         self._host = host
         self._record = record
+        self._spec = spec
         self._spawned = spawned
         self._follower = follower
         self._lock = threading.RLock()
@@ -84,8 +88,10 @@ class Container:
 
     @property
     def spec(self) -> Spec:
-        """Its configuration."""
-        return self._record.spec
+        """Its configuration. ContainerError when its file was damaged."""
+        if self._spec is None:
+            self._spec = state.load_config(self._host.root, self.id)
+        return self._spec
 
     @property
     def console(self) -> Console | None:
@@ -112,33 +118,32 @@ class Container:
         """``created``, ``running``, ``paused`` or ``stopped`` (runtime-spec runtime.md, State)."""
         if self._deleted or not self._alive():
             return "stopped"
-        if not self._record.started:
-            return "created"
-        return "paused" if self._record.cgroups and cgroups.frozen(self._record.cgroups) else "running"
+        return state.status_of_living(self._host.root, self._record)
 
     def state(self) -> State:
         """The state as the specification has it (runtime-spec runtime.md, State); ``paused`` is an extension."""
         return State(
-            oci_version=self.spec.oci_version,
+            oci_version=self._record.oci_version,
             id=self.id,
             status=self.status,
             pid=self.pid,
             bundle=self.bundle,
-            annotations=self.spec.annotations,
+            annotations=FrozenDict(self._record.annotations),
         )
 
     def start(self) -> None:
-        """Let the program run. Raises CommandNotFound or CreateFailed when it cannot; the container is then stopped."""
-        with self._lock:
+        """Let the program run; whoever found the container may do it.
+
+        Raises CommandNotFound or CreateFailed when it cannot; the container is then stopped.
+        """
+        with state.Lock(self._host.root, self.id):
             state.allow("start", self.status, self.id)
-            if self._follower is None:
-                raise ContainerError(
-                    f"container {self.id} can only be started by the process that created it"
-                )
-            self._record = attrs.evolve(self._record, started=True)
-            self._follower.go_on()
-            self._follower.until_waiting()
-            self._host.save(self._record)
+            try:
+                failed = open_gate(self._host.root, self._record)
+            except OSError as error:
+                raise ContainerError(f"container {self.id} cannot be started: {error.strerror}") from error
+        if failed:
+            raise failure(failed)
         self._run_hooks("poststart", "running")
 
     def wait(self, timeout: float | None = None) -> int:
@@ -151,11 +156,12 @@ class Container:
             if status is None:
                 raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
             return status
-        if not self._wait_foreign(timeout):
-            raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
-        raise ContainerError(
-            f"container {self.id} has ended; only the process that created it learns the status"
-        )
+        status = self._wait_foreign(timeout, reap=True)
+        if status is None:
+            raise ContainerError(
+                f"container {self.id} has ended; only the parent of a process learns its status"
+            )
+        return status
 
     def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
         """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all`` in the control group."""
@@ -257,7 +263,7 @@ class Container:
             return
         if self.status != "stopped":
             self.kill("KILL")
-            self._wait_foreign(_KILL_TIMEOUT)
+            self._wait_foreign(_KILL_TIMEOUT, reap=False)
         self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
 
     def _alive(self) -> bool:
@@ -279,13 +285,22 @@ class Container:
         finally:
             os.close(pidfd)
 
-    def _wait_foreign(self, timeout: float | None) -> bool:
-        if not self._alive():
-            return True
-        with self._pidfd() as pidfd:
+    def _wait_foreign(self, timeout: float | None, *, reap: bool) -> int | None:
+        """Wait for a process that our launcher does not wait for; ``reap``: its status when it is our own child."""
+        try:
+            pidfd = os.pidfd_open(self._record.pid)
+        except ProcessLookupError:
+            return None
+        try:
+            if not state.is_same(self._record):
+                return None
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)
-            return bool(poller.poll(None if timeout is None else timeout * 1000))
+            if not poller.poll(None if timeout is None else timeout * 1000):
+                raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
+            return _reaped(pidfd) if reap else None
+        finally:
+            os.close(pidfd)
 
     def _kill_all(self, number: int) -> None:
         if number == signal.SIGKILL and self._record.cgroups:
@@ -328,11 +343,24 @@ class Container:
 
     def _run_hooks(self, point: str, status: str) -> None:
         """Hooks after the fact: a failing one is logged, and the others run (runtime-spec runtime.md, Lifecycle)."""
+        if point not in self._record.hooks:
+            return
         for hook in getattr(self.spec.hooks or Hooks(), point):
             try:
                 run_hook(hook, self.spec, self.id, self.bundle, status, self._record.pid)
             except (StepError, OSError) as error:
                 _log.warning("%s hook %s of container %s: %s", point, hook.path, self.id, error)
+
+
+def _reaped(pidfd: int) -> int | None:
+    """The exit status of an ended child of ours (one that we adopted); None when it is somebody else's."""
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return None
+    if result is None:
+        return None
+    return -result.si_status if result.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else result.si_status
 
 
 def check_terminal(process: Process, *, captured: bool) -> None:

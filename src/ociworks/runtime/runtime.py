@@ -35,7 +35,7 @@ from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import CREATE_RUNTIME
 from ociworks.runtime.stdio import PIPE, Stream, Streams
-from ociworks.spec import Bundle
+from ociworks.spec import Bundle, to_json
 from ociworks.spec.runtime import Spec
 
 __all__ = ["Runtime", "default_root"]
@@ -74,22 +74,26 @@ class Runtime:
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        detach: bool = False,
     ) -> Container:
         """Make a container, ready to be started, of ``args`` (None: the configuration's own).
 
-        The streams are as :class:`subprocess.Popen` has them.
+        The streams are as :class:`subprocess.Popen` has them. With ``detach`` the container outlives this Runtime and
+        its process; when the Runtime is closed, the nearest subreaper adopts it (prctl(2), PR_SET_CHILD_SUBREAPER).
 
         Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
         """
-        planned = self.plan(bundle if args is None else _with_command(bundle, args, None), container_id)
+        changed = bundle if args is None else _with_command(bundle, args, None)
+        planned = plan.build(changed, check_id(container_id), detached=detach)
         streams = Streams(stdin, stdout, stderr)
         try:
-            container = self._create(planned, streams)
+            container = self._create(planned, streams, detach=detach)
         except BaseException:
             streams.close()
             raise
         streams.started()
-        self._host.containers[container_id] = container
+        if not detach:
+            self._host.containers[container_id] = container
         return container
 
     def run(  # noqa: PLR0913 - the keywords of subprocess.run
@@ -192,6 +196,7 @@ class Runtime:
             tasks=group.tasks,
             unified=group.unified,
             flags=planned.clone_flags,
+            gate=state.GATE if not ephemeral else "",
             joins=planned.namespaces.joins,
             maps=planned.maps.encode() if planned.maps is not None else None,
         )
@@ -207,20 +212,25 @@ class Runtime:
     def _follower(self, spawned: Spawned, planned: Plan) -> Follower:
         return Follower(spawned, {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)})
 
-    def _create(self, planned: Plan, streams: Streams) -> Container:
+    def _create(self, planned: Plan, streams: Streams, *, detach: bool) -> Container:
         spawned = self._spawn(planned, streams, ephemeral=False)
         try:
             follower = self._follower(spawned, planned)
             if not follower.until_waiting():
                 raise CreateFailed("the first process ended before it was ready", step="init")
             record = _record(planned, spawned.pid)
-            self._host.save(record)
+            self._host.save(record, to_json(planned.spec))
+            if detach:
+                self._host.launcher().release(planned.container_id)
         except BaseException:
             if not self._host.remove(planned.container_id):
                 self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
             spawned.close()
             raise
-        return Container(self._host, record, spawned, follower, streams)
+        if detach:
+            spawned.close()
+            return Container(self._host, record, planned.spec, None, follower, streams)
+        return Container(self._host, record, planned.spec, spawned, follower, streams)
 
 
 def default_root() -> str:
@@ -258,7 +268,10 @@ def _record(planned: Plan, pid: int) -> state.Record:
     return state.Record(
         id=planned.container_id,
         bundle=planned.bundle,
-        spec=planned.spec,
+        rootfs=planned.rootfs,
+        oci_version=planned.spec.oci_version,
+        annotations=planned.spec.annotations,
+        owner=os.geteuid(),
         pid=pid,
         start_time=state.start_time(pid),
         boot_id=state.boot_id(),
@@ -268,6 +281,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
         created=datetime.now(UTC).isoformat(),
+        hooks=tuple(point for point in ("poststart", "poststop") if getattr(planned.spec.hooks, point, ())),
     )
 
 

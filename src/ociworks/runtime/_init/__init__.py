@@ -8,7 +8,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``spawn``: one clone3 per process, id maps, joining namespaces
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
-- ``rootfs``, ``mounts``, ``devices``, ``terminal``, ``identity``, ``hooks``: the operations by concern
+- ``rootfs``, ``mounts``, ``devices``, ``terminal``, ``identity``, ``hooks``, ``start``: the operations by concern
 """
 
 ALLOWED_IMPORTS = frozenset(

@@ -26,11 +26,13 @@ class Context:
         self,
         sync: _socket.socket,
         groups: _socket.socket | None,
+        gate: _socket.socket | None,
         last_capability: int,
         host_pid: int,
     ) -> None:
         self.sync = sync
         self.groups = groups
+        self.gate = gate
         self.last_capability = last_capability
         self.host_pid = host_pid
         self.root = -1
@@ -38,6 +40,7 @@ class Context:
         self.terminal = -1
         self.cwd_pending = ""
         self.no_new_privileges = False
+        self.outlives = False
         self.expected_ids: tuple[int, int] | None = None
 
     def close(self, name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ociworks.runtime._init import devices, hooks, identity, mounts, rootfs, terminal, wire
+from ociworks.runtime._init import devices, hooks, identity, mounts, rootfs, start, terminal, wire
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -53,7 +53,9 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "rlimit": identity.rlimit,
     "scheduler": identity.scheduler,
     "io_priority": identity.io_priority,
-    "wait_start": identity.wait_start,
+    "find_program": start.find_program,
+    "outlive": start.outlive,
+    "wait_start": start.wait_start,
     "no_new_privileges": identity.no_new_privileges,
     "bounding": identity.bounding,
     "change_directory": identity.change_directory,
@@ -62,7 +64,7 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "umask": identity.umask,
     "close_descriptors": identity.close_descriptors,
     "seccomp": identity.seccomp,
-    "execute": identity.execute,
+    "execute": start.execute,
 }
 """Every operation by its name in a plan; ``ociworks.runtime.plan.ops`` builds them with types."""
 

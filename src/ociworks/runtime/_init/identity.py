@@ -1,4 +1,4 @@
-"""Operations on the process: limits, capabilities, identity, filter, and the program itself.
+"""Operations on the process: limits, capabilities, identity, filter; the program itself is in ``start``.
 
 The order in which a plan has them (RT-25): session keyring, namespaces, mounts, control groups (before the first mount
 that shows them, and before anything of the container's runs), devices, root, limits, no-new-privileges, [filter when
@@ -8,7 +8,6 @@ descriptors, execve.
 
 from __future__ import annotations
 
-import _signal
 import _socket
 import errno
 import fcntl
@@ -33,7 +32,6 @@ __all__ = [
     "change_directory",
     "close_descriptors",
     "domainname",
-    "execute",
     "hostname",
     "identity",
     "io_priority",
@@ -50,7 +48,6 @@ __all__ = [
     "session",
     "umask",
     "unshare",
-    "wait_start",
 ]
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -62,8 +59,6 @@ _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
 _INFINITY: Final = (1 << 64) - 1
-_DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def keyring(context: Context, name: str) -> None:  # noqa: ARG001 - operations share one signature
@@ -154,14 +149,6 @@ def session(context: Context) -> None:  # noqa: ARG001
     os.setsid()
 
 
-def wait_start(context: Context) -> None:
-    """Report that all is ready and wait until the caller starts us; a caller that is gone ends us."""
-    wire.send(context.sync, wire.READY)
-    kind, _, _ = wire.receive(context.sync)
-    if kind != wire.CONTINUE:
-        os._exit(128 + _SIGKILL)
-
-
 def reach(context: Context, name: str) -> None:
     """Report a named point (the caller runs hooks there) and wait to go on."""
     wire.send(context.sync, wire.POINT, name.encode())
@@ -181,7 +168,7 @@ def bounding(context: Context, keep: int) -> None:
     capabilities.drop_bounding(keep, context.last_capability)
 
 
-def identity(context: Context, uid: int, gid: int, groups: tuple[int, ...] | None) -> None:  # noqa: ARG001
+def identity(context: Context, uid: int, gid: int, groups: tuple[int, ...] | None) -> None:
     """Become the user: groups first (None: the user namespace denies setgroups), then gid, then uid; read back."""
     process.prctl(_PR_SET_KEEPCAPS, 1)
     if groups is not None:
@@ -192,7 +179,8 @@ def identity(context: Context, uid: int, gid: int, groups: tuple[int, ...] | Non
         raise StepError(f"expected uid {uid} and gid {gid}, got {os.getresuid()} and {os.getresgid()}")
     if groups is not None and sorted(set(os.getgroups())) != sorted(set(groups)):
         raise StepError(f"expected supplementary groups {groups}, got {os.getgroups()}")
-    process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if not context.outlives:
+        process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     process.prctl(_PR_SET_DUMPABLE, 0)
 
 
@@ -238,38 +226,3 @@ def close_descriptors(context: Context) -> None:  # noqa: ARG001
 def seccomp(context: Context, program: bytes, flags: int) -> None:  # noqa: ARG001
     """Install the compiled filter."""
     process.install_seccomp(program, flags)
-
-
-def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], search: bytes) -> None:  # noqa: ARG001
-    """Reset every signal to its default action and become the program."""
-    for number in _signal.valid_signals():
-        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
-            _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-    environment = dict(entry.split(b"=", 1) for entry in env)
-    _exec(args, environment, search)
-
-
-def _exec(args: tuple[bytes, ...], environment: dict[bytes, bytes], search: bytes) -> None:
-    program = args[0]
-    candidates = (
-        [program]
-        if b"/" in program
-        else [(part or b".") + b"/" + program for part in (search or _DEFAULT_PATH).split(b":")]
-    )
-    failure: OSError | None = None
-    for candidate in candidates:
-        try:
-            os.execve(candidate, args, environment)
-        except OSError as error:
-            if error.errno not in _NOT_THERE:
-                raise
-            if failure is None or error.errno == errno.EACCES:
-                failure = error
-    name = program.decode("utf-8", "backslashreplace")
-    number = (failure.errno if failure is not None else 0) or errno.ENOENT
-    if b"/" in program:
-        raise StepError(os.strerror(number), name, number)
-    if number == errno.EACCES:
-        raise StepError("permission denied", name, number)
-    raise StepError("executable file not found in $PATH", name, number)

@@ -2,7 +2,8 @@
 
 One thread, one loop. It holds a *trust* per container: the state directory, control groups and scratch directories
 that exist because of it. A trust ends with ``remove``, or when the caller ends in whatever way (the control channel
-closes, or its pidfd says so): then everything in it is killed and removed.
+closes, or its pidfd says so): then everything in it is killed and removed. ``release`` gives a trust back: the
+container then outlives us, and its first process becomes a child of whoever adopts it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,22 @@ class Trust:
         self.init = -1
         self.making: _cgroupfs.Making | None = None
         self.groups: Sequence[str] = ()
+        self.gate: _socket.socket | None = None
+
+    def open_gate(self, name: str) -> None:
+        """Bind the socket at which the init will wait; the directory's whole path may be too long for an address."""
+        place = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            self.gate.bind(f"/proc/self/fd/{place}/{name}")
+        finally:
+            os.close(place)
+
+    def close_gate(self) -> None:
+        """Close our end; the init has its own."""
+        if self.gate is not None:
+            self.gate.close()
+        self.gate = None
 
     def remove(self) -> None:
         """Remove the control groups, after killing what is left in them, and the state directory; again is harmless.
@@ -60,6 +77,7 @@ class Trust:
                 if busy:
                     raise StepError("the control group is still in use", busy[0], errno.EBUSY)
         self.making = None
+        self.close_gate()
         path.remove_tree(self.directory)
 
 
@@ -67,8 +85,10 @@ class Process:
     """One child that we wait for."""
 
     def __init__(
-        self, monitor: _socket.socket, trust: Trust | None, *, is_init: bool, ephemeral: bool
+        self, name: str, monitor: _socket.socket, trust: Trust | None, *, is_init: bool, ephemeral: bool
     ) -> None:
+        self.name = name
+        """The container's."""
         self.monitor = monitor
         self.trust = trust
         self.is_init = is_init
@@ -82,6 +102,8 @@ class Launcher:
         self.control = control
         self.caller = caller
         self.children: dict[int, Process] = {}
+        self.released: set[int] = set()
+        """Children that nobody asks us about any more, by pidfd."""
         self.trusts: dict[str, Trust] = {}
         self.shared: set[str] = set()
         """Parents of control groups that stay, while we do, for the next container."""
@@ -109,6 +131,8 @@ class Launcher:
                 self._handle(*frame)
             elif fd in self.children:
                 self._reap(fd)
+            elif fd in self.released:
+                self._bury(fd)
         return True
 
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
@@ -117,10 +141,13 @@ class Launcher:
             if request["kind"] == "spawn":
                 self._spawn(request, monitor, fds[1:])
                 return
-            if request["kind"] == "remove":
-                self._remove(request["name"])
-            else:
-                self._scratch(request["name"], request["directory"])
+            match request["kind"]:
+                case "remove":
+                    self._remove(request["name"])
+                case "release":
+                    self._release(request["name"])
+                case _:
+                    self._scratch(request["name"], request["directory"])
             _tell(monitor, wire.DONE)
         except OSError as error:
             name = error.filename if isinstance(error.filename, str) else ""
@@ -135,29 +162,37 @@ class Launcher:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
         if trust is not None and request["claim"]:
             try:
-                pid, pidfd = self._first_process(request, trust.making, fds)
+                pid, pidfd = self._first_process(request, trust, fds)
             except BaseException:
                 self._drop(request["name"])
                 raise
+            trust.close_gate()
             trust.init = pidfd
         else:
             pid, pidfd = spawn.spawn(request, fds, self.last_capability)
-        child = Process(monitor, trust, is_init=bool(request["claim"]), ephemeral=request["ephemeral"])
+        is_init = bool(request["claim"])
+        child = Process(request["name"], monitor, trust, is_init=is_init, ephemeral=request["ephemeral"])
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
 
-    def _first_process(
-        self, request: Mapping[str, Any], making: _cgroupfs.Making | None, fds: Sequence[int]
-    ) -> tuple[int, int]:
+    def _first_process(self, request: Mapping[str, Any], trust: Trust, fds: Sequence[int]) -> tuple[int, int]:
         """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them."""
+        gate = -1
+        if request["gate"]:
+            trust.open_gate(request["gate"])
+        if trust.gate is not None:
+            gate = trust.gate.fileno()
+        making = trust.making
         if making is None:
-            return spawn.spawn(request, fds, self.last_capability)
+            return spawn.spawn(request, fds, self.last_capability, gate=gate)
         making.first()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             try:
-                pid, pidfd = spawn.spawn(request, fds, self.last_capability, groups=theirs.fileno())
+                pid, pidfd = spawn.spawn(
+                    request, fds, self.last_capability, groups=theirs.fileno(), gate=gate
+                )
             finally:
                 theirs.close()
             try:
@@ -193,6 +228,24 @@ class Launcher:
             raise StepError("nothing of this name is held here", name, errno.ENOENT)
         self._end(trust)
         self._drop(name)
+
+    def _release(self, name: str) -> None:
+        """Forget a container, and every other process in it that we made: they outlive us."""
+        trust = self.trusts.pop(name, None)
+        for pidfd, child in list(self.children.items()):
+            if child.name == name:
+                child.monitor.close()
+                del self.children[pidfd]
+                self.released.add(pidfd)
+        if trust is not None:
+            trust.init = -1
+
+    def _bury(self, pidfd: int) -> None:
+        """Reap a child that was released and ended before us."""
+        self.released.discard(pidfd)
+        self.poll.unregister(pidfd)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
 
     def _end(self, trust: Trust) -> None:
         """Kill a container's init and wait for it; its PID namespace ends with it."""

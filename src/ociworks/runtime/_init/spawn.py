@@ -36,12 +36,13 @@ _HIGH: Final = 256
 
 
 def spawn(
-    request: Mapping[str, Any], fds: Sequence[int], last_capability: int, *, groups: int = -1
+    request: Mapping[str, Any], fds: Sequence[int], last_capability: int, *, groups: int = -1, gate: int = -1
 ) -> tuple[int, int]:
     """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
 
-    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd. ``groups`` is the
-    socket over which an init gets the files of its control groups (:func:`admit`); without it they are there already.
+    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd. ``gate`` is the
+    socket at which an init waits to be started, ``groups`` the one over which it gets the files of its control groups
+    (:func:`admit`); without that they are there already.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
     tasks = [] if groups >= 0 else _cgroupfs.open_tasks(request["tasks"])
@@ -54,7 +55,7 @@ def spawn(
         if request["join_kinds"]:
             joins.append((os.dup(fds[4]), request["join_kinds"]))
         child = _Child(request, fds, tasks, last_capability, mapped)
-        child.groups = groups
+        child.groups, child.gate = groups, gate
         pid, pidfd = _clone_joined(child, joins, unified) if joins else _clone(child, unified)
         if mapped is not None:
             _finish_mapping(pid, pidfd, request["maps"], mapped)
@@ -123,7 +124,7 @@ class _Child:
         self.tasks = tasks
         self.last_capability = last_capability
         self.mapped = mapped
-        self.groups = -1
+        self.groups = self.gate = -1
         self.oom_score_adj = request["oom_score_adj"]
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
 
@@ -151,17 +152,18 @@ class _Child:
                 raise
 
     def _context(self) -> Context:
-        """Leave only the standard streams (0–2), sync (3) and the socket for control groups (4) open."""
-        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0]]
-        if self.groups >= 0:
-            keep.append(self.groups)
+        """Leave only the standard streams (0–2), sync (3) and the sockets for control groups and the gate open."""
+        extra = [fd for fd in (self.groups, self.gate) if fd >= 0]
+        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *extra]
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < _FIRST_FREE)
         os.closerange(len(moved), max(moved) + 1)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
-        groups = _socket.socket(fileno=_FIRST_FREE + 1) if self.groups >= 0 else None
-        return Context(_socket.socket(fileno=_FIRST_FREE), groups, self.last_capability, host_pid)
+        sync, *sockets = (_socket.socket(fileno=fd) for fd in range(_FIRST_FREE, len(moved)))
+        gate = sockets.pop() if self.gate >= 0 else None
+        groups = sockets.pop() if self.groups >= 0 else None
+        return Context(sync, groups, gate, self.last_capability, host_pid)
 
 
 def _clone(child: _Child, unified: int) -> tuple[int, int]:

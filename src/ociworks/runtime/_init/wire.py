@@ -5,13 +5,14 @@ Four channels, each read by one side only:
 =========  ======================  =======================================================================
 channel    who → whom              messages
 =========  ======================  =======================================================================
-control    caller → launcher       one frame per request: ``spawn``, ``remove``, ``scratch`` (a stream; marshal, with
-                                   descriptors attached; marshal is safe here because both ends are the same
-                                   interpreter binary and the caller is trusted)
+control    caller → launcher       one frame per request: ``spawn``, ``remove``, ``release``, ``scratch`` (a stream;
+                                   marshal, with descriptors attached; marshal is safe here because both ends are
+                                   the same interpreter binary and the caller is trusted)
 monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or ``E`` failed, later ``X`` ended (status);
-                                   ``D`` done, the answer to ``remove`` and ``scratch``
-sync       init → caller           ``S`` a named point is reached, ``R`` ready to start, ``C`` the terminal's master
-                                   (attached), ``E`` a step failed; end of file: the program is executing
+                                   ``D`` done, the answer to the other requests
+sync       init → caller           ``S`` a named point is reached, ``R`` ready to start (and no more: the channel to
+                                   whoever starts it takes its place), ``C`` the terminal's master (attached),
+                                   ``E`` a step failed; end of file: the program is executing
            caller → init           ``G`` go on
 groups     launcher → init         ``G`` the control groups are ready (the files to enter them by are attached)
 =========  ======================  =======================================================================

@@ -41,6 +41,8 @@ class SpawnRequest:
     oom_score_adj: int | None = None
     """Of a process that joins; an init sets its own."""
     maps: tuple[Any, ...] | None = None
+    gate: str = ""
+    """The name of the socket in the state directory at which an init waits to be started."""
 
     def encode(self) -> dict[str, Any]:
         """The request as the launcher reads it."""
@@ -150,6 +152,10 @@ class Launcher:
     def remove(self, name: str) -> None:
         """Kill what is left of a container and remove everything that exists because of it."""
         self._done({"kind": "remove", "name": name})
+
+    def release(self, name: str) -> None:
+        """Forget a container: it outlives the launcher, and its processes become those of whoever adopts them."""
+        self._done({"kind": "release", "name": name})
 
     def scratch(self, name: str, directory: str) -> None:
         """Make a private directory that goes, at the latest, with the caller."""

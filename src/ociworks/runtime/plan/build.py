@@ -27,7 +27,7 @@ from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.spec import Bundle, validate
 from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
 
-__all__ = ["ExecPlan", "Plan", "build", "build_exec", "state_around_pid"]
+__all__ = ["ExecPlan", "Plan", "build", "build_exec", "rootfs_of", "state_around_pid"]
 
 CREATE_RUNTIME: Final = "createRuntime"
 _NO_HOOKS: Final = Hooks()
@@ -47,6 +47,11 @@ class Plan:
     cgroup: cgroups.CgroupPlan
     operations: tuple[ops.Op, ...]
     """What the container's first process does, in order."""
+
+    @property
+    def rootfs(self) -> str:
+        """The root filesystem's path on the host."""
+        return rootfs_of(self.spec, self.bundle)
 
     @property
     def clone_flags(self) -> int:
@@ -72,8 +77,8 @@ class ExecPlan:
     """Set before anything is joined: inside, ``/proc`` is the container's word (RT-12)."""
 
 
-def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
-    """Plan a container. ``wait`` makes it stop before its program until it is started.
+def build(bundle: Bundle, container_id: str, *, wait: bool = True, detached: bool = False) -> Plan:
+    """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
@@ -84,7 +89,14 @@ def build(bundle: Bundle, container_id: str, *, wait: bool = True) -> Plan:
         if problems:
             raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
         _valid[id(spec)] = spec
-    return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(container_id, wait=wait)
+    return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(
+        container_id, wait=wait, detached=detached
+    )
+
+
+def rootfs_of(spec: Spec, bundle: str) -> str:
+    """The root filesystem's path on the host; the bundle's own when the configuration has none."""
+    return os.path.normpath(os.path.join(bundle, spec.root.path if spec.root is not None else ""))
 
 
 @functools.lru_cache(16)
@@ -104,7 +116,7 @@ class _Builder:
             raise InvalidSpec([Problem(missing, "a container to run needs it")], what=f"{bundle}/config.json")
         self.spec, self.bundle = spec, bundle
         self.process: Process = spec.process
-        self.rootfs = os.path.normpath(os.path.join(bundle, spec.root.path))
+        self.rootfs = rootfs_of(spec, bundle)
         self.linux = spec.linux or Linux()
         self.hooks = spec.hooks or _NO_HOOKS
         refuse_unsupported(spec, self.linux)
@@ -126,7 +138,7 @@ class _Builder:
             )
         )
 
-    def plan(self, container_id: str, *, wait: bool) -> Plan:
+    def plan(self, container_id: str, *, wait: bool, detached: bool) -> Plan:
         """The plan of one container."""
         hierarchies = cgroups.detect()
         group = cgroups.plan(
@@ -153,7 +165,7 @@ class _Builder:
             *self._hooks(container_id, self.hooks.create_container, "creating"),
             *self.before_pivot,
             *self.setup,
-            *((ops.wait_start(),) if wait else ()),
+            *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
             *self._hooks(container_id, self.hooks.start_container, "created"),
             *self.final,
         )
@@ -242,7 +254,9 @@ def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) ->
     return text[:-1] + b', "pid": ', b"}"
 
 
-def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: bool) -> ExecPlan:
+def build_exec(
+    kinds: int, target: Process, linux: Linux, *, may_set_groups: bool, detached: bool = False
+) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
     refuse_process(target)
     operations: list[ops.Op] = [ops.keyring("_ses.exec"), ops.session()]
@@ -253,6 +267,8 @@ def build_exec(kinds: int, target: Process, linux: Linux, *, may_set_groups: boo
             ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
         )
     operations += processes.setup_ops(target, linux.personality)
+    if detached:
+        operations.append(ops.outlive())
     operations += processes.final_ops(target, _compile(linux.seccomp), may_set_groups=may_set_groups)
     return ExecPlan(operations=tuple(operations), kinds=kinds, oom_score_adj=target.oom_score_adj)
 

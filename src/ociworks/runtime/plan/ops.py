@@ -28,6 +28,7 @@ __all__ = [
     "domainname",
     "execute",
     "filesystem",
+    "find_program",
     "hook",
     "hostname",
     "identity",
@@ -40,6 +41,7 @@ __all__ = [
     "no_new_privileges",
     "oom_score_adj",
     "open_terminal",
+    "outlive",
     "personality",
     "pin_root",
     "pivot",
@@ -249,8 +251,18 @@ def io_priority(class_: int, level: int) -> Op:
     return Op("io_priority", (class_, level))
 
 
+def find_program(program: bytes, search: bytes, cwd: str) -> Op:
+    """Fail when the program cannot be found in ``search`` (a ``PATH``) or nobody may execute it."""
+    return Op("find_program", (program, search, cwd))
+
+
+def outlive() -> Op:
+    """From here on the process outlives its creator."""
+    return Op("outlive")
+
+
 def wait_start() -> Op:
-    """Report readiness and wait for ``start``."""
+    """Report readiness and wait at the gate for ``start``."""
     return Op("wait_start")
 
 

@@ -14,7 +14,7 @@ from ociworks.runtime.plan import ops
 from ociworks.runtime.seccomp import CompiledFilter
 from ociworks.spec.runtime import Capabilities, IOPriority, Personality, Process, Scheduler
 
-__all__ = ["capability_mask", "entry_ops", "final_ops", "setup_ops"]
+__all__ = ["capability_mask", "entry_ops", "final_ops", "setup_ops", "waiting_ops"]
 
 _NUMBERS: Final = {name: number for number, name in enumerate(CAPABILITIES)}
 _POLICIES: Final = {
@@ -111,6 +111,21 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
     yield _execute(process)
 
 
+def waiting_ops(process: Process, *, detached: bool) -> Iterator[ops.Op]:
+    """Between create and start."""
+    if process.args:
+        search = _search(os.fsencode(entry) for entry in process.env)
+        yield ops.find_program(os.fsencode(process.args[0]), search, process.cwd)
+    if detached:
+        yield ops.outlive()
+    yield ops.wait_start()
+
+
+def _search(environment: Iterable[bytes]) -> bytes:
+    """The last ``PATH``."""
+    return next((entry[5:] for entry in reversed([*environment]) if entry.startswith(b"PATH=")), b"")
+
+
 def _execute(process: Process) -> ops.Op:
     if not process.args:
         raise InvalidSpec([Problem("$.process.args", "expected at least one argument, the program")])
@@ -120,8 +135,7 @@ def _execute(process: Process) -> ops.Op:
             raise InvalidSpec(
                 [Problem(f"$.process.env[{index}]", f"expected NAME=value, got {quote(entry)}")]
             )
-    search = next((entry[5:] for entry in reversed(environment) if entry.startswith(b"PATH=")), b"")
-    return ops.execute([os.fsencode(arg) for arg in process.args], environment, search)
+    return ops.execute([os.fsencode(arg) for arg in process.args], environment, _search(environment))
 
 
 def _personality(personality: Personality) -> int:
