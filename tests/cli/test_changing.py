@@ -176,8 +176,8 @@ def test_sign_and_verify(form: str, cli: Command, tmp_path: Path) -> None:
         } == {"accepted": False, "reference": f"{registry.host}/app:1@{example().digest}", "message": ""}
 
 
-def test_verify_by_policy(cli: Command, tmp_path: Path) -> None:
-    """A policy decides by the name; where it cannot be read nothing is accepted."""
+def test_by_policy(cli: Command, tmp_path: Path) -> None:
+    """A policy decides by the name, also what is brought; where it cannot be read nothing is accepted."""
     policy = tmp_path / "policy.json"
     with Registry() as registry:
         cli("copy", "-q", lay_out(tmp_path), f"{registry.host}/app:1")
@@ -194,4 +194,9 @@ def test_verify_by_policy(cli: Command, tmp_path: Path) -> None:
         cli("copy", "-q", lay_out(tmp_path), f"{registry.host}/other:1")
         cli("verify", "--policy", str(policy), f"{registry.host}/other:1", status=6)
         cli("verify", "--policy", f"{tmp_path}/none.json", f"{registry.host}/app:1", status=1)
+        new = f"oci:{tmp_path}/new:1"
+        for name, status in (("app", 0), ("other", 6)):
+            cli("pull", "-q", "--policy", str(policy), f"{registry.host}/{name}:1", status=status)
+            cli("copy", "-q", "--policy", str(policy), f"{registry.host}/{name}:1", new, status=status)
+        cli("inspect", f"store:{registry.host}/other:1", status=3)
         cli("verify", "--policy", str(policy), lay_out(tmp_path), status=1)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ociworks.cli._arguments import json_option
-from ociworks.cli._places import client_of, place, place_options
+from ociworks.cli._places import client_of, place, place_options, policy_of, policy_option
 from ociworks.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def transfer_options(command: ArgumentParser) -> None:
     command.add_argument(
         "--format", choices=["oci", "docker"], help="convert manifests to these media types; changes digests"
     )
+    policy_option(command)
     json_option(command)
 
 
@@ -66,7 +67,9 @@ def copied(arguments: Namespace, source: str, destination: str) -> Copied:
             referrers=arguments.referrers,
             progress=show,
             client=client,
-            options=api.CopyOptions(store=arguments.store, media_types=arguments.format),
+            options=api.CopyOptions(
+                store=arguments.store, media_types=arguments.format, policy=policy_of(arguments)
+            ),
         )
 
 

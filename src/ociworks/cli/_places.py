@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Final
 from ociworks.cli._arguments import platform_option, registry_options, store_option
 
 if TYPE_CHECKING:
+    import argparse
     from argparse import ArgumentParser, Namespace
 
     from ociworks.api import CopyOptions
     from ociworks.image import Image, ImageIndex
     from ociworks.image.remote import Client
+    from ociworks.image.sign import Policy
 
-__all__ = ["PLACES", "client_of", "options_of", "place", "place_options", "source_document", "source_image"]
+__all__ = [
+    "PLACES",
+    "client_of",
+    "options_of",
+    "place",
+    "place_options",
+    "policy_of",
+    "policy_option",
+    "source_document",
+    "source_image",
+]
 
 PLACES: Final = (
     "PLACE is a reference (docker.io/library/busybox:1.36, a registry), oci:DIR[:TAG], oci-archive:FILE[:TAG], "
@@ -35,6 +47,24 @@ def place_options(command: ArgumentParser, *, platform: bool = True) -> None:
         platform_option(command)
     store_option(command)
     registry_options(command)
+
+
+def policy_option(command: argparse._ActionsContainer, help: str = "bring only what it accepts") -> None:
+    """``--policy``."""
+    command.add_argument(
+        "--policy",
+        metavar="FILE",
+        help=f"{help}: a policy.json; 'default': that of this user or system",
+    )
+
+
+def policy_of(arguments: Namespace) -> Policy | None:
+    """What ``--policy`` names."""
+    from ociworks.image.sign import Policy
+
+    if arguments.policy is None:
+        return None
+    return Policy.load(None if arguments.policy == "default" else arguments.policy)
 
 
 def client_of(arguments: Namespace) -> Client:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ociworks.cli._arguments import checked, json_option
 from ociworks.cli._config import pair
-from ociworks.cli._places import client_of, place, place_options, source_image
+from ociworks.cli._places import client_of, place, place_options, policy_of, policy_option, source_image
 from ociworks.cli._text import printable_lines
 from ociworks.errors import NotSupported, quote
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from ociworks.image import Reference
-    from ociworks.image.sign import Decision, Verification
+    from ociworks.image.sign import Decision, Policy, Verification
 
 __all__ = ["arguments", "main"]
 
@@ -45,9 +45,7 @@ def arguments(command: ArgumentParser) -> None:
         default=[],
         help="what must have been signed too",
     )
-    signatures.add_argument(
-        "--policy", metavar="FILE", help="a policy.json; 'default': that of this user or system"
-    )
+    policy_option(signatures, "decide by it")
     place(command, "place", "what to verify: a PLACE")
 
 
@@ -55,8 +53,8 @@ def main(arguments: Namespace) -> int:
     """Verify, and say who signed or what is wrong."""
     if arguments.key and arguments.policy:
         raise NotSupported("--key and --policy: expected one of them")
-    if arguments.policy:
-        return _by_policy(arguments)
+    if (policy := policy_of(arguments)) is not None:
+        return _by_policy(arguments, policy)
     return _by_keys(arguments) if arguments.key else _content(arguments)
 
 
@@ -86,10 +84,7 @@ def _by_keys(arguments: Namespace) -> int:
     return _report(arguments, found)
 
 
-def _by_policy(arguments: Namespace) -> int:
-    from ociworks.image import sign
-
-    policy = sign.Policy.load(None if arguments.policy == "default" else arguments.policy)
+def _by_policy(arguments: Namespace, policy: Policy) -> int:
     with client_of(arguments) as client:
         found = policy.check(client, _reference(arguments.place))
     return _report(arguments, found)

@@ -3,7 +3,7 @@
 ::
 
     with progress.bars() as show:
-        client.pull(…, progress=show)
+        ociworks.pull(…, progress=show)
 
 ===================  =================================================================================
 where                what

@@ -8,9 +8,8 @@
     idx = mutate.index([img, mutate.config(other, mutate.Changes(user="1000"))])
 
 What is promised of all of them: layers that stay are the same objects, and are not read unless the function says so;
-history, diff IDs and
-descriptors fit each other afterwards; members that no specification names survive; documents that say the same as
-before keep their bytes. Digests are always those of bytes.
+history, diff IDs and descriptors fit each other afterwards; members that no specification names survive; documents that
+say the same as before keep their bytes. Digests are always those of bytes.
 
 ==============  =============================================================================================
 where           what
