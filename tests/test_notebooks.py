@@ -28,9 +28,9 @@ SHOWN = {
         ("text/html", "<b>Layer</b>"),
         ("text/html", "<b>Image</b>"),
         ("text/plain", "https://ci.example/runs/17"),
-        ("stream", "signed by ecdsa-p256-sha256"),
-        ("stream", "False ("),
-        ("stream", "accepted by the policy"),
+        ("text/html", "<b>Signed</b>"),
+        ("text/html", "<b>Not trusted</b>"),
+        ("text/html", "<b>Accepted</b>"),
         ("stream", "rejected by the policy for default"),
     ),
 }

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from ociworks import spec, testing
-from ociworks.image import diff, mutate, partial, validate
+from ociworks.image import diff, mutate, partial, remote, sign, validate
 from ociworks.image.mutate import Changes
 from ociworks.image.types import Image
 from ociworks.image.units import human_size
@@ -123,6 +123,26 @@ def test_an_index_a_layer_and_a_difference() -> None:
     said = read(html_of(diff.images(img, new)))
     assert "config.config.User" in said
     assert "Same image" in read(html_of(diff.images(img, img)))
+
+
+def test_verdicts_about_signatures() -> None:
+    """Who signed, who did not and why; names and messages of strangers are text."""
+    img = testing.random_image()
+    good = sign.Signed(form="cosign", where="layer 0", signer=HOSTILE, key=sign.PrivateKey.generate().public)
+    bad = sign.Rejected(
+        form="cosign", where=HOSTILE, reason=sign.Reason.BAD_SIGNATURE, message=HOSTILE, signer=HOSTILE
+    )
+    found = sign.Verification(image=img, valid=(good,), rejected=(bad,), unmet=())
+    said = read(html_of(found))
+    assert said.startswith(f"Signed {img.digest}")
+    assert said.count("<script>") == 3
+    assert "Not trusted" in read(html_of(evolve(found, valid=(), unmet=(HOSTILE,))))
+
+    policy = sign.Policy.parse(b'{"default": [{"type": "reject"}]}')
+    with testing.Registry() as registry, remote.Client() as client:
+        client.push(img, f"{registry.host}/app:1")
+        decision = policy.check(client, f"{registry.host}/app:1")
+    assert read(html_of(decision)).startswith("Rejected")
 
 
 def test_values_of_specifications() -> None:

@@ -1,4 +1,4 @@
-"""How images, indexes, layers and differences look in a notebook (``_repr_html_`` of the values calls these).
+"""How images, indexes, layers, differences and verdicts look in a notebook (``_repr_html_`` of the values calls these).
 
 Nothing is read for it: what is shown is in memory already. Everything that comes from an image passes through
 `ociworks.spec.notebook.text`.
@@ -16,10 +16,11 @@ from ociworks.spec.notebook import count, details, fields, frame, heading, table
 if TYPE_CHECKING:
     from ociworks.errors import Problem
     from ociworks.image.diff import FieldChange, ImageDiff, LayerInfo
+    from ociworks.image.sign import Decision, Verification
     from ociworks.image.types import Image, ImageIndex, Layer
     from ociworks.spec import Digest
 
-__all__ = ["diff", "image", "index", "layer", "problems", "sizes"]
+__all__ = ["decision", "diff", "image", "index", "layer", "problems", "sizes", "verification"]
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 22
@@ -89,6 +90,36 @@ def problems(what: str, found: Sequence[Problem]) -> str:
     rows = [(f"<code>{text(each.path)}</code>", text(each.message), text(each.section)) for each in found]
     head = heading(count(len(found), "problem") if found else "No problems", text(what))
     return frame(head, table((), rows) if rows else "")
+
+
+def verification(found: Verification) -> str:
+    """A verdict about signatures: those that hold, those that do not and why, and what is missing."""
+    rows = [
+        (_mark("added"), text(each.form), f"<code>{text(each.signer)}</code>", text(each.identity or ""))
+        for each in found.valid
+    ]
+    rows += [
+        (_mark("removed"), text(each.form), f"<code>{text(each.signer)}</code>", text(each.message))
+        for each in found.rejected
+    ]
+    unmet = [(_mark("removed"), text(each)) for each in found.unmet]
+    head = heading("Signed" if found.accepted else "Not trusted", text(found.reference or found.image.digest))
+    return frame(head, table(("", "form", "signer", ""), rows) if rows else "", table((), unmet))
+
+
+def decision(found: Decision) -> str:
+    """What a policy says: its requirements, and how each came out."""
+    rows = [
+        (
+            _mark("added" if each.accepted else "removed"),
+            f"<code>{text(each.requirement)}</code>",
+            text(each.message),
+        )
+        for each in found.outcomes
+    ]
+    name = text(found.reference or found.image.digest)
+    head = heading("Accepted" if found.accepted else "Rejected", name, [f"policy for {text(found.scope)}"])
+    return frame(head, table((), rows))
 
 
 def _diff_parts(found: ImageDiff) -> Iterator[str]:

@@ -81,6 +81,11 @@ class Decision:
             raise VerificationFailed(self)
         return self
 
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import decision
+
+        return decision(self)
+
     def __str__(self) -> str:
         name = self.reference or self.image.digest
         verdict = "accepted" if self.accepted else "rejected"

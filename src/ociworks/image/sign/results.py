@@ -101,6 +101,11 @@ class Verification:
 
         return partial.require(found, platform)
 
+    def _repr_html_(self) -> str:
+        from ociworks.image.notebook import verification
+
+        return verification(self)
+
     def __str__(self) -> str:
         name = str(self.reference or self.image.digest)
         if self.accepted:
