@@ -1,8 +1,9 @@
 """Containers from Python: plan, launch, execute, end.
 
 Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
-and state file), ``ids``, ``stdio``, ``console``, ``_progress`` (follows an init), ``_host`` (what containers share),
-``_same`` (a cache key), ``_gate`` (start), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
+and state file), ``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``, ``console``,
+``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
+``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
@@ -17,17 +18,33 @@ if TYPE_CHECKING:
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
+    from ociworks.runtime.events import Event, Watch
     from ociworks.runtime.plan import Plan
     from ociworks.runtime.runtime import Runtime
+    from ociworks.runtime.seams import HostStep, Subject
 
-__all__ = ["CompletedContainer", "Console", "Container", "Plan", "Runtime"]
+__all__ = [
+    "CompletedContainer",
+    "Console",
+    "Container",
+    "Event",
+    "HostStep",
+    "Plan",
+    "Runtime",
+    "Subject",
+    "Watch",
+]
 
 _HOMES = {
     "CompletedContainer": "ociworks.runtime.completed",
     "Console": "ociworks.runtime.console",
     "Container": "ociworks.runtime.container",
+    "Event": "ociworks.runtime.events",
+    "HostStep": "ociworks.runtime.seams",
     "Plan": "ociworks.runtime.plan",
     "Runtime": "ociworks.runtime.runtime",
+    "Subject": "ociworks.runtime.seams",
+    "Watch": "ociworks.runtime.events",
 }
 
 

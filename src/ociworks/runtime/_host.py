@@ -15,6 +15,8 @@ from ociworks.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
     from ociworks.runtime.container import Container
+    from ociworks.runtime.events import Event, EventKind, Watch
+    from ociworks.runtime.seams import Seams
 
 __all__ = ["Host"]
 
@@ -22,8 +24,11 @@ __all__ = ["Host"]
 class Host:
     """The state root, and one launcher that is started when it is first needed."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, seams: Seams | None = None) -> None:
         self.root = root
+        self.seams = seams
+        """Those of a custom runtime; None where nothing is overridden, so that nobody needs to be asked."""
+        self.watches: tuple[Watch, ...] = ()
         self._lock = threading.Lock()
         self._helper: Launcher | None = None
         self._trusted = False
@@ -80,6 +85,32 @@ class Host:
             cgroups.kill(groups)
             cgroups.remove([*groups, *(f"{parent}/" for parent in shared)])
         remove_tree(os.path.join(self.root, name))
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants to know what happens."""
+        return self.seams is not None or bool(self.watches)
+
+    def tell(
+        self,
+        kind: EventKind,
+        container_id: str,
+        pid: int = 0,
+        returncode: int | None = None,
+        *,
+        oom: bool | None = None,
+    ) -> None:
+        """Report an event to those who listen."""
+        if self.watched:
+            from ociworks.runtime.events import Event
+
+            self._tell(Event(kind=kind, container_id=container_id, pid=pid, returncode=returncode, oom=oom))
+
+    def _tell(self, event: Event) -> None:
+        for watch in self.watches:
+            watch.put(event)
+        if self.seams is not None:
+            self.seams.on_event(event)
 
     def close(self) -> None:
         """Delete every container, and end the launcher."""

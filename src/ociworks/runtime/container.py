@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import select
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from ociworks.errors import (
+    CgroupError,
     CommandFailed,
     ContainerError,
     ContainerTimeout,
@@ -31,6 +33,7 @@ from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.seams import Subject, undo_steps
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
 from ociworks.spec import FrozenDict
 from ociworks.spec.runtime import Hooks, Linux, Process, Spec, State
@@ -69,6 +72,7 @@ class Container:
         self._lock = threading.RLock()
         self._streams = streams
         self._deleted = False
+        self._end_told = False
         self._owner = os.getpid()
 
     @property
@@ -80,6 +84,16 @@ class Container:
     def pid(self) -> int:
         """The pid of its first process on the host; 0 when it has ended."""
         return self._record.pid if self.status != "stopped" else 0
+
+    @property
+    def watched(self) -> bool:
+        """Whether its end is still to come, or has not been reported yet; only where it was created."""
+        return self._spawned is not None and self._spawned.pidfd >= 0 and not self._end_told
+
+    @property
+    def pidfd(self) -> int:
+        """The pidfd of its first process, to wait for its end with poll; -1 where it was not created."""
+        return self._spawned.pidfd if self._spawned is not None else -1
 
     @property
     def bundle(self) -> str:
@@ -144,6 +158,7 @@ class Container:
                 raise ContainerError(f"container {self.id} cannot be started: {error.strerror}") from error
         if failed:
             raise failure(failed)
+        self._host.tell("started", self.id, self._record.pid)
         self._run_hooks("poststart", "running")
 
     def wait(self, timeout: float | None = None) -> int:
@@ -155,6 +170,7 @@ class Container:
             status = self._spawned.wait(timeout)
             if status is None:
                 raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
+            self._tell_end(status)
             return status
         status = self._wait_foreign(timeout, reap=True)
         if status is None:
@@ -199,7 +215,9 @@ class Container:
             try:
                 streams.started()
                 Follower(spawned).run_on(streams)
+                self._host.tell("exec", self.id, spawned.pid)
                 done = finish(spawned, streams, target.args, input, timeout)
+                self._host.tell("exec-exited", self.id, spawned.pid, done.returncode)
             finally:
                 spawned.end()
         finally:
@@ -224,11 +242,13 @@ class Container:
         """Freeze every process."""
         state.allow("pause", self.status, self.id)
         cgroups.freeze(self._record.cgroups)
+        self._host.tell("paused", self.id, self._record.pid)
 
     def resume(self) -> None:
         """Let frozen processes go on."""
         state.allow("resume", self.status, self.id)
         cgroups.thaw(self._record.cgroups)
+        self._host.tell("resumed", self.id, self._record.pid)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove everything that is there because of it; a running one only by ``force``; again is harmless."""
@@ -237,15 +257,20 @@ class Container:
                 return
             if not force:
                 state.allow("delete", self.status, self.id)
+            undo = self._undoing()
             self._remove()
             self._deleted = True
             self._host.containers.pop(self.id, None)
             if self._spawned is not None:
+                if self._host.watched and (status := self._spawned.wait(0)) is not None:
+                    self._tell_end(status)
                 self._spawned.close()
             if self._streams is not None:
                 self._streams.close()
             if self.console is not None:
                 self.console.close()
+        undo()
+        self._host.tell("deleted", self.id)
         self._run_hooks("poststop", "stopped")
 
     def __enter__(self) -> Self:
@@ -310,7 +335,38 @@ class Container:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def _tell_end(self, status: int) -> None:
+        """Report the end, once."""
+        if self._host.watched and not self._end_told:
+            self._end_told = True
+            self._host.tell("exited", self.id, self._record.pid, status, oom=self._out_of_memory())
+
+    def _out_of_memory(self) -> bool | None:
+        try:
+            memory = cgroups.stats(self._record.cgroups).memory if self._record.cgroups else None
+        except CgroupError:
+            return None
+        return None if memory is None else memory.oom_kills > 0
+
+    def _undoing(self) -> Callable[[], None]:
+        """What undoes the host steps, made while the configuration can still be read."""
+        seams = self._host.seams
+        if seams is None:
+            return lambda: None
+        subject = Subject(
+            container_id=self.id,
+            bundle=self.bundle,
+            spec=self.spec,
+            directory=os.path.join(self._host.root, self.id),
+        )
+        return functools.partial(undo_steps, seams.host_steps(subject), subject)
+
     def _exec_process(self, args: Sequence[str] | Process) -> Process:
+        target = self._given_process(args)
+        seams = self._host.seams
+        return target if seams is None else seams.edit_process(target, self.spec)
+
+    def _given_process(self, args: Sequence[str] | Process) -> Process:
         if isinstance(args, Process):
             return args
         own = self.spec.process

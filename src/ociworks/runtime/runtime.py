@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
@@ -30,10 +30,12 @@ from ociworks.runtime._progress import Follower
 from ociworks.runtime._same import Same
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container, check_terminal, finish
+from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import CREATE_RUNTIME
+from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, undo_steps, with_points
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, to_json
 from ociworks.spec.runtime import Spec
@@ -43,7 +45,7 @@ __all__ = ["Runtime", "default_root"]
 _EEXIST = 17
 
 
-class Runtime:
+class Runtime(Seams):
     """Creates and runs containers.
 
     ``root`` holds one directory per container (default: ``/run/ociworks`` as root, otherwise
@@ -51,10 +53,13 @@ class Runtime:
 
     The first container starts a helper process; :meth:`close` (or the end of a ``with`` block, or the end of this
     process, however it comes) ends the helper and every container with it.
+
+    A custom runtime is a subclass that overrides methods of :class:`~ociworks.runtime.seams.Seams`.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self._host = Host(os.path.abspath(os.fspath(root)) if root is not None else default_root())
+        place = os.path.abspath(os.fspath(root)) if root is not None else default_root()
+        self._host = Host(place, self if _is_custom(type(self)) else None)
 
     @property
     def root(self) -> str:
@@ -63,7 +68,31 @@ class Runtime:
 
     def plan(self, bundle: Bundle, container_id: str = "plan") -> Plan:
         """What :meth:`create` would do, as data. Raises what create raises before anything exists."""
-        return plan.build(bundle, check_id(container_id))
+        return self._plan(bundle, check_id(container_id))
+
+    def _plan(self, bundle: Bundle, container_id: str, *, wait: bool = True, detached: bool = False) -> Plan:
+        if self._host.seams is None:
+            return plan.build(bundle, container_id, wait=wait, detached=detached)
+        edited = self.edit_spec(bundle, container_id)
+        first = edited.spec.process
+        if first is not None and (process := self.edit_process(first, edited.spec)) is not first:
+            edited = edited.replace(attrs.evolve(edited.spec, process=process))
+        planned = plan.build(edited, container_id, wait=wait, detached=detached)
+        planned = self.edit_plan(with_points(planned, self._steps(planned)))
+        self._host.tell("planned", container_id)
+        return planned
+
+    def _steps(self, planned: Plan) -> Sequence[HostStep]:
+        return self.host_steps(self._subject(planned)) if self._host.seams is not None else ()
+
+    def _subject(self, planned: Plan, pid: int = 0) -> Subject:
+        return Subject(
+            container_id=planned.container_id,
+            bundle=planned.bundle,
+            spec=planned.spec,
+            directory=os.path.join(self.root, planned.container_id),
+            pid=pid,
+        )
 
     def create(
         self,
@@ -84,8 +113,19 @@ class Runtime:
         Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
         """
         changed = bundle if args is None else _with_command(bundle, args, None)
-        planned = plan.build(changed, check_id(container_id), detached=detach)
-        streams = Streams(stdin, stdout, stderr)
+        planned = self._plan(changed, check_id(container_id), detached=detach)
+        return self._create_from(planned, Streams(stdin, stdout, stderr), detach=detach)
+
+    def create_from(
+        self, planned: Plan, *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None
+    ) -> Container:
+        """Make a container by a plan of :meth:`plan`, as it is or edited; otherwise like :meth:`create`.
+
+        The plan must keep its ``wait_start``: without it the program would be executed before ``start``.
+        """
+        return self._create_from(planned, Streams(stdin, stdout, stderr), detach=False)
+
+    def _create_from(self, planned: Plan, streams: Streams, *, detach: bool) -> Container:
         try:
             container = self._create(planned, streams, detach=detach)
         except BaseException:
@@ -93,7 +133,8 @@ class Runtime:
             raise
         streams.started()
         if not detach:
-            self._host.containers[container_id] = container
+            self._host.containers[container.id] = container
+        self._host.tell("created", container.id, container.pid)
         return container
 
     def run(  # noqa: PLR0913 - the keywords of subprocess.run
@@ -117,17 +158,19 @@ class Runtime:
         ``check``, CommandFailed.
         """
         changed = _with_command(bundle, args, env)
-        if changed.spec.process is not None:
-            check_terminal(changed.spec.process, captured=capture_output)
-        planned = plan.build(changed, new_id(), wait=False)
+        planned = self._plan(changed, new_id(), wait=False)
+        if planned.spec.process is not None:
+            check_terminal(planned.spec.process, captured=capture_output)
         output = PIPE if capture_output else None
         streams = Streams(PIPE if input is not None else stdin, output, output)
+        begun: list[HostStep] = []
         try:
             spawned = self._spawn(planned, streams, ephemeral=True)
             streams.started()
             command = planned.spec.process.args if planned.spec.process else ()
             try:
-                self._follower(spawned, planned).run_on(streams)
+                self._follower(spawned, planned, begun).run_on(streams)
+                self._host.tell("started", planned.container_id, spawned.pid)
                 done = finish(spawned, streams, command, input, timeout)
             except LauncherError:
                 self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
@@ -136,6 +179,10 @@ class Runtime:
                 spawned.end()
         finally:
             streams.close()
+            undo_steps(begun, self._subject(planned))
+        if self._host.watched:
+            self._host.tell("exited", planned.container_id, spawned.pid, done.returncode)
+            self._host.tell("deleted", planned.container_id)
         done = attrs.evolve(done, container_id=planned.container_id)
         if check and done.returncode:
             raise CommandFailed(done)
@@ -160,6 +207,22 @@ class Runtime:
             with contextlib.suppress(ContainerNotFound):
                 found.append(self.get(name))
         return tuple(found)
+
+    def events(self) -> Watch:
+        """What happens to the containers of this Runtime from now on, in order; ends of those that it created too.
+
+        ::
+
+            with runtime.events() as watch:
+                for event in watch:
+                    print(event.kind, event.container_id)
+        """
+        watch = Watch(self._host.containers, self._unwatch)
+        self._host.watches = (*self._host.watches, watch)
+        return watch
+
+    def _unwatch(self, watch: Watch) -> None:
+        self._host.watches = tuple(other for other in self._host.watches if other is not watch)
 
     @contextlib.contextmanager
     def scratch(self, directory: str | None = None) -> Iterator[str]:
@@ -201,21 +264,28 @@ class Runtime:
             maps=planned.maps.encode() if planned.maps is not None else None,
         )
         try:
-            return self._host.launcher().spawn(request, streams.child)
+            spawned = self._host.launcher().spawn(request, streams.child)
         except CreateFailed as error:
             if error.errno == _EEXIST and error.path == request.claim:
                 raise ContainerExists(
                     f"container {planned.container_id} exists already in {self.root}"
                 ) from error
             raise
+        self._host.tell("spawned", planned.container_id, spawned.pid)
+        return spawned
 
-    def _follower(self, spawned: Spawned, planned: Plan) -> Follower:
-        return Follower(spawned, {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)})
+    def _follower(self, spawned: Spawned, planned: Plan, begun: MutableSequence[HostStep]) -> Follower:
+        points = {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)}
+        for step in (steps := self._steps(planned)):
+            subject = self._subject(planned, spawned.pid)
+            points[POINTS[step.at]] = functools.partial(do_steps, steps, step.at, subject, begun)
+        return Follower(spawned, points)
 
     def _create(self, planned: Plan, streams: Streams, *, detach: bool) -> Container:
         spawned = self._spawn(planned, streams, ephemeral=False)
+        begun: list[HostStep] = []
         try:
-            follower = self._follower(spawned, planned)
+            follower = self._follower(spawned, planned, begun)
             if not follower.until_waiting():
                 raise CreateFailed("the first process ended before it was ready", step="init")
             record = _record(planned, spawned.pid)
@@ -226,11 +296,18 @@ class Runtime:
             if not self._host.remove(planned.container_id):
                 self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
             spawned.close()
+            undo_steps(begun, self._subject(planned))
             raise
         if detach:
             spawned.close()
             return Container(self._host, record, planned.spec, None, follower, streams)
         return Container(self._host, record, planned.spec, spawned, follower, streams)
+
+
+def _is_custom(kind: type[Runtime]) -> bool:
+    """Whether a seam is overridden; if none is, nobody needs to be asked."""
+    names = (name for name in vars(Seams) if not name.startswith("_"))
+    return any(getattr(kind, name) is not getattr(Seams, name) for name in names)
 
 
 def default_root() -> str:

@@ -1,12 +1,14 @@
 """From a configuration to a plan, and from a plan to what the launcher reads.
 
-``build`` decides, ``ops`` are the operations, ``options`` sorts mount options, ``mounts``, ``groups``, ``namespaces``,
+``build`` decides, ``value`` is the plan that it makes, ``ops`` are the operations, ``options`` sorts mount options,
+``mounts``, ``groups``, ``namespaces``,
 ``process``, ``sysctl`` each translate one concern, ``refuse`` says what is not done.
 """
 
 from __future__ import annotations
 
-from ociworks.runtime.plan.build import ExecPlan, Plan, build, build_exec, state_around_pid
+from ociworks.runtime.plan.build import ExecPlan, build, build_exec, state_around_pid
 from ociworks.runtime.plan.ops import Op
+from ociworks.runtime.plan.value import Plan, PlanChange, PlanDiff
 
-__all__ = ["ExecPlan", "Op", "Plan", "build", "build_exec", "state_around_pid"]
+__all__ = ["ExecPlan", "Op", "Plan", "PlanChange", "PlanDiff", "build", "build_exec", "state_around_pid"]

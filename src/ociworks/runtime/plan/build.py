@@ -20,50 +20,20 @@ from ociworks.runtime.plan import ops
 from ociworks.runtime.plan import process as processes
 from ociworks.runtime.plan.groups import Groups
 from ociworks.runtime.plan.mounts import device_ops, mount_ops
-from ociworks.runtime.plan.namespaces import IDMaps, Namespaces, id_maps, namespaces
+from ociworks.runtime.plan.namespaces import id_maps, namespaces
 from ociworks.runtime.plan.options import PROPAGATION
 from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
 from ociworks.runtime.plan.sysctl import sysctl_ops
+from ociworks.runtime.plan.value import Plan, rootfs_of
 from ociworks.spec import Bundle, validate
 from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
 
-__all__ = ["ExecPlan", "Plan", "build", "build_exec", "rootfs_of", "state_around_pid"]
+__all__ = ["ExecPlan", "build", "build_exec", "state_around_pid"]
 
 CREATE_RUNTIME: Final = "createRuntime"
 _NO_HOOKS: Final = Hooks()
 _valid: Final[weakref.WeakValueDictionary[int, Spec]] = weakref.WeakValueDictionary()
 """Configurations without problems, by identity: they are frozen, so one look at each is enough."""
-
-
-@frozen(kw_only=True)
-class Plan:
-    """All that a container's creation will do. ``print(plan)`` shows it; ``attrs.evolve`` changes it."""
-
-    container_id: str
-    bundle: str
-    spec: Spec
-    namespaces: Namespaces
-    maps: IDMaps | None
-    cgroup: cgroups.CgroupPlan
-    operations: tuple[ops.Op, ...]
-    """What the container's first process does, in order."""
-
-    @property
-    def rootfs(self) -> str:
-        """The root filesystem's path on the host."""
-        return rootfs_of(self.spec, self.bundle)
-
-    @property
-    def clone_flags(self) -> int:
-        """The namespaces that are made by the clone; the cgroup namespace comes later, from inside its group."""
-        return self.namespaces.new & ~process.CLONE_NEWCGROUP
-
-    def __str__(self) -> str:
-        lines = [f"container {self.container_id}", f"bundle {self.bundle}"]
-        lines += [f"cgroup {path}" for path in self.cgroup.directories]
-        lines += [f"set {ways[0][0]} = {ways[0][1]!a}" for ways in self.cgroup.settings]
-        lines += [f"{number:3} {op}" for number, op in enumerate(self.operations)]
-        return "\n".join(lines)
 
 
 @frozen(kw_only=True)
@@ -92,11 +62,6 @@ def build(bundle: Bundle, container_id: str, *, wait: bool = True, detached: boo
     return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(
         container_id, wait=wait, detached=detached
     )
-
-
-def rootfs_of(spec: Spec, bundle: str) -> str:
-    """The root filesystem's path on the host; the bundle's own when the configuration has none."""
-    return os.path.normpath(os.path.join(bundle, spec.root.path if spec.root is not None else ""))
 
 
 @functools.lru_cache(16)
