@@ -71,6 +71,7 @@ def test_version_1() -> None:
         ("blkio.throttle.read_bps_device", "8:0 1000"),
         ("blkio.throttle.write_iops_device", "8:16 5"),
         ("hugetlb.2MB.limit_in_bytes", str(4 * MIB)),
+        ("hugetlb.2MB.rsvd.limit_in_bytes", str(4 * MIB)),
         ("rdma.max", "mlx5_1 hca_handle=3 hca_object=10"),
     ]
 
@@ -91,6 +92,7 @@ def test_version_2() -> None:
         ("io.max", "8:0 rbps=1000"),
         ("io.max", "8:16 wiops=5"),
         ("hugetlb.2MB.max", str(4 * MIB)),
+        ("hugetlb.2MB.rsvd.max", str(4 * MIB)),
         ("rdma.max", "mlx5_1 hca_handle=3 hca_object=10"),
     ]
 
@@ -212,6 +214,7 @@ def test_rt_22_impossible_limits(where: Hierarchies, value: int) -> None:
     [
         Resources(memory=Memory(swap=MIB)),
         Resources(memory=Memory(limit=2 * MIB, swap=MIB)),
+        Resources(memory=Memory(limit=-2)),
         Resources(pids=Pids(limit=-2)),
         Resources(cpu=CPU(shares=262145)),
         Resources(cpu=CPU(quota=-2)),

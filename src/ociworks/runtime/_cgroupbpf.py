@@ -31,8 +31,13 @@ def attach(directory: int, program: bytes) -> None:
         _bpf(_PROG_ATTACH, struct.pack("=4I", directory, loaded, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI))
     finally:
         os.close(loaded)
-    for number in before:
-        _detach(directory, number)
+    try:
+        for number in before:
+            _detach(directory, number)
+    except OSError:
+        for number in set(_query(directory)) - set(before):
+            _detach(directory, number)
+        raise
     after = _query(directory)
     if len(after) != 1 or after[0] in before:
         raise oserror_number(errno.EIO, f"bpf: expected one attached device program, found {len(after)}")

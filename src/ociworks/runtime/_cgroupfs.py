@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Making",
     "apply_setting",
+    "chosen",
     "create",
     "join",
     "kill",
@@ -226,11 +227,14 @@ def _apply(settings: Sequence[Sequence[tuple[str, bytes]]]) -> None:
 
 def apply_setting(ways: Sequence[tuple[str, bytes]]) -> None:
     """Make one setting in the first way whose file exists; the last way's error when none does."""
-    for path, value in ways[:-1]:
-        if os.path.exists(path):
-            write(path, value)
-            return
-    write(*ways[-1])
+    path, value = chosen(ways)
+    if path:
+        write(path, value)
+
+
+def chosen(ways: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """The way whose file exists; an empty file name when the setting is one that older kernels do without."""
+    return next((way for way in ways[:-1] if os.path.exists(way[0])), ways[-1])
 
 
 def _attempt(path: str, value: bytes) -> None:

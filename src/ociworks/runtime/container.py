@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from ociworks._linux.process import CLONE_NEWUSER
 from ociworks.errors import (
     CgroupError,
     CommandFailed,
@@ -36,7 +38,7 @@ from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.seams import Subject, undo_steps
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
 from ociworks.spec import FrozenDict
-from ociworks.spec.runtime import Hooks, Linux, Process, Spec, State
+from ociworks.spec.runtime import Hooks, Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
@@ -230,6 +232,35 @@ class Container:
     def stats(self) -> cgroups.ContainerStats:
         """What its control groups count. Raises CgroupError when it has none."""
         return cgroups.stats(self._record.cgroups)
+
+    def update(self, resources: Resources) -> None:
+        """Change limits while it runs: what ``resources`` names, all of it or nothing; the rest stays.
+
+        Devices are replaced as a whole. The new limits are in :attr:`spec`, here and for other processes.
+
+        Raises NotSupported and CgroupError.
+        """
+        with self._lock:
+            state.allow("update", self.status, self.id)
+            linux = self.spec.linux or Linux()
+            before = linux.resources or Resources()
+            if resources.devices and self._record.kinds & CLONE_NEWUSER:
+                raise NotSupported("update: a container in a user namespace has no device filter to change")
+            cgroups.update(cgroups.detect(), self._record.cgroups, resources, before)
+            linux = attrs.evolve(linux, resources=cgroups.merge(before, resources))
+            self._record = attrs.evolve(self._record, spec=attrs.evolve(self.spec, linux=linux))
+            self._host.save(self._record)
+
+    def events(self, pressure: cgroups.PressureTrigger | None = None) -> cgroups.Watch:
+        """What happens to it from now on: out of memory, killed for it, stopped; with a trigger, memory pressure.
+
+        Iterate over it, or poll its ``fileno()`` and ``read(0)``; close it, unless ``stopped`` came. No thread is used.
+        Raises IllegalTransition when it has ended already, NotSupported where pressure is not measured.
+        """
+        state.allow("events", self.status, self.id)
+        with self._pidfd() as pidfd:
+            own = fcntl.fcntl(pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
+        return cgroups.Watch(self._record.cgroups, own, container_id=self.id, pressure=pressure)
 
     def processes(self) -> tuple[int, ...]:
         """The pids of all its processes on the host."""

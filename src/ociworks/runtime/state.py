@@ -66,6 +66,8 @@ _ALLOWED: Final[Mapping[str, Collection[str]]] = {
     "resume": ("paused",),
     "delete": ("stopped", "created"),
     "processes": ("created", "running", "paused"),
+    "update": ("created", "running", "paused"),
+    "events": ("created", "running", "paused"),
 }
 
 

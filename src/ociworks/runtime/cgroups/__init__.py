@@ -9,8 +9,10 @@
 ``rules``          device rules, folded into a default and exceptions
 ``devices_bpf``    the same as an eBPF program, for version 2
 ``operations``     apply, join, kill, freeze, thaw, remove, processes, and proof of membership
-``update``         new limits for groups that exist
-``stats``          :func:`stats` → :class:`ContainerStats`
+``update``         new limits for groups that exist, all or none (``rollback``), and what is in force then (``merge``)
+``counters``       :class:`ContainerStats` and its parts: what a container used
+``stats``          :func:`stats`, which reads them
+``watch``          :class:`Watch`: out of memory, killed for it, short of it, stopped
 =================  =====================================================================================
 
 The loops themselves are in ``runtime/_cgroupfs.py`` and ``_cgroupkill.py``, which the launcher runs without any of
@@ -22,7 +24,9 @@ the above: planning happens in the caller, doing in the process that can still c
 
 from __future__ import annotations
 
+from ociworks.runtime.cgroups.counters import ContainerStats
 from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy, detect
+from ociworks.runtime.cgroups.merge import merge
 from ociworks.runtime.cgroups.operations import (
     apply,
     freeze,
@@ -35,20 +39,25 @@ from ociworks.runtime.cgroups.operations import (
     verify_membership,
 )
 from ociworks.runtime.cgroups.plan import CgroupPlan, plan
-from ociworks.runtime.cgroups.stats import ContainerStats, stats
+from ociworks.runtime.cgroups.stats import stats
 from ociworks.runtime.cgroups.update import update
+from ociworks.runtime.cgroups.watch import Event, PressureTrigger, Watch
 
 __all__ = [
     "CgroupPlan",
     "ContainerStats",
+    "Event",
     "Hierarchies",
     "Hierarchy",
+    "PressureTrigger",
+    "Watch",
     "apply",
     "detect",
     "freeze",
     "frozen",
     "join",
     "kill",
+    "merge",
     "plan",
     "processes",
     "remove",

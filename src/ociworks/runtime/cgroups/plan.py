@@ -120,7 +120,7 @@ def plan(
         directories=tuple(leaves.values()),
         inherit=tuple(_inherit(cpuset, leaves, base[cpuset] if cpuset else "")),
         settings=(*required, *settings),
-        attempts=(*attempts, *_reservations(hierarchies, resources, leaves)),
+        attempts=tuple(attempts),
         unified=leaves[unified] if unified else "",
         device_program=device_program(table) if by_program and table is not None else None,
         membership=_membership(leaves),
@@ -254,17 +254,6 @@ def _subtree_control(
     words = " ".join(f"+{name}" for name in sorted(needed)).encode("ascii")
     required: list[Setting] = [((path, words),) for path in files if words]
     return required, [(path, f"+{name}".encode("ascii")) for name in wished for path in files]
-
-
-def _reservations(
-    hierarchies: Hierarchies, resources: Resources | None, leaves: Leaves
-) -> Iterator[tuple[str, bytes]]:
-    """Huge pages are limited when they are reserved, too, where the kernel can."""
-    mount = hierarchies.find("hugetlb")
-    for value in resources.hugepage_limits if resources and mount else ():
-        if mount is not None:
-            name = "rsvd.limit_in_bytes" if mount.version == 1 else "rsvd.max"
-            yield f"{leaves[mount]}/hugetlb.{value.page_size}.{name}", str(value.limit).encode("ascii")
 
 
 def _membership(leaves: Leaves) -> FrozenDict[str, str]:

@@ -11,19 +11,24 @@ __all__ = [
     "HUGEPAGE",
     "MAX_SHARES",
     "Setting",
+    "burst",
     "device",
     "limit",
     "one",
+    "optional",
     "pids_limit",
     "positive",
     "rdma_entry",
     "shares_of",
     "swap_needs_limit",
+    "swappiness_of",
     "word",
 ]
 
 Setting: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Ways to make one setting: the first whose file exists is taken. Almost always there is one way."""
+"""Ways to make one setting: the first whose file exists is taken. Almost always there is one way.
+
+A last way without a file name means that a kernel without the others' files has nothing to set."""
 
 MAX_SHARES = 262144
 HUGEPAGE = re.compile(r"[1-9][0-9]*[KMG]B", re.ASCII)
@@ -32,6 +37,16 @@ HUGEPAGE = re.compile(r"[1-9][0-9]*[KMG]B", re.ASCII)
 def one(directory: str, name: str, value: int | str) -> Setting:
     """The setting that writes ``value`` to one file."""
     return ((f"{directory}/{name}", str(value).encode("ascii")),)
+
+
+def optional(directory: str, name: str, value: int | str) -> Setting:
+    """The same where the kernel has the file; without it there is nothing that this would limit."""
+    return (*one(directory, name, value), ("", b""))
+
+
+def burst(directory: str, name: str, value: int) -> Setting:
+    """CPU time saved up, in microseconds; a kernel that cannot save any has what 0 asks for."""
+    return one(directory, name, value) if value else optional(directory, name, value)
 
 
 def limit(value: int, where: str) -> int:
@@ -62,6 +77,13 @@ def shares_of(value: int | None) -> int:
     if value > MAX_SHARES:
         raise CgroupError(f"$.linux.resources.cpu.shares: expected at most {MAX_SHARES}, got {value}")
     return max(value, 2)
+
+
+def swappiness_of(value: int) -> int:
+    """A percentage: that is all that version 1 groups take."""
+    if not 0 <= value <= 100:
+        raise CgroupError(f"$.linux.resources.memory.swappiness: expected 0 to 100, got {value}")
+    return value
 
 
 def swap_needs_limit(swap: int | None, memory: int | None) -> None:

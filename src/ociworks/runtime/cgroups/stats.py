@@ -1,93 +1,29 @@
-"""What a container used: one reading of its groups' counters, from either version, in the same units."""
+"""Reading what a container used: one look at its groups' counters, a few tenths of a millisecond."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 
-import attrs
-
 from ociworks.runtime._cgroupkill import number, read_text
+from ociworks.runtime.cgroups.counters import (
+    BlockIOStats,
+    ContainerStats,
+    CPUStats,
+    HugepageStats,
+    MemoryStats,
+    PidsStats,
+    Pressure,
+    RdmaStats,
+)
 from ociworks.runtime.cgroups.operations import cgroup_errors
 from ociworks.spec.frozen import FrozenDict
 
-__all__ = ["BlockIOStats", "CPUStats", "ContainerStats", "HugepageStats", "MemoryStats", "PidsStats", "stats"]
+__all__ = ["UNLIMITED", "stats"]
 
 UNLIMITED = 1 << 62  # v1 writes "no limit" as the greatest multiple of the page size
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-@attrs.frozen(kw_only=True)
-class CPUStats:
-    """Times in nanoseconds since the container was created; ``periods`` are enforcement intervals of its quota."""
-
-    usage: int = 0
-    user: int = 0
-    system: int = 0
-    periods: int = 0
-    throttled_periods: int = 0
-    throttled: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class MemoryStats:
-    """Bytes; ``limit`` None is unlimited. ``swap`` is swap alone. ``oom_kills`` counts processes killed for memory.
-
-    ``stat`` has the kernel's own detailed counters under the kernel's names.
-    """
-
-    usage: int = 0
-    limit: int | None = None
-    peak: int | None = None
-    swap: int | None = None
-    swap_limit: int | None = None
-    oom_kills: int = 0
-    stat: Mapping[str, int] = FrozenDict()
-
-    @property
-    def working_set(self) -> int:
-        """Usage without file pages that can be dropped: what memory pressure is judged by."""
-        inactive = self.stat.get("total_inactive_file", self.stat.get("inactive_file", 0))
-        return max(self.usage - inactive, 0)
-
-
-@attrs.frozen(kw_only=True)
-class PidsStats:
-    """Tasks (threads count); ``limit`` None is unlimited."""
-
-    current: int = 0
-    limit: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class BlockIOStats:
-    """Bytes and operations of one block device."""
-
-    major: int
-    minor: int
-    read_bytes: int = 0
-    write_bytes: int = 0
-    reads: int = 0
-    writes: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class HugepageStats:
-    """Bytes in huge pages of one size, and how often the limit was hit."""
-
-    usage: int = 0
-    failures: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class ContainerStats:
-    """One reading. A part is None when no controller counts it on this host."""
-
-    cpu: CPUStats | None = None
-    memory: MemoryStats | None = None
-    pids: PidsStats | None = None
-    block_io: tuple[BlockIOStats, ...] | None = None
-    hugepages: Mapping[str, HugepageStats] = FrozenDict()
+_ABSENT = 95  # EOPNOTSUPP: pressure is compiled in but switched off at boot
 
 
 class _Files:
@@ -95,16 +31,23 @@ class _Files:
 
     def __init__(self, directories: Sequence[str]) -> None:
         self._where: dict[str, str] = {}
+        listed = [(directory, os.listdir(directory)) for directory in directories]
         # On hybrid hosts both versions have a cpu.stat; the one with the controller behind it is version 1.
-        for directory in sorted(directories, key=lambda path: os.path.exists(f"{path}/cgroup.controllers")):
-            for name in os.listdir(directory):
+        for directory, names in sorted(listed, key=lambda item: "cgroup.controllers" in item[1]):
+            for name in names:
                 self._where.setdefault(name, directory)
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
-    def names(self) -> list[str]:
-        return sorted(self._where)
+    def sizes(self, ending: str) -> list[str]:
+        """The sizes of huge pages, from the files ``hugetlb.SIZE.ending``."""
+        ending = f".{ending}"
+        return sorted(
+            name[8 : -len(ending)]
+            for name in self._where
+            if name.startswith("hugetlb.") and name.endswith(ending) and name.count(".") == 2
+        )
 
     def text(self, name: str) -> str:
         """The content, "" when there is no such file."""
@@ -123,6 +66,16 @@ class _Files:
         pairs = (line.split() for line in self.text(name).splitlines())
         return {pair[0]: number(pair[1]) for pair in pairs if len(pair) == 2}
 
+    def pressure(self, resource: str) -> Pressure | None:
+        """Stalls for want of ``resource``; None where the kernel does not measure them."""
+        try:
+            lines = self.text(f"{resource}.pressure").splitlines()
+        except OSError as error:
+            if error.errno == _ABSENT:
+                return None
+            raise
+        return _pressure(lines) if lines else None
+
 
 def stats(directories: Sequence[str]) -> ContainerStats:
     """Read the counters of a container's groups. Raises CgroupError, also when the groups are gone."""
@@ -133,8 +86,22 @@ def stats(directories: Sequence[str]) -> ContainerStats:
             memory=_memory(files),
             pids=_pids(files),
             block_io=_block_io(files),
+            io_pressure=files.pressure("io"),
             hugepages=_hugepages(files),
+            rdma=_rdma(files),
+            misc=FrozenDict(files.table("misc.current")),
         )
+
+
+def _pressure(lines: Sequence[str]) -> Pressure:
+    found: dict[str, tuple[tuple[float, float, float], int]] = {}
+    for line in lines:
+        kind, *pairs = line.split()
+        values = [pair.partition("=")[2] for pair in pairs]
+        found[kind] = ((float(values[0]), float(values[1]), float(values[2])), number(values[3]))
+    nothing = ((0.0, 0.0, 0.0), 0)
+    some, full = found.get("some", nothing), found.get("full", nothing)
+    return Pressure(some=some[0], full=full[0], some_total=some[1], full_total=full[1])
 
 
 def _cpu(files: _Files) -> CPUStats | None:
@@ -152,6 +119,9 @@ def _cpu(files: _Files) -> CPUStats | None:
         periods=table.get("nr_periods", 0),
         throttled_periods=table.get("nr_throttled", 0),
         throttled=table.get("throttled_usec", 0) * 1000,
+        bursts=table.get("nr_bursts", 0),
+        burst=table.get("burst_usec", 0) * 1000,
+        pressure=files.pressure("cpu"),
     )
 
 
@@ -165,6 +135,10 @@ def _cpu_v1(files: _Files) -> CPUStats:
         periods=table.get("nr_periods", 0),
         throttled_periods=table.get("nr_throttled", 0),
         throttled=table.get("throttled_time", 0),
+        bursts=table.get("nr_bursts", 0),
+        burst=table.get("burst_time", 0),
+        per_cpu=tuple(map(number, files.text("cpuacct.usage_percpu").split())),
+        pressure=files.pressure("cpu"),
     )
 
 
@@ -173,14 +147,21 @@ def _memory(files: _Files) -> MemoryStats | None:
         return _memory_v1(files)
     if "memory.current" not in files:
         return None
+    events, stat = files.table("memory.events"), files.table("memory.stat")
     return MemoryStats(
         usage=files.number("memory.current") or 0,
         limit=files.number("memory.max"),
         peak=files.number("memory.peak"),
+        failures=events.get("max", 0),
         swap=files.number("memory.swap.current"),
         swap_limit=files.number("memory.swap.max"),
-        oom_kills=files.table("memory.events").get("oom_kill", 0),
-        stat=FrozenDict(files.table("memory.stat")),
+        swap_peak=files.number("memory.swap.peak"),
+        kernel=stat.get("kernel"),
+        kernel_tcp=stat.get("sock"),
+        oom_kills=events.get("oom_kill", 0),
+        events=FrozenDict(events),
+        stat=FrozenDict(stat),
+        pressure=files.pressure("memory"),
     )
 
 
@@ -191,45 +172,76 @@ def _memory_v1(files: _Files) -> MemoryStats:
         files.number("memory.memsw.usage_in_bytes"),
         files.number("memory.memsw.limit_in_bytes"),
     )
+    killer = files.table("memory.oom_control")
     return MemoryStats(
         usage=usage,
         limit=limit,
         peak=files.number("memory.max_usage_in_bytes"),
+        failures=files.number("memory.failcnt") or 0,
         swap=None if both is None else max(both - usage, 0),
         swap_limit=None if both_limit is None or limit is None else both_limit - limit,
-        oom_kills=files.table("memory.oom_control").get("oom_kill", 0),
+        kernel=files.number("memory.kmem.usage_in_bytes"),
+        kernel_tcp=files.number("memory.kmem.tcp.usage_in_bytes"),
+        oom_kills=killer.get("oom_kill", 0),
+        under_oom=bool(killer.get("under_oom")),
         stat=FrozenDict(files.table("memory.stat")),
+        pressure=files.pressure("memory"),
     )
 
 
 def _pids(files: _Files) -> PidsStats | None:
     if "pids.current" not in files:
         return None
-    return PidsStats(current=files.number("pids.current") or 0, limit=files.number("pids.max"))
+    return PidsStats(
+        current=files.number("pids.current") or 0,
+        limit=files.number("pids.max"),
+        failures=files.table("pids.events").get("max", 0),
+    )
 
 
 def _block_io(files: _Files) -> tuple[BlockIOStats, ...] | None:
     if "io.stat" in files:
         return _io_v2(files.text("io.stat"))
-    size, count = "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"
-    if size not in files:
-        return None
+    for prefix in ("blkio.throttle", "blkio.bfq", "blkio"):  # whoever counts; one of the schedulers may
+        size, count = f"{prefix}.io_service_bytes_recursive", f"{prefix}.io_serviced_recursive"
+        if size in files:
+            return _io_v1(files.text(size), files.text(count))
+    return None
+
+
+_V1_COLUMNS = {
+    "Read": ("read_bytes", "reads"),
+    "Write": ("write_bytes", "writes"),
+    "Discard": ("discard_bytes", "discards"),
+}
+
+
+def _io_v1(sizes: str, counts: str) -> tuple[BlockIOStats, ...]:
     found: dict[str, dict[str, int]] = {}
-    for name, fields in ((size, ("read_bytes", "write_bytes")), (count, ("reads", "writes"))):
-        for line in files.text(name).splitlines():
+    for column, text in enumerate((sizes, counts)):
+        for line in text.splitlines():
             words = line.split()
-            if len(words) == 3 and words[1] in ("Read", "Write"):
-                found.setdefault(words[0], {})[fields[words[1] == "Write"]] = number(words[2])
+            if len(words) == 3 and words[1] in _V1_COLUMNS:
+                found.setdefault(words[0], {})[_V1_COLUMNS[words[1]][column]] = number(words[2])
     return _devices(found)
 
 
+_V2_KEYS = {
+    "rbytes": "read_bytes",
+    "wbytes": "write_bytes",
+    "dbytes": "discard_bytes",
+    "rios": "reads",
+    "wios": "writes",
+    "dios": "discards",
+}
+
+
 def _io_v2(text: str) -> tuple[BlockIOStats, ...]:
-    names = {"rbytes": "read_bytes", "wbytes": "write_bytes", "rios": "reads", "wios": "writes"}
     found: dict[str, dict[str, int]] = {}
     for line in text.splitlines():
         device, *pairs = line.split()
         counters = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        found[device] = {names[key]: number(value) for key, value in counters.items() if key in names}
+        found[device] = {_V2_KEYS[key]: number(value) for key, value in counters.items() if key in _V2_KEYS}
     return _devices(found)
 
 
@@ -242,13 +254,45 @@ def _devices(found: Mapping[str, Mapping[str, int]]) -> tuple[BlockIOStats, ...]
 
 
 def _hugepages(files: _Files) -> FrozenDict[str, HugepageStats]:
-    found = {}
-    for name in files.names():
-        words = name.split(".")
-        if len(words) == 3 and words[0] == "hugetlb" and words[2] in ("current", "usage_in_bytes"):
-            size = words[1]
-            failures = files.number(f"hugetlb.{size}.failcnt") or files.table(f"hugetlb.{size}.events").get(
-                "max", 0
+    old = {
+        size: HugepageStats(
+            usage=files.number(f"hugetlb.{size}.usage_in_bytes") or 0,
+            peak=files.number(f"hugetlb.{size}.max_usage_in_bytes"),
+            reserved=files.number(f"hugetlb.{size}.rsvd.usage_in_bytes"),
+            failures=files.number(f"hugetlb.{size}.failcnt") or 0,
+        )
+        for size in files.sizes("usage_in_bytes")
+    }
+    new = {
+        size: HugepageStats(
+            usage=files.number(f"hugetlb.{size}.current") or 0,
+            reserved=files.number(f"hugetlb.{size}.rsvd.current"),
+            failures=files.table(f"hugetlb.{size}.events").get("max", 0),
+        )
+        for size in files.sizes("current")
+    }
+    return FrozenDict({**old, **new})
+
+
+def _rdma(files: _Files) -> FrozenDict[str, RdmaStats]:
+    now, limits = _rdma_lines(files.text("rdma.current")), _rdma_lines(files.text("rdma.max"))
+    return FrozenDict(
+        {
+            name: RdmaStats(
+                hca_handles=values.get("hca_handle") or 0,
+                hca_objects=values.get("hca_object") or 0,
+                hca_handles_limit=limits.get(name, {}).get("hca_handle"),
+                hca_objects_limit=limits.get(name, {}).get("hca_object"),
             )
-            found[size] = HugepageStats(usage=files.number(name) or 0, failures=failures)
-    return FrozenDict(found)
+            for name, values in now.items()
+        }
+    )
+
+
+def _rdma_lines(text: str) -> dict[str, dict[str, int | None]]:
+    found: dict[str, dict[str, int | None]] = {}
+    for line in text.splitlines():
+        name, *pairs = line.split()
+        split = [pair.split("=", 1) for pair in pairs if "=" in pair]
+        found[name] = {key: None if value == "max" else number(value) for key, value in split}
+    return found

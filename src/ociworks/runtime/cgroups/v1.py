@@ -13,14 +13,17 @@ from ociworks.errors import NotSupported
 from ociworks.runtime.cgroups.settings import (
     HUGEPAGE,
     Setting,
+    burst,
     device,
     limit,
     one,
+    optional,
     pids_limit,
     positive,
     rdma_entry,
     shares_of,
     swap_needs_limit,
+    swappiness_of,
     word,
 )
 
@@ -28,7 +31,19 @@ if TYPE_CHECKING:
     from ociworks.runtime.cgroups.rules import DeviceTable, Key
     from ociworks.spec.runtime import CPU, BlockIO, HugepageLimit, Memory, Network, Pids, Rdma, ThrottleDevice
 
-__all__ = ["blkio", "cpu", "cpuset", "devices", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma"]
+__all__ = [
+    "blkio",
+    "cpu",
+    "cpuset",
+    "device_changes",
+    "devices",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "pids",
+    "rdma",
+]
 
 _INTERFACE = r"[^\s/:]{1,15}"
 
@@ -55,12 +70,12 @@ def memory(value: Memory, directory: str) -> list[Setting]:
     if value.use_hierarchy:
         settings.append(one(directory, "memory.use_hierarchy", 1))
     if value.swappiness is not None:
-        settings.append(one(directory, "memory.swappiness", value.swappiness))
+        settings.append(one(directory, "memory.swappiness", swappiness_of(value.swappiness)))
     return settings
 
 
 def cpu(value: CPU, directory: str) -> list[Setting]:
-    """Period before quota, quota before burst; real-time period before its runtime."""
+    """Period before quota, quota before burst (the kernel compares them); real-time period before its runtime."""
     where = "$.linux.resources.cpu"
     quota = 0 if not value.quota else limit(value.quota, f"{where}.quota")
     idle = [] if value.idle is None else [one(directory, "cpu.idle", value.idle)]
@@ -68,11 +83,11 @@ def cpu(value: CPU, directory: str) -> list[Setting]:
         ("cpu.shares", shares_of(value.shares)),
         ("cpu.cfs_period_us", value.period),
         ("cpu.cfs_quota_us", quota),
-        ("cpu.cfs_burst_us", value.burst),
         ("cpu.rt_period_us", value.realtime_period),
         ("cpu.rt_runtime_us", positive(value.realtime_runtime, f"{where}.realtimeRuntime")),
     )
     settings = [one(directory, name, number) for name, number in numbers if number]
+    settings += [] if value.burst is None else [burst(directory, "cpu.cfs_burst_us", value.burst)]
     # An idle group refuses shares: it is set idle last, and first when it shall no longer be.
     return settings + idle if value.idle else idle + settings
 
@@ -135,11 +150,12 @@ def _throttle(directory: str, name: str, entries: Iterable[ThrottleDevice]) -> l
 
 
 def hugetlb(values: Iterable[HugepageLimit], directory: str) -> list[Setting]:
-    """Reservations where the kernel can limit them, and usage in any case."""
+    """Usage, and reservations where the kernel can limit them."""
     settings: list[Setting] = []
     for value in values:
         size = word(value.page_size, HUGEPAGE.pattern, "$.linux.resources.hugepageLimits")
         settings.append(one(directory, f"hugetlb.{size}.limit_in_bytes", value.limit))
+        settings.append(optional(directory, f"hugetlb.{size}.rsvd.limit_in_bytes", value.limit))
     return settings
 
 
@@ -171,6 +187,19 @@ def devices(table: DeviceTable, directory: str) -> list[Setting]:
     return [
         one(directory, f"devices.{first}", "a"),
         *(one(directory, f"devices.{rest}", _entry(key, access)) for key, access in table.exceptions.items()),
+    ]
+
+
+def device_changes(before: DeviceTable, after: DeviceTable, directory: str) -> list[Setting]:
+    """From one table to another without taking away, even for a moment, what both grant."""
+    if before.allow != after.allow:
+        return devices(after, directory)
+    grant, withdraw = ("deny", "allow") if after.allow else ("allow", "deny")
+    return [
+        one(directory, f"devices.{verb}", _entry(key, access))
+        for verb, more, less in ((grant, after, before), (withdraw, before, after))
+        for key, letters in more.exceptions.items()
+        if (access := "".join(letter for letter in letters if letter not in less.exceptions.get(key, "")))
     ]
 
 

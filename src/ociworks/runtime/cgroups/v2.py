@@ -15,9 +15,11 @@ from ociworks.errors import CgroupError, NotSupported, quote
 from ociworks.runtime.cgroups.settings import (
     HUGEPAGE,
     Setting,
+    burst,
     device,
     limit,
     one,
+    optional,
     shares_of,
     swap_needs_limit,
     word,
@@ -54,7 +56,9 @@ def memory(value: Memory, directory: str) -> list[Setting]:
     settings: list[Setting] = []
     if value.swap is not None:
         swap = value.swap if value.swap == -1 else value.swap - (value.limit or 0)
-        settings.append(one(directory, "memory.swap.max", _maximum(swap)))
+        # A kernel that does not count swap has no file, and nothing that "none" or "any amount" would change.
+        make = optional if swap in (-1, 0) else one
+        settings.append(make(directory, "memory.swap.max", _maximum(swap)))
     if value.limit is not None:
         settings.append(one(directory, "memory.max", _maximum(limit(value.limit, f"{where}.limit"))))
     if value.reservation is not None:
@@ -75,8 +79,8 @@ def cpu(value: CPU, directory: str) -> list[Setting]:
         quota = _maximum(limit(value.quota, f"{where}.quota")) if value.quota else "max"
         # A quota alone leaves the period as it is, which in a new group is the default.
         settings.append(one(directory, "cpu.max", f"{quota} {value.period}" if value.period else quota))
-    if value.burst:
-        settings.append(one(directory, "cpu.max.burst", value.burst))
+    if value.burst is not None:
+        settings.append(burst(directory, "cpu.max.burst", value.burst))
     idle = [] if value.idle is None else [one(directory, "cpu.idle", value.idle)]
     return settings + idle if value.idle else idle + settings
 
@@ -138,15 +142,13 @@ def _throttle(directory: str, name: str, entries: Iterable[ThrottleDevice]) -> l
 
 
 def hugetlb(values: Iterable[HugepageLimit], directory: str) -> list[Setting]:
-    """Usage of huge pages."""
-    return [
-        one(
-            directory,
-            f"hugetlb.{word(value.page_size, HUGEPAGE.pattern, '$.linux.resources.hugepageLimits')}.max",
-            value.limit,
-        )
-        for value in values
-    ]
+    """Usage of huge pages, and reservations where the kernel can limit them."""
+    settings: list[Setting] = []
+    for value in values:
+        size = word(value.page_size, HUGEPAGE.pattern, "$.linux.resources.hugepageLimits")
+        settings.append(one(directory, f"hugetlb.{size}.max", value.limit))
+        settings.append(optional(directory, f"hugetlb.{size}.rsvd.max", value.limit))
+    return settings
 
 
 def unified(values: Mapping[str, str], directory: str) -> list[Setting]:
