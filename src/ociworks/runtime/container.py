@@ -37,7 +37,7 @@ from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.seams import Subject, undo_steps
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
-from ociworks.spec import FrozenDict
+from ociworks.spec import FrozenDict, to_json
 from ociworks.spec.runtime import Hooks, Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
@@ -240,16 +240,17 @@ class Container:
 
         Raises NotSupported and CgroupError.
         """
-        with self._lock:
+        with self._lock, state.Lock(self._host.root, self.id):
             state.allow("update", self.status, self.id)
-            linux = self.spec.linux or Linux()
+            spec = state.load_config(self._host.root, self.id)
+            linux = spec.linux or Linux()
             before = linux.resources or Resources()
             if resources.devices and self._record.kinds & CLONE_NEWUSER:
                 raise NotSupported("update: a container in a user namespace has no device filter to change")
             cgroups.update(cgroups.detect(), self._record.cgroups, resources, before)
             linux = attrs.evolve(linux, resources=cgroups.merge(before, resources))
-            self._record = attrs.evolve(self._record, spec=attrs.evolve(self.spec, linux=linux))
-            self._host.save(self._record)
+            self._spec = attrs.evolve(spec, linux=linux)
+            state.save_config(self._host.root, self.id, to_json(self._spec))
 
     def events(self, pressure: cgroups.PressureTrigger | None = None) -> cgroups.Watch:
         """What happens to it from now on: out of memory, killed for it, stopped; with a trigger, memory pressure.

@@ -14,7 +14,7 @@ A container's directory, private to its owner, holds
 
 ===============  ===================================================================================================
 ``state.json``   a :class:`Record`; written once, when the container is created
-``config.json``  the configuration that it was made of
+``config.json``  the configuration that it was made of, with the limits of the last update
 ``start``        the gate (:mod:`ociworks.runtime._gate`); it is gone once the container was started
 ===============  ===================================================================================================
 
@@ -46,6 +46,7 @@ __all__ = [
     "load",
     "load_config",
     "save",
+    "save_config",
     "start_time",
     "status",
     "status_of_living",
@@ -215,6 +216,11 @@ def save(root: str, record: Record, config: bytes) -> None:
     directory = f"{root}/{record.id}"
     _write(directory, CONFIG, config)
     _write(directory, FILE, record.encode())
+
+
+def save_config(root: str, container_id: str, config: bytes) -> None:
+    """Replace a container's configuration, after its limits have changed. The caller holds the lock."""
+    _write(f"{root}/{container_id}", CONFIG, config)
 
 
 def _write(directory: str, name: str, raw: bytes) -> None:
