@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -85,8 +86,14 @@ def test_the_guide_runs(guide: str, names: dict[str, str]) -> None:
     Reader(names).read(GUIDES / f"{guide}.md")
 
 
-@pytest.mark.root
-@pytest.mark.parametrize("guide", ["containers", "first-road"])
+FREEZES = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a container is frozen"),
+]
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize("guide", [pytest.param("containers", marks=FREEZES), "first-road"])
 def test_the_guide_to_containers_runs(guide: str, names: dict[str, str]) -> None:
     """The same, with a busybox in a registry and in a bundle."""
     applets = ("cat", "id", "ps", "sh", "sleep", "uname", "wc")
