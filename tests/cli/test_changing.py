@@ -50,6 +50,15 @@ def test_append(cli: Command, tmp_path: Path) -> None:
     assert " 7     8          5 " in cli("ls", "-l", f"oci:{tmp_path}/l:1", "/srv")
 
 
+def test_append_to_nothing(cli: Command, tmp_path: Path) -> None:
+    """``scratch`` is no repository but the image without layers, for the platform that is asked for."""
+    (tmp_path / "site").mkdir()
+    new = f"oci:{tmp_path}/l:1"
+    cli("append", "-q", "--platform", "linux/arm64", "--dir", f"{tmp_path}/site:/srv", "scratch", new)
+    found = json.loads(cli("inspect", "--json", "--platform", "linux/arm64", new))
+    assert (found["platform"], len(found["layers"])) == ("linux/arm64", 1)
+
+
 @pytest.mark.parametrize("owner", ["7", "a:b", "-1:0", "4294967295:0", "1:2:3"])
 def test_append_owner(owner: str, cli: Command) -> None:
     """An owner is two numbers, or what each file has."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from ociworks.cli._places import client_of, options_of, place, place_options
 from ociworks.cli._progress import progress
@@ -11,16 +12,33 @@ from ociworks.cli._progress import progress
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from ociworks.api import CopyOptions
     from ociworks.image import Image
+    from ociworks.image.remote import Client
 
 __all__ = ["changed", "making_options"]
+
+_SCRATCH: Final = "scratch"
 
 
 def making_options(command: ArgumentParser) -> None:
     """The options, and behind them the two places."""
     place_options(command)
-    place(command, "source", "the image to begin with: a PLACE")
+    place(command, "source", "the image to begin with: a PLACE, or 'scratch' for nothing")
     place(command, "destination", "where the new one shall be: a PLACE")
+
+
+@contextmanager
+def _source(arguments: Namespace, client: Client, options: CopyOptions) -> Iterator[Image]:
+    """The image to begin with. ``scratch`` is the one without layers, as in a Dockerfile, and never a repository."""
+    from ociworks import api
+    from ociworks.image import mutate
+
+    if arguments.source == _SCRATCH:
+        yield mutate.scratch(arguments.platform)
+        return
+    with api.opened(arguments.source, platform=arguments.platform, client=client, options=options) as found:
+        yield found
 
 
 def changed(arguments: Namespace, change: Callable[[Image], Image]) -> int:
@@ -31,7 +49,7 @@ def changed(arguments: Namespace, change: Callable[[Image], Image]) -> int:
     with (
         progress(quiet=arguments.quiet) as show,
         client_of(arguments) as client,
-        api.opened(arguments.source, platform=arguments.platform, client=client, options=options) as found,
+        _source(arguments, client, options) as found,
     ):
         made = change(found)
         print(
