@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ociworks.errors import DigestMismatch, ImageError, ImageNotFound, NotSupported
-from ociworks.image import Image, Progress, store, unpack
+from ociworks.errors import DigestMismatch, ImageError, ImageNotFound, LimitExceeded, NotSupported
+from ociworks.image import Image, Limits, Progress, store, unpack
 from ociworks.spec.image import Config
 from ociworks.testing import image_from_layers
 from tests.image.archives import directory, file, hardlink, layer, symlink
@@ -167,6 +167,14 @@ def test_what_is_used_is_kept(snapshots: store.Snapshots) -> None:
     assert snapshots.chain_ids() == base.config.rootfs.chain_ids()
     assert snapshots.prune() == base.config.rootfs.chain_ids()
     assert snapshots.remove(base.config.rootfs.chain_ids()[0]) is False
+
+
+def test_un_18_limits_are_for_the_whole_image(snapshots: store.Snapshots) -> None:
+    """What an image may have is counted over all of its layers, however they are kept."""
+    limits = Limits(entries_per_layer=10, entries_per_image=14)
+    with pytest.raises(LimitExceeded, match="entries_per_image"):
+        snapshots.prepare(image(BASE, MIDDLE), limits=limits)
+    assert len(snapshots.chain_ids()) == 1
 
 
 def test_usage(snapshots: store.Snapshots) -> None:

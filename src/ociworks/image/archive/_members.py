@@ -194,7 +194,8 @@ def _scan(file: IO[bytes], path: str, limits: Limits) -> dict[bytes, Member | _L
 
 def _meaning(entry: TarEntry, offset: int) -> Member | _Link | None:
     if entry.type == "file":
-        return Member(offset, entry.size)
+        # What is stored of a sparse file is not what it holds; no program writes blobs like that.
+        return Member(offset, entry.size) if entry.extents is None else None
     if entry.type == "hardlink":
         return _Link(entry.target)
     return _Link(_inside(entry)) if entry.type == "symlink" else None

@@ -23,12 +23,12 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from ociworks._linux.path import remove_tree_at, sync_filesystem
 from ociworks.errors import ImageError, ImageNotFound, NotSupported, quote
 from ociworks.image import _files
-from ociworks.image._unpack import OverlayForm, UnpackOptions, unpack_layer
+from ociworks.image._unpack import Budget, OverlayForm, UnpackOptions, unpack_layer
 from ociworks.image._unpack.staging import PREFIX, Staging
 from ociworks.image.store._marks import Form, dialect_of, own_form
 from ociworks.image.store.snapshot import Snapshot
@@ -55,6 +55,14 @@ _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES: Final = 16
 _SMALL: Final = 4096
 _CHAIN = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})", re.ASCII)
+
+
+class _Unpacking(NamedTuple):
+    """How one image's layers are unpacked, counted together."""
+
+    options: UnpackOptions
+    budget: Budget
+    progress: ProgressCallback | None
 
 
 class Snapshots:
@@ -107,11 +115,12 @@ class Snapshots:
         Raises what :func:`ociworks.image.unpack` raises; then no layer is there that was not verified.
         """
         options = UnpackOptions(rootless=self._form == "squashed", devices=devices, limits=limits)
+        work = _Unpacking(options, Budget(limits), progress)
         chain = image.config.rootfs.chain_ids()
         with contextlib.ExitStack() as stack:
             held: list[int] = []
             for chain_id, layer in zip(chain, image.layers, strict=True):
-                held.append(self._layer(chain_id, layer, held, options, progress))
+                held.append(self._layer(chain_id, layer, held, work))
                 stack.callback(os.close, held[-1])
             stack.pop_all()
         return Snapshot(chain, tuple(held), dialect_of(self._form))
@@ -180,14 +189,7 @@ class Snapshots:
                 os.close(fd)  # it was removed before we had the lock
         return None
 
-    def _layer(
-        self,
-        chain_id: Digest,
-        layer: Layer,
-        below: Sequence[int],
-        options: UnpackOptions,
-        progress: ProgressCallback | None,
-    ) -> int:
+    def _layer(self, chain_id: Digest, layer: Layer, below: Sequence[int], work: _Unpacking) -> int:
         """A layer's directory, unpacked now if it is missing; others who need it wait for us."""
         for _ in range(_TRIES):
             if (fd := self._open(chain_id)) is not None:
@@ -195,7 +197,7 @@ class Snapshots:
             with self._alone(chain_id):
                 if (fd := self._open(chain_id)) is not None:
                     return fd
-                self._unpack(chain_id, layer, below, options, progress)
+                self._unpack(chain_id, layer, below, work)
         raise ImageError(f"layer {chain_id} is removed from {quote(self.path)} as fast as it is unpacked")
 
     @contextlib.contextmanager
@@ -215,21 +217,16 @@ class Snapshots:
                 os.unlink(name, dir_fd=locks)
                 os.close(fd)
 
-    def _unpack(
-        self,
-        chain_id: Digest,
-        layer: Layer,
-        below: Sequence[int],
-        options: UnpackOptions,
-        progress: ProgressCallback | None,
-    ) -> None:
+    def _unpack(self, chain_id: Digest, layer: Layer, below: Sequence[int], work: _Unpacking) -> None:
         with Staging(os.path.join(self.path, _LAYERS, _name(chain_id))) as staging:
             os.mkdir(FS, 0o755, dir_fd=staging.fd)
             with _files.directory(staging.fd, FS) as fs:
                 os.fchmod(fs, 0o755)
                 with _trees(below) as trees:
                     form = OverlayForm(below=trees, attributes=dialect_of(self._form))
-                    unpack_layer(layer, fs, options, overlay=form, progress=progress)
+                    unpack_layer(
+                        layer, fs, work.options, overlay=form, progress=work.progress, budget=work.budget
+                    )
                 write_usage(staging.fd, Usage.of(fs))
             sync_filesystem(staging.fd)
             staging.publish()

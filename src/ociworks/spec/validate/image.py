@@ -67,7 +67,7 @@ def check_annotations(value: Mapping[str, str], at: str) -> Iterator[Problem]:
     section = "image-spec annotations.md, Pre-Defined Annotation Keys"
     yield from check_time(value.get(CREATED), at + member(CREATED), section)
     base = value.get(BASE_DIGEST)
-    if base is not None:
+    if base:  # an empty one is buildah's way to say that there is no base
         try:
             Digest.parse(base)
         except ValueError as error:
