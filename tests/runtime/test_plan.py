@@ -23,8 +23,8 @@ def bundle(tmp_path: Path) -> spec.Bundle:
     return spec.Bundle.create(tmp_path / "bundle", default_spec(rootless=os.geteuid() != 0))
 
 
-def names(bundle: spec.Bundle, **options: bool) -> list[str]:
-    return [op.name for op in plan.build(bundle, "plan", **options).operations]
+def names(bundle: spec.Bundle, *, wait: bool = True) -> list[str]:
+    return [op.name for op in plan.build(bundle, "plan", wait=wait).operations]
 
 
 def test_every_operation_has_an_executor() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ociworks._linux.path import remove_tree
@@ -29,6 +29,9 @@ class Host:
         self.seams = seams
         """Those of a custom runtime; None where nothing is overridden, so that nobody needs to be asked."""
         self.watches: tuple[Watch, ...] = ()
+        self.start_launcher: Callable[[], Launcher] = Launcher
+        self.hierarchies: cgroups.Hierarchies | None = None
+        """What a test says in the place of what this host has; see :class:`ociworks.testing.FakeKernel`."""
         self._lock = threading.Lock()
         self._helper: Launcher | None = None
         self._trusted = False
@@ -42,7 +45,7 @@ class Host:
                 self._helper.close()
                 self._helper = None
             if self._helper is None:
-                self._helper = Launcher()
+                self._helper = self.start_launcher()
             return self._helper
 
     def directory(self) -> str:

@@ -72,15 +72,20 @@ class Runtime(Seams):
 
     def _plan(self, bundle: Bundle, container_id: str, *, wait: bool = True, detached: bool = False) -> Plan:
         if self._host.seams is None:
-            return plan.build(bundle, container_id, wait=wait, detached=detached)
+            return self._build(bundle, container_id, wait=wait, detached=detached)
         edited = self.edit_spec(bundle, container_id)
         first = edited.spec.process
         if first is not None and (process := self.edit_process(first, edited.spec)) is not first:
             edited = edited.replace(attrs.evolve(edited.spec, process=process))
-        planned = plan.build(edited, container_id, wait=wait, detached=detached)
+        planned = self._build(edited, container_id, wait=wait, detached=detached)
         planned = self.edit_plan(with_points(planned, self._steps(planned)))
         self._host.tell("planned", container_id)
         return planned
+
+    def _build(self, bundle: Bundle, container_id: str, *, wait: bool, detached: bool) -> Plan:
+        return plan.build(
+            bundle, container_id, wait=wait, detached=detached, hierarchies=self._host.hierarchies
+        )
 
     def _steps(self, planned: Plan) -> Sequence[HostStep]:
         return self.host_steps(self._subject(planned)) if self._host.seams is not None else ()

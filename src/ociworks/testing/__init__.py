@@ -1,6 +1,7 @@
 """For tests of tools that use ociworks, and for its own: no fixtures, no network.
 
 - ``images``: reproducible images in memory, of given files or of random bytes.
+- ``kernel``: `FakeKernel`, which carries out containers' plans without privileges (``_fake_init`` is its helper).
 - ``registry``: a distribution-spec server in this process, in memory or on a directory, with faults on demand
   (``_registry`` has its parts).
 
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
         random_image,
         random_index,
     )
+    from ociworks.testing.kernel import FakeKernel, FakeProcess, FakeProgram
     from ociworks.testing.registry import Fault, Registry, RegistryLimits, RegistryOptions
 
 __all__ = [
+    "FakeKernel",
+    "FakeProcess",
+    "FakeProgram",
     "Fault",
     "File",
     "Registry",
@@ -40,6 +45,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FakeKernel": "ociworks.testing.kernel",
+    "FakeProcess": "ociworks.testing.kernel",
+    "FakeProgram": "ociworks.testing.kernel",
     "Fault": "ociworks.testing.registry",
     "File": "ociworks.testing.images",
     "Registry": "ociworks.testing.registry",

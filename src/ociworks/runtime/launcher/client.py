@@ -114,8 +114,11 @@ class Spawned:
 class Launcher:
     """A running launcher. ``close`` ends it and everything that it holds."""
 
+    module = "ociworks.runtime._init.launcher"
+    """What the helper process runs."""
+
     def __init__(self) -> None:
-        self.pid, self._control = sealed.start()
+        self.pid, self._control = sealed.start(self.module)
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _finish, self.pid, self._control, self._owner)

@@ -23,19 +23,19 @@ for name, path in {packages!r}:
     module = type(sys)(name)
     module.__path__ = [path]
     sys.modules[name] = module
-from ociworks.runtime._init import launcher
-launcher.main(3, {caller})
+from {module} import main
+main(3, {caller})
 """
 _SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
-def start() -> tuple[int, socket.socket]:
-    """Start a launcher; returns its pid and our end of the control channel."""
+def start(module: str) -> tuple[int, socket.socket]:
+    """Start a helper, ``main`` of a module of ours; returns its pid and our end of the control channel."""
     if sys.platform != "linux":
         raise NotSupported(f"containers need Linux, this is {sys.platform}")
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    packages = [("ociworks", package), ("ociworks.runtime", os.path.join(package, "runtime"))]
-    boot = _BOOT.format(packages=packages, caller=os.getpid())
+    inner = [(f"ociworks.{name}", os.path.join(package, name)) for name in ("runtime", "testing")]
+    boot = _BOOT.format(packages=[("ociworks", package), *inner], module=module, caller=os.getpid())
     interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

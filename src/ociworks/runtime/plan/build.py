@@ -47,8 +47,17 @@ class ExecPlan:
     """Set before anything is joined: inside, ``/proc`` is the container's word (RT-12)."""
 
 
-def build(bundle: Bundle, container_id: str, *, wait: bool = True, detached: bool = False) -> Plan:
+def build(
+    bundle: Bundle,
+    container_id: str,
+    *,
+    wait: bool = True,
+    detached: bool = False,
+    hierarchies: cgroups.Hierarchies | None = None,
+) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
+
+    ``hierarchies`` are the host's control groups when they are not to be looked for.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
@@ -60,7 +69,7 @@ def build(bundle: Bundle, container_id: str, *, wait: bool = True, detached: boo
             raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
         _valid[id(spec)] = spec
     return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(
-        container_id, wait=wait, detached=detached
+        container_id, hierarchies or cgroups.detect(), wait=wait, detached=detached
     )
 
 
@@ -103,9 +112,10 @@ class _Builder:
             )
         )
 
-    def plan(self, container_id: str, *, wait: bool, detached: bool) -> Plan:
+    def plan(
+        self, container_id: str, hierarchies: cgroups.Hierarchies, *, wait: bool, detached: bool
+    ) -> Plan:
         """The plan of one container."""
-        hierarchies = cgroups.detect()
         group = cgroups.plan(
             hierarchies,
             self.linux.cgroups_path,
