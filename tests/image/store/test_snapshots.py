@@ -171,7 +171,7 @@ def test_what_is_used_is_kept(snapshots: store.Snapshots) -> None:
 
 def test_un_18_limits_are_for_the_whole_image(snapshots: store.Snapshots) -> None:
     """What an image may have is counted over all of its layers, however they are kept."""
-    limits = Limits(entries_per_layer=10, entries_per_image=14)
+    limits = Limits(entries_per_layer=12, entries_per_image=14)
     with pytest.raises(LimitExceeded, match="entries_per_image"):
         snapshots.prepare(image(BASE, MIDDLE), limits=limits)
     assert len(snapshots.chain_ids()) == 1
