@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from ociworks.image import Image, Layer, mutate, remote, unpack
+from ociworks.image import Image, Layer, mutate, remote, sign, unpack
 from ociworks.spec.image import Config
 from ociworks.testing import File, Registry, RegistryOptions, image_from_files
+from tests.image.certificates import Wishes, authority, issue
 from tests.interop.peers import busybox
 from tests.snippets import Block, Reader, blocks
 from tests.source_tree import CHECKOUT
@@ -39,6 +41,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
         monkeypatch.delenv(name, raising=False)
     tmp_path.joinpath("site").mkdir()
     tmp_path.joinpath("site/index.html").write_text("<h1>hello</h1>\n")
+    certified(tmp_path)
     tmp_path.joinpath("app.spdx.json").write_text('{"spdxVersion": "SPDX-2.3"}\n')
     with (
         Registry() as plain,
@@ -59,6 +62,16 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
             "other.example": other.host,
             "private.example": private.host,
         }
+
+
+def certified(folder: Path) -> None:
+    """A builder whom an authority has certified."""
+    root = authority()
+    builder = issue(Wishes(), root)
+    for name, found in (("acme", (root.certificate,)), ("builder", builder.chain.items)):
+        pem = b"".join(each.public_bytes(Encoding.PEM) for each in found)
+        folder.joinpath(f"{name}.pem").write_bytes(pem)
+    folder.joinpath("builder.key").write_bytes(sign.PrivateKey(builder.key).to_pem())
 
 
 def base(version: str, architecture: str) -> Image:
