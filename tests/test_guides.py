@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ociworks.cli._arguments import parser
 from ociworks.image import Image, Layer, mutate, remote, sign, unpack
 from ociworks.spec.image import Config
 from ociworks.testing import File, Registry, RegistryOptions, image_from_files
@@ -22,6 +24,9 @@ from tests.source_tree import CHECKOUT
 GUIDES = CHECKOUT / "docs" / "guide"
 RUN = ("changing-images", "images", "moving-images", "registries", "signatures", "snapshots")
 """The guides that are run everywhere; those to containers need more of a machine."""
+
+
+MENTIONED = re.findall(r"`(ociworks [^`]+)`", (GUIDES / "coming-from.md").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -126,7 +131,15 @@ def test_the_guide_to_containers_runs(guide: str, names: dict[str, str]) -> None
 
 def test_every_guide_is_run() -> None:
     """A new page must be run, or say here why not."""
-    assert {path.stem for path in GUIDES.glob("*.md")} == {*RUN, "containers", "first-road", "contributing"}
+    read = {"containers", "first-road", "coming-from", "contributing"}
+    assert {path.stem for path in GUIDES.glob("*.md")} == {*RUN, *read}
+
+
+@pytest.mark.parametrize("line", MENTIONED)
+def test_commands_that_are_only_mentioned(line: str) -> None:
+    """They have the words that the program has."""
+    arguments = shlex.split(line)[1:]
+    assert parser(arguments).parse_args(arguments).command == arguments[0]
 
 
 def test_blocks_are_found() -> None:
