@@ -88,7 +88,7 @@ def test_options_of_a_file_system(runtime: Runtime, bundle: spec.Bundle) -> None
     assert lines[1] == "711"
 
 
-@pytest.mark.parametrize("option", ["nonsense", "idmap", "tmpcopyup"])
+@pytest.mark.parametrize("option", ["nonsense", "idmap", "remount"])
 def test_an_option_that_nobody_knows(runtime: Runtime, bundle: spec.Bundle, option: str) -> None:
     """Refused by us or by the kernel, never ignored."""
     mount = Mount(destination="/mnt", type="tmpfs", source="tmpfs", options=(option,))

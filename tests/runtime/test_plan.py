@@ -122,18 +122,13 @@ def test_all_problems_at_once(bundle: spec.Bundle) -> None:
         ({"intel_rdt": spec.runtime.IntelRdt()}, "intelRdt"),
         ({"mount_label": "x"}, "mountLabel"),
         ({"net_devices": {"eth0": spec.runtime.NetDevice()}}, "netDevices"),
-        ({"time_offsets": {"boottime": spec.runtime.TimeOffset(secs=1)}}, "timeOffsets"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_supported_is_refused(bundle: spec.Bundle, change: dict[str, object], path: str) -> None:
     """By its path in the configuration, never ignored."""
-    linux = with_linux(bundle, **change)
-    if "time_offsets" in change:
-        assert linux.spec.linux is not None
-        linux = with_linux(linux, namespaces=(*linux.spec.linux.namespaces, Namespace(type="time")))
     with pytest.raises(errors.NotSupported, match=rf"\$\.linux\.{path}"):
-        plan.build(linux, "x")
+        plan.build(with_linux(bundle, **change), "x")
 
 
 def test_namespaces_that_make_no_sense(bundle: spec.Bundle) -> None:

@@ -82,7 +82,7 @@ def test_an_operation_that_fails_is_named(runtime: Runtime, bundle: spec.Bundle)
     with pytest.raises(errors.CreateFailed, match=f"step {at}, bind") as caught:
         runtime.create_from(
             plan.insert(
-                ops.bind("/no/such", "/tmp", recursive=False, attributes=(0, 0, 0, 0), propagation=0),
+                ops.bind("/no/such", "/tmp"),
                 before="pivot",
             )
         )

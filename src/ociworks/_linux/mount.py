@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTR_ATIME",
+    "ATTR_IDMAP",
     "ATTR_NOATIME",
     "ATTR_NODEV",
     "ATTR_NODIRATIME",
@@ -62,6 +63,7 @@ ATTR_NOATIME: Final = 0x10
 ATTR_STRICTATIME: Final = 0x20
 ATTR_NODIRATIME: Final = 0x80
 ATTR_NOSYMFOLLOW: Final = 0x200000
+ATTR_IDMAP: Final = 0x100000
 
 _OPEN_TREE: Final = 428
 _MOVE_MOUNT: Final = 429
@@ -146,10 +148,14 @@ def set_attributes(
     propagation: int = 0,
     recursive: bool = False,
     path: str = "",
+    user_namespace: int = 0,
 ) -> None:
-    """mount_setattr(2) on the mount that a descriptor refers to, or on ``path`` when ``mount`` is AT_FDCWD (-100)."""
+    """mount_setattr(2) on the mount that a descriptor refers to, or on ``path`` when ``mount`` is AT_FDCWD (-100).
+
+    With ATTR_IDMAP in ``set_``, ``user_namespace`` is the descriptor of the namespace whose maps are applied.
+    """
     raw = cstring(path)
-    attr = _MountAttr(set_, clear, propagation, 0)
+    attr = _MountAttr(set_, clear, propagation, user_namespace)
     flags = (AT_RECURSIVE if recursive else 0) | (0 if raw else AT_EMPTY_PATH)
     syscall(
         _MOUNT_SETATTR,

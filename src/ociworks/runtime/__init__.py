@@ -3,7 +3,7 @@
 Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
 and state file), ``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``, ``console``,
 ``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
-``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
+``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces), ``overlay`` (OverlayBundle),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
     from ociworks.runtime.events import Event, Watch
+    from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
     from ociworks.runtime.plan import Plan
     from ociworks.runtime.runtime import Runtime
     from ociworks.runtime.seams import HostStep, Subject
@@ -29,7 +30,9 @@ __all__ = [
     "Container",
     "Event",
     "HostStep",
+    "OverlayBundle",
     "Plan",
+    "RootfsOverlay",
     "Runtime",
     "Subject",
     "Watch",
@@ -41,7 +44,9 @@ _HOMES = {
     "Container": "ociworks.runtime.container",
     "Event": "ociworks.runtime.events",
     "HostStep": "ociworks.runtime.seams",
+    "OverlayBundle": "ociworks.runtime.overlay",
     "Plan": "ociworks.runtime.plan",
+    "RootfsOverlay": "ociworks.runtime.overlay",
     "Runtime": "ociworks.runtime.runtime",
     "Subject": "ociworks.runtime.seams",
     "Watch": "ociworks.runtime.events",

@@ -267,6 +267,8 @@ class Runtime(Seams):
             gate=state.GATE if not ephemeral else "",
             joins=planned.namespaces.joins,
             maps=planned.maps.encode() if planned.maps is not None else None,
+            sources=planned.sources,
+            time_offsets=planned.time_offsets,
         )
         try:
             spawned = self._host.launcher().spawn(request, streams.child)

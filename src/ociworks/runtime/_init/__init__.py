@@ -8,7 +8,10 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``spawn``: one clone3 per process, id maps, joining namespaces
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
-- ``rootfs``, ``mounts``, ``devices``, ``terminal``, ``identity``, ``hooks``, ``start``: the operations by concern
+- ``maps``, ``sources``: id maps, and what the launcher opens on the host for the mounts of a container
+- ``targets``: places in the root, resolved once; ``copyup``: what a tmpfs starts with
+- ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``hooks``, ``start``: the operations by
+  concern
 """
 
 ALLOWED_IMPORTS = frozenset(

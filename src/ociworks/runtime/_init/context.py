@@ -42,6 +42,21 @@ class Context:
         self.no_new_privileges = False
         self.outlives = False
         self.expected_ids: tuple[int, int] | None = None
+        self.superblocks: list[int] = []
+        self.given: list[int] = []
+        """What the launcher opened for binds, by number; -1 for what is used up or was not there."""
+
+    def take(self, number: int) -> int:
+        """A descriptor that the launcher gave; it is the caller's from now on."""
+        fd, self.given[number] = self.given[number], -1
+        return fd
+
+    def close_given(self) -> None:
+        """Close what the launcher gave and nobody took."""
+        for fd in self.given:
+            if fd >= 0:
+                os.close(fd)
+        self.given = []
 
     def close(self, name: str) -> None:
         """Close one of the descriptors by attribute name, if it is open."""

@@ -7,23 +7,19 @@ import os
 import stat
 
 from ociworks._linux import mount, path
-from ociworks.runtime._init import mounts
+from ociworks.runtime._init import targets
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from ociworks.runtime._init.context import Context
 
 __all__ = ["bind_device", "dev_link", "make_device", "open_dev"]
 
-_AT_FDCWD: Final = -100
-
 
 def open_dev(context: Context, name: str) -> int:
     """A descriptor of a directory at or below ``/dev``, made when missing and reached without links."""
-    os.close(mounts.directory(context, name))
+    os.close(targets.directory(context, name)[0])
     flags = os.O_PATH | os.O_DIRECTORY
     try:
         return path.openat2(
@@ -44,7 +40,7 @@ def make_device(
     parent, _, base = name.rpartition("/")
     place = open_dev(context, parent or "/")
     try:
-        device = os.makedev(major, minor)
+        device = os.makedev(major, minor) if kind != stat.S_IFIFO else 0
         try:
             os.mknod(base, kind | mode, device, dir_fd=place)
         except FileExistsError:
@@ -53,23 +49,39 @@ def make_device(
                 raise StepError(
                     "something else than the device is already there", name, errno.EEXIST
                 ) from None
+        except PermissionError:
+            _bind(place, base, name, kind, device)
+            return
         os.chown(base, *owner, dir_fd=place, follow_symlinks=False)
     finally:
         os.close(place)
 
 
-def bind_device(context: Context, name: str, source: str) -> None:
+def bind_device(context: Context, name: str, kind: int, major: int, minor: int) -> None:
     """Bind a host device where mknod is not allowed (in a user namespace)."""
     parent, _, base = name.rpartition("/")
     place = open_dev(context, parent or "/")
     try:
+        _bind(place, base, name, kind, os.makedev(major, minor))
+    finally:
+        os.close(place)
+
+
+def _bind(place: int, base: str, name: str, kind: int, device: int) -> None:
+    """Bind the host's node of this path, proved to be the device, on ``base`` in the directory ``place``."""
+    source = os.open(name, os.O_PATH | os.O_CLOEXEC)
+    try:
+        info = os.stat(source)
+        if stat.S_IFMT(info.st_mode) != kind or info.st_rdev != device:
+            text = f"expected device {os.major(device)}:{os.minor(device)} on the host"
+            raise StepError(text, name, errno.ENODEV)
         try:
             os.mknod(base, stat.S_IFREG | 0o600, dir_fd=place)
         except FileExistsError:
             pass
         spot = path.openat2(place, base, os.O_PATH | os.O_NOFOLLOW)
         try:
-            made = mount.clone_tree(_AT_FDCWD, source)
+            made = mount.clone_tree(source, "")
             try:
                 mount.attach(made, spot)
             finally:
@@ -77,7 +89,7 @@ def bind_device(context: Context, name: str, source: str) -> None:
         finally:
             os.close(spot)
     finally:
-        os.close(place)
+        os.close(source)
 
 
 def dev_link(context: Context, name: str, target: str) -> None:

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import os
 
-from ociworks.runtime._init import devices, hooks, identity, mounts, rootfs, start, terminal, wire
+from ociworks.runtime._init import (
+    devices,
+    hooks,
+    identity,
+    maps,
+    mounts,
+    protect,
+    rootfs,
+    start,
+    terminal,
+    wire,
+)
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -31,7 +42,9 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "hostname": identity.hostname,
     "domainname": identity.domainname,
     "loopback_up": identity.loopback_up,
+    "expect_maps": maps.expect_maps,
     "pin_root": rootfs.pin_root,
+    "superblock": mounts.superblock,
     "filesystem": mounts.filesystem,
     "bind": mounts.bind,
     "cgroup_tree": mounts.cgroup_tree,
@@ -43,10 +56,12 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "reach": identity.reach,
     "hook": hooks.run_in_container,
     "prepare_cwd": rootfs.prepare_cwd,
-    "mask": mounts.mask,
-    "read_only": mounts.read_only,
+    "mount_read_only": mounts.mount_read_only,
+    "mask": protect.mask,
+    "read_only": protect.read_only,
     "root_read_only": rootfs.root_read_only,
     "pivot": rootfs.pivot,
+    "move_root": rootfs.move_root,
     "root_propagation": rootfs.root_propagation,
     "take_terminal": terminal.take_terminal,
     "personality": identity.personality,

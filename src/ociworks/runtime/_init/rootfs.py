@@ -6,7 +6,8 @@ import errno
 import os
 import stat
 
-from ociworks._linux import mount, path
+from ociworks._linux import mount, overlay, path
+from ociworks.runtime._init import targets
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -15,14 +16,20 @@ if TYPE_CHECKING:
 
     from ociworks.runtime._init.context import Context
 
-__all__ = ["pin_root", "pivot", "prepare_cwd", "root_propagation", "root_read_only", "sysctl"]
+__all__ = ["move_root", "pin_root", "pivot", "prepare_cwd", "root_propagation", "root_read_only", "sysctl"]
 
 _AT_FDCWD: Final = -100
 _NULL_DEVICE: Final = os.makedev(1, 3)
 
 
-def pin_root(context: Context, rootfs: str, propagation: int, parent_mount: str) -> None:
-    """Cut the mount tree from the host's, open the root once, and mount it over itself.
+def pin_root(
+    context: Context,
+    rootfs: str,
+    propagation: int,
+    parent_mount: str,
+    layers: tuple[tuple[str, ...], str, str, bool] | None,
+) -> None:
+    """Cut the mount tree from the host's, open the root once, and mount it, or an overlay, over itself.
 
     ``propagation`` goes to the whole host tree first (0: leave it, for a shared root); ``parent_mount`` is then the
     mount point that holds the root, which alone is made private.
@@ -32,17 +39,60 @@ def pin_root(context: Context, rootfs: str, propagation: int, parent_mount: str)
     if parent_mount:
         mount.set_attributes(_AT_FDCWD, propagation=mount.MS_PRIVATE, path=parent_mount)
     context.null = _open_null()
-    place = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    place = _open_directory(rootfs)
     try:
         here, host = os.stat(place), os.stat("/")
         if (here.st_dev, here.st_ino) == (host.st_dev, host.st_ino):
             raise StepError("the host's root directory cannot be a container's root", rootfs, errno.EINVAL)
-        tree = mount.clone_tree(place, "", recursive=True)
-        mount.set_attributes(tree, propagation=mount.MS_SLAVE, recursive=True)
-        mount.attach(tree, place)
+        if layers is not None:
+            context.root = _overlay(place, rootfs, *layers)
+            return
+        context.root = mount.clone_tree(place, "", recursive=True)
+        mount.set_attributes(context.root, propagation=mount.MS_SLAVE, recursive=True)
+        mount.attach(context.root, place)
     finally:
         os.close(place)
-    context.root = tree
+
+
+def _overlay(
+    place: int,
+    rootfs: str,
+    lowers: tuple[str, ...],
+    upper: str,
+    work: str,
+    user: bool,  # noqa: FBT001
+) -> int:
+    """Mount an overlay of host directories on ``place``, which is at ``rootfs``; a descriptor of its root."""
+    opened: list[int] = []
+    try:
+        opened.extend(_open_directory(name) for name in (*lowers, *((upper, work) if upper else ())))
+        below, above = opened[: len(lowers)], opened[len(lowers) :]
+        if above:
+            overlay.mount_overlay(place, below, upper=above[0], work=above[1], user=user, volatile=True)
+        elif len(below) > 1:
+            overlay.mount_overlay(place, below, user=user)
+        else:
+            _attach_read_only(below[0], place)
+    finally:
+        for fd in opened:
+            os.close(fd)
+    root = _open_directory(rootfs)
+    mount.set_attributes(root, propagation=mount.MS_SLAVE)
+    return root
+
+
+def _open_directory(name: str) -> int:
+    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _attach_read_only(directory: int, place: int) -> None:
+    """One layer alone is no overlay."""
+    tree = mount.clone_tree(directory, "")
+    try:
+        mount.set_attributes(tree, set_=mount.ATTR_RDONLY)
+        mount.attach(tree, place)
+    finally:
+        os.close(tree)
 
 
 def _open_null() -> int:
@@ -58,8 +108,8 @@ def _open_null() -> int:
 def prepare_cwd(context: Context, cwd: str) -> None:
     """Make the working directory when the image lacks it; a read-only or odd root is judged when it is entered."""
     try:
-        os.close(path.makedirs_in_root(context.root, cwd))
-    except OSError:
+        os.close(targets.directory(context, cwd)[0])
+    except (OSError, StepError):
         return
 
 
@@ -94,8 +144,81 @@ def pivot(context: Context) -> None:
         os.chdir("/")
     finally:
         os.close(old)
+    _forget(context)
+
+
+def move_root(context: Context) -> None:
+    """Move the pinned root over the host's and enter it by chroot, where pivot_root cannot exchange the host's root.
+
+    The host's tree stays below. Full procfs and sysfs mounts of the host go first: while one can be seen, the kernel
+    lets a user namespace mount another one without what is masked here.
+    """
+    base = os.readlink(f"/proc/self/fd/{context.root}")
+    doomed = [place for place in _kernel_mounts() if place != base and not place.startswith(base + "/")]
+    os.fchdir(context.root)
+    host = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for place in doomed:
+            _hide(place)
+        mount.attach(context.root, host)
+        os.chroot(".")
+        os.chdir("/")
+    finally:
+        os.close(host)
+    _forget(context)
+
+
+def _kernel_mounts() -> list[str]:
+    """Where the host has a whole procfs or sysfs, the last mounted first (proc_pid_mountinfo(5))."""
+    found = []
+    for line in _mountinfo().splitlines():
+        fields, _, filesystem = line.partition(b" - ")
+        parts = fields.split(b" ")
+        if parts[3] == b"/" and filesystem.split(b" ")[0] in (b"proc", b"sysfs"):
+            found.append(os.fsdecode(_unescape(parts[4])))
+    return found[::-1]
+
+
+def _mountinfo() -> bytes:
+    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(fd, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def _unescape(name: bytes) -> bytes:
+    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        name = name.replace(code, character)
+    return name
+
+
+def _hide(place: str) -> None:
+    """Take a mount of the host away; one that is locked is covered instead."""
+    try:
+        mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path=place)
+        mount.unmount(place, mount.MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        spot = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            cover = mount.make_filesystem("tmpfs", (("source", "tmpfs"),), mount.ATTR_RDONLY)
+            try:
+                mount.attach(cover, spot)
+            finally:
+                os.close(cover)
+        finally:
+            os.close(spot)
+
+
+def _forget(context: Context) -> None:
     context.close("root")
     context.close("null")
+    context.close_given()
 
 
 def root_propagation(context: Context, propagation: int) -> None:  # noqa: ARG001 - operations share one signature

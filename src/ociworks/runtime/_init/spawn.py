@@ -17,7 +17,7 @@ import os
 
 from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
-from ociworks.runtime._init import execute, wire
+from ociworks.runtime._init import execute, maps, sources, wire
 from ociworks.runtime._init.context import Context, StepError
 
 TYPE_CHECKING = False
@@ -30,9 +30,10 @@ __all__ = ["admit", "spawn"]
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _SIGKILL: Final = 9
-_NS_GET_NSTYPE: Final = 0xB703
 _FIRST_FREE: Final = 3
 _HIGH: Final = 256
+_MAPS: Final = b"maps"
+_OFFSETS: Final = b"offsets"
 
 
 def spawn(
@@ -49,18 +50,23 @@ def spawn(
     joins: list[tuple[int, int]] = []
     mapped = os.pipe2(os.O_CLOEXEC) if request["maps"] else None
     unified = -1
+    given: list[int] = []
     try:
+        given = sources.open_all(request["sources"])
         unified = _cgroupfs.open_unified(request["unified"])
         joins += _open_namespaces(request["joins"])
         if request["join_kinds"]:
             joins.append((os.dup(fds[4]), request["join_kinds"]))
         child = _Child(request, fds, tasks, last_capability, mapped)
-        child.groups, child.gate = groups, gate
-        pid, pidfd = _clone_joined(child, joins, unified) if joins else _clone(child, unified)
+        child.groups, child.gate, child.given = groups, gate, given
+        if joins or child.time_offsets:
+            return _clone_joined(child, joins, unified, request["maps"])
+        pid, pidfd = _clone(child, unified)
         if mapped is not None:
-            _finish_mapping(pid, pidfd, request["maps"], mapped)
+            maps.finish_mapping(pid, pidfd, request["maps"], mapped)
         return pid, pidfd
     finally:
+        sources.close_all(given)
         for fd in (*tasks, unified, *(fd for fd, _ in joins), *(mapped or ())):
             _close(fd)
 
@@ -90,16 +96,7 @@ def _open_namespaces(joins: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
     opened: list[tuple[int, int]] = []
     try:
         for kind, path in joins:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            opened.append((fd, kind))
-            try:
-                found = fcntl.ioctl(fd, _NS_GET_NSTYPE)
-            except OSError:
-                raise StepError("expected a namespace file", path, errno.EINVAL) from None
-            if found != kind:
-                raise StepError(
-                    f"expected a namespace of kind {kind:#x}, found {found:#x}", path, errno.EINVAL
-                )
+            opened.append((maps.open_namespace(path, kind), kind))
     except BaseException:
         for fd, _ in opened:
             os.close(fd)
@@ -119,12 +116,15 @@ class _Child:
         mapped: tuple[int, int] | None,
     ) -> None:
         self.operations = request["ops"]
-        self.flags = request["flags"]
+        self.time_offsets: str = request["time_offsets"]
+        self.flags = request["flags"] & ~(process.CLONE_NEWTIME if self.time_offsets else 0)
         self.fds = fds
         self.tasks = tasks
         self.last_capability = last_capability
         self.mapped = mapped
         self.groups = self.gate = -1
+        self.given: Sequence[int] = ()
+        self.in_joined_users = any(kind & process.CLONE_NEWUSER for kind, _ in request["joins"])
         self.oom_score_adj = request["oom_score_adj"]
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
 
@@ -133,37 +133,38 @@ class _Child:
         try:
             process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
             if self.mapped is not None:
-                self._wait_mapped(*self.mapped)
+                _wait_mapped(*self.mapped)
+            if self.mapped is not None or self.in_joined_users:
+                maps.become_root()
             os.umask(0)
             execute.execute(self._context(), self.operations)
         finally:
             os._exit(255)
 
-    def _wait_mapped(self, reader: int, writer: int) -> None:
-        os.close(writer)
-        if os.read(reader, 1) != b"1":
-            os._exit(255)
-        # Root of the new user namespace, where there is one; the identity of the program comes later.
-        try:
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-
     def _context(self) -> Context:
-        """Leave only the standard streams (0–2), sync (3) and the sockets for control groups and the gate open."""
+        """Leave only the standard streams (0–2), sync (3), the sockets for control groups and the gate, and what is given."""
         extra = [fd for fd in (self.groups, self.gate) if fd >= 0]
-        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *extra]
+        given = [fd for fd in self.given if fd >= 0]
+        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *extra, *given]
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < _FIRST_FREE)
         os.closerange(len(moved), max(moved) + 1)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
-        sync, *sockets = (_socket.socket(fileno=fd) for fd in range(_FIRST_FREE, len(moved)))
+        first_given = len(moved) - len(given)
+        sync, *sockets = (_socket.socket(fileno=fd) for fd in range(_FIRST_FREE, first_given))
         gate = sockets.pop() if self.gate >= 0 else None
         groups = sockets.pop() if self.groups >= 0 else None
-        return Context(sync, groups, gate, self.last_capability, host_pid)
+        context = Context(sync, groups, gate, self.last_capability, host_pid)
+        numbers = iter(range(first_given, len(moved)))
+        context.given = [next(numbers) if fd >= 0 else -1 for fd in self.given]
+        return context
+
+
+def _wait_mapped(reader: int, writer: int) -> None:
+    os.close(writer)
+    if os.read(reader, 1) != b"1":
+        os._exit(255)
 
 
 def _clone(child: _Child, unified: int) -> tuple[int, int]:
@@ -173,7 +174,9 @@ def _clone(child: _Child, unified: int) -> tuple[int, int]:
     return pid, pidfd
 
 
-def _clone_joined(child: _Child, joins: Sequence[tuple[int, int]], unified: int) -> tuple[int, int]:
+def _clone_joined(
+    child: _Child, joins: Sequence[tuple[int, int]], unified: int, id_maps: tuple[Any, ...] | None
+) -> tuple[int, int]:
     """Clone through a joiner, which enters the namespaces, makes the process as our child, and ends."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
@@ -182,32 +185,57 @@ def _clone_joined(child: _Child, joins: Sequence[tuple[int, int]], unified: int)
             _join(child, joins, theirs)
         os.close(joiner_fd)
         theirs.close()
-        kind, body, fds = wire.receive(ours)
-        os.waitpid(joiner, 0)
+        try:
+            kind, body, fds = _serve_joiner(ours, joiner, id_maps, child.time_offsets)
+        finally:
+            ours.close()
+            os.waitpid(joiner, 0)
     finally:
         ours.close()
         theirs.close()
     if kind == wire.SPAWNED and fds:
         pidfd = fds[0]
-        return process.pidfd_pid(pidfd), pidfd
+        pid = process.pidfd_pid(pidfd)
+        if child.mapped is not None and not child.time_offsets:
+            maps.finish_mapping(pid, pidfd, id_maps or (), child.mapped)
+        return pid, pidfd
     if kind == wire.FAILED:
         number, _, step, text, path = wire.unpack_failure(body)
         raise StepError(f"{step}: {text}", path, number)
     raise StepError("the process that joins namespaces ended early")
 
 
+def _serve_joiner(
+    ours: _socket.socket, joiner: int, id_maps: tuple[Any, ...] | None, time_offsets: str
+) -> tuple[bytes, bytes, list[int]]:
+    """Write what a joiner may not write itself, until it has made the process; its last message."""
+    while True:
+        kind, body, fds = wire.receive(ours)
+        if kind != wire.POINT:
+            return kind, body, fds
+        if body == _MAPS:
+            maps.write_maps(joiner, *(id_maps or ()))
+        else:
+            maps.write_file(f"/proc/{joiner}/timens_offsets", time_offsets.encode())
+        wire.send(ours, wire.CONTINUE)
+
+
 def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket) -> None:
     """In the joiner; never returns. The user namespace goes first if it is joined: it gives the right to the others."""
     step = "setns"
     try:
+        process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
         process.prctl(_PR_SET_DUMPABLE, 0)
         for fd in child.tasks:
             os.write(fd, b"0")
         child.tasks = ()
         if child.oom_score_adj is not None:
-            _write("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
+            maps.write_file("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
         for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
             process.setns(fd, kinds)
+        if child.time_offsets:
+            step = "time namespace"
+            _make_time_namespace(child, channel)
         step = "clone3"
         pid, pidfd = process.clone(process.CLONE_PARENT | child.flags)
         if pid == 0:
@@ -223,59 +251,24 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         os._exit(255)
 
 
-def _finish_mapping(pid: int, pidfd: int, maps: tuple[Any, ...], mapped: tuple[int, int]) -> None:
-    """Write the id maps of a new user namespace from outside and let the child go on, or end it."""
-    try:
-        _write_maps(pid, *maps)
-    except BaseException:
-        os.close(mapped[1])
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        os.close(pidfd)
-        raise
-    os.write(mapped[1], b"1")
+def _make_time_namespace(child: _Child, channel: _socket.socket) -> None:
+    """Clocks can be set only before the first process is in the namespace, and by the root of its user namespace.
+
+    So a new user namespace is made here too, and the launcher writes the maps and the offsets from outside.
+    """
+    if child.flags & process.CLONE_NEWUSER:
+        process.unshare(process.CLONE_NEWUSER)
+        _ask(channel, _MAPS)
+        child.flags &= ~process.CLONE_NEWUSER
+        child.mapped, child.in_joined_users = None, True
+    process.unshare(process.CLONE_NEWTIME)
+    _ask(channel, _OFFSETS)
+    process.prctl(_PR_SET_DUMPABLE, 0)
 
 
-def _write_maps(
-    pid: int,
-    uid_map: str,
-    gid_map: str,
-    deny_setgroups: bool,  # noqa: FBT001 - a plain tuple from the wire
-    helpers: tuple[str, str] | None,
-) -> None:
-    if deny_setgroups:
-        _write(f"/proc/{pid}/setgroups", b"deny")
-    if helpers is not None:
-        for helper, text in zip(helpers, (uid_map, gid_map), strict=True):
-            _run_helper(helper, [str(pid), *text.split()])
-        return
-    _write(f"/proc/{pid}/gid_map", gid_map.encode())
-    _write(f"/proc/{pid}/uid_map", uid_map.encode())
-
-
-def _write(path: str, value: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(fd)
-
-
-def _run_helper(helper: str, arguments: list[str]) -> None:
-    """Newuidmap or newgidmap, by absolute path, with numbers only."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, writer, 2)]
-        pid = os.posix_spawn(helper, [helper, *arguments], {}, file_actions=actions)
-        os.close(writer)
-        writer = -1
-        said = os.read(reader, 4096)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-    if status:
-        text = said.decode("utf-8", "backslashreplace").strip()
-        raise StepError(text or f"ended with status {os.waitstatus_to_exitcode(status)}", helper)
+def _ask(channel: _socket.socket, what: bytes) -> None:
+    """Let the launcher write one of our files in procfs, which belong to us only while we are dumpable."""
+    process.prctl(_PR_SET_DUMPABLE, 1)
+    wire.send(channel, wire.POINT, what)
+    if wire.receive(channel)[0] != wire.CONTINUE:
+        os._exit(255)

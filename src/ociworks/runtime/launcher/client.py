@@ -43,6 +43,9 @@ class SpawnRequest:
     maps: tuple[Any, ...] | None = None
     gate: str = ""
     """The name of the socket in the state directory at which an init waits to be started."""
+    sources: tuple[tuple[Any, ...], ...] = ()
+    """Trees and user namespaces to open on the host for binds."""
+    time_offsets: str = ""
 
     def encode(self) -> dict[str, Any]:
         """The request as the launcher reads it."""

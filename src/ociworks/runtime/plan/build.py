@@ -16,13 +16,17 @@ from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime import seccomp as filters
 from ociworks.runtime._same import Same
+from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan import process as processes
+from ociworks.runtime.plan.devices import device_ops
 from ociworks.runtime.plan.groups import Groups
-from ociworks.runtime.plan.mounts import device_ops, mount_ops
-from ociworks.runtime.plan.namespaces import id_maps, namespaces
+from ociworks.runtime.plan.mounts import Layout, early_ops, late_ops, mount_ops
+from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, time_offsets
 from ociworks.runtime.plan.options import PROPAGATION
+from ociworks.runtime.plan.protect import protect_ops
 from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
+from ociworks.runtime.plan.sources import Maps, Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.runtime.plan.value import Plan, rootfs_of
 from ociworks.spec import Bundle, validate
@@ -53,11 +57,13 @@ def build(
     *,
     wait: bool = True,
     detached: bool = False,
+    no_pivot: bool = False,
     hierarchies: cgroups.Hierarchies | None = None,
 ) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
-    ``hierarchies`` are the host's control groups when they are not to be looked for.
+    ``hierarchies`` are the host's control groups when they are not to be looked for. ``no_pivot`` moves the root filesystem over the host's and enters it by chroot, for a host whose own root cannot be
+    exchanged (an initramfs); it protects less, so nothing chooses it by itself.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
@@ -68,14 +74,15 @@ def build(
         if problems:
             raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
         _valid[id(spec)] = spec
-    return _builder(Same(spec), os.fspath(bundle.path), os.geteuid()).plan(
-        container_id, hierarchies or cgroups.detect(), wait=wait, detached=detached
+    overlay = bundle.overlay if isinstance(bundle, OverlayBundle) else None
+    return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid()).plan(
+        container_id, hierarchies or cgroups.detect(), wait=wait, detached=detached, no_pivot=no_pivot
     )
 
 
 @functools.lru_cache(16)
-def _builder(spec: Same[Spec], bundle: str, _user: int) -> _Builder:
-    return _Builder(spec.value, bundle)
+def _builder(spec: Same[Spec], bundle: str, overlay: RootfsOverlay | None, _user: int) -> _Builder:
+    return _Builder(spec.value, bundle, overlay)
 
 
 class _Builder:
@@ -84,11 +91,11 @@ class _Builder:
     What depends on nothing but the configuration is worked out once: containers are made of the same one repeatedly.
     """
 
-    def __init__(self, spec: Spec, bundle: str) -> None:
+    def __init__(self, spec: Spec, bundle: str, overlay: RootfsOverlay | None) -> None:
         if spec.process is None or spec.root is None:
             missing = "$.process" if spec.process is None else "$.root"
             raise InvalidSpec([Problem(missing, "a container to run needs it")], what=f"{bundle}/config.json")
-        self.spec, self.bundle = spec, bundle
+        self.spec, self.bundle, self.overlay = spec, bundle, overlay
         self.process: Process = spec.process
         self.rootfs = rootfs_of(spec, bundle)
         self.linux = spec.linux or Linux()
@@ -98,11 +105,13 @@ class _Builder:
         self.namespaces = namespaces(self.linux)
         if not self.namespaces.new & process.CLONE_NEWNS:
             raise NotSupported("$.linux.namespaces: a container needs a mount namespace of its own")
+        self.time_offsets = time_offsets(self.linux, self.namespaces)
         self.has_user_namespace = bool(self.namespaces.private & process.CLONE_NEWUSER)
         self.maps = id_maps(self.linux) if self.namespaces.new & process.CLONE_NEWUSER else None
         self.entry = tuple(self._entry())
         self.before_hooks = tuple(self._before_hooks())
         self.before_pivot = tuple(self._before_pivot())
+        self.root_propagation = tuple(self._root_propagation())
         self.setup = tuple(processes.setup_ops(self.process, self.linux.personality))
         self.final = tuple(
             processes.final_ops(
@@ -113,7 +122,13 @@ class _Builder:
         )
 
     def plan(
-        self, container_id: str, hierarchies: cgroups.Hierarchies, *, wait: bool, detached: bool
+        self,
+        container_id: str,
+        hierarchies: cgroups.Hierarchies,
+        *,
+        wait: bool,
+        detached: bool,
+        no_pivot: bool,
     ) -> Plan:
         """The plan of one container."""
         group = cgroups.plan(
@@ -128,17 +143,17 @@ class _Builder:
             directories=tuple(group.directories),
             own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
         )
-        shared = self.linux.rootfs_propagation in ("shared", "rshared")
+        sources = Sources(self._container_maps(), in_user_namespace=self.has_user_namespace)
         operations = (
             ops.keyring(f"_ses.{container_id}"),
             *self.entry,
-            ops.pin_root(
-                self.rootfs, 0 if shared else mount.MS_SLAVE, _mount_point(self.rootfs) if shared else ""
-            ),
-            *self._mounts(groups, group.membership),
+            self._pin_root(),
+            *self._mounts(groups, group.membership, sources),
             *self.before_hooks,
             *self._hooks(container_id, self.hooks.create_container, "creating"),
             *self.before_pivot,
+            ops.move_root() if no_pivot else ops.pivot(),
+            *self.root_propagation,
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
             *self._hooks(container_id, self.hooks.start_container, "created"),
@@ -152,9 +167,30 @@ class _Builder:
             maps=self.maps,
             cgroup=group,
             operations=operations,
+            sources=sources.asked,
+            time_offsets=self.time_offsets,
+        )
+
+    def _container_maps(self) -> Maps | None:
+        """Of the container's own user namespace: its maps, or its file."""
+        if self.maps is not None:
+            return self.maps.uid_map, self.maps.gid_map
+        joined = (path for kind, path in self.namespaces.joins if kind == process.CLONE_NEWUSER)
+        return next((("", path) for path in joined), None)
+
+    def _pin_root(self) -> ops.Op:
+        shared = self.linux.rootfs_propagation in ("shared", "rshared")
+        return ops.pin_root(
+            self.rootfs,
+            0 if shared else mount.MS_SLAVE,
+            _mount_point(self.rootfs) if shared else "",
+            self.overlay.encode() if self.overlay is not None else None,
         )
 
     def _entry(self) -> Iterator[ops.Op]:
+        expected = joined_maps(self.linux) if self.has_user_namespace and self.maps is None else None
+        if expected is not None:
+            yield ops.expect_maps(*expected)
         yield from processes.entry_ops(self.process)
         if self.spec.hostname:
             yield self._uts("$.hostname", ops.hostname(self.spec.hostname))
@@ -168,10 +204,12 @@ class _Builder:
             raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
         return op
 
-    def _mounts(self, groups: Groups, membership: Mapping[str, str]) -> Iterator[ops.Op]:
+    def _mounts(self, groups: Groups, membership: Mapping[str, str], sources: Sources) -> Iterator[ops.Op]:
         """The mounts; control groups are entered where they are shown first, while the launcher makes them."""
         entered = False
-        for op in mount_ops(self.spec, self.bundle, groups):
+        layout = Layout(bundle=self.bundle, rootfs=self.rootfs)
+        yield from early_ops(self.spec, layout)
+        for op in mount_ops(self.spec, layout, groups, sources):
             if op.name == "cgroup_tree" and not entered:
                 yield from self._control_groups(membership)
                 entered = True
@@ -199,15 +237,14 @@ class _Builder:
         linux = self.linux
         yield from sysctl_ops(linux.sysctl, self.namespaces.private)
         yield ops.prepare_cwd(self.process.cwd)
-        if linux.readonly_paths:
-            yield ops.read_only(linux.readonly_paths)
-        if linux.masked_paths:
-            yield ops.mask(linux.masked_paths)
+        yield from late_ops(self.spec, self.rootfs)
+        yield from protect_ops(linux)
         if self.spec.root is not None and self.spec.root.readonly:
             yield ops.root_read_only()
-        yield ops.pivot()
-        if linux.rootfs_propagation:
-            yield ops.root_propagation(_propagation(linux.rootfs_propagation))
+
+    def _root_propagation(self) -> Iterator[ops.Op]:
+        if self.linux.rootfs_propagation:
+            yield ops.root_propagation(_propagation(self.linux.rootfs_propagation))
 
     def _hooks(self, container_id: str, hooks: Sequence[Hook], status: str) -> Iterator[ops.Op]:
         for hook in hooks:

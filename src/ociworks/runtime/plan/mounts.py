@@ -1,110 +1,155 @@
-"""``mounts``, devices and protected paths of a configuration, as operations."""
+"""``mounts`` of a configuration, as operations."""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
-from typing import Final
+import posixpath
+from typing import TYPE_CHECKING, Final
 
+from attrs import frozen
+
+from ociworks._linux import mount
 from ociworks.errors import NotSupported, quote
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan.groups import Groups, cgroup_layout
-from ociworks.runtime.plan.options import parse_options
-from ociworks.spec.runtime import Device, Linux, Mount, Spec
+from ociworks.runtime.plan.options import MountOptions, parse_options
 
-__all__ = ["device_ops", "mount_ops"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_DEFAULT_DEVICES: Final = (
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-)
-_LINKS: Final = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-)
-_KINDS: Final = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+    from ociworks.runtime.plan.sources import Sources
+    from ociworks.spec.runtime import Mount, Spec
+
+__all__ = ["Layout", "early_ops", "late_ops", "mount_ops", "target_of"]
+
+_MAX_PATH: Final = 4095
+_KERNEL_TYPES: Final = frozenset("proc sysfs tmpfs devpts mqueue cgroup cgroup2 ramfs devtmpfs".split())
+"""File systems whose superblock is not the container's alone, or has nothing to protect: ``ro`` is the mount's."""
 
 
-def mount_ops(spec: Spec, bundle: str, groups: Groups) -> Iterator[ops.Op]:
+@frozen(kw_only=True)
+class Layout:
+    """Where a bundle and its root filesystem are on the host, absolute."""
+
+    bundle: str
+    rootfs: str
+
+
+def mount_ops(spec: Spec, layout: Layout, groups: Groups, sources: Sources) -> Iterator[ops.Op]:
     """One operation per mount, in the order of the configuration."""
-    for index, mount in enumerate(spec.mounts):
-        yield _mount(mount, f"$.mounts[{index}]", bundle, groups)
+    early = 0
+    for index, each in enumerate(spec.mounts):
+        made = early if _is_early(each) else -1
+        early += made >= 0
+        yield _mount(each, f"$.mounts[{index}]", layout, groups, sources, made)
 
 
-def _mount(mount: Mount, where: str, bundle: str, groups: Groups) -> ops.Op:
-    if mount.uid_mappings or mount.gid_mappings:
-        raise NotSupported(f"{where}: idmapped mounts are not supported yet")
-    if ".." in mount.destination.split("/"):
-        raise NotSupported(f"{where}.destination: '..' in {quote(mount.destination)}")
-    options = parse_options(mount.options, f"{where}.options")
-    target = os.path.join("/", mount.destination)
-    if mount.type in ("bind", "none", None, "") or options.bind:
-        if not options.bind and mount.type != "bind":
-            raise NotSupported(f"{where}.type: expected a file system type, or the option bind or rbind")
-        source = os.path.join(bundle, mount.source or "")
-        return ops.bind(
-            source,
-            target,
-            recursive=options.recursive,
-            attributes=options.attributes,
-            propagation=options.propagation,
-        )
-    attributes = options.attributes[0] | options.attributes[2]
-    if mount.type in ("cgroup", "cgroup2"):
-        layout = cgroup_layout(groups)
-        if not layout:
-            raise NotSupported(
-                f"{where}: {groups.hierarchies.reason or 'no control groups are mounted on this host'}"
-            )
-        return ops.cgroup_tree(target, layout, own_namespace=groups.own_namespace, attributes=attributes)
-    return ops.filesystem(
-        mount.type, mount.source or "", target, options.data, attributes, options.propagation
-    )
+def early_ops(spec: Spec, layout: Layout) -> Iterator[ops.Op]:
+    """File systems of devices, opened before the container's device rules hold."""
+    for index, each in enumerate(spec.mounts):
+        if _is_early(each):
+            options = parse_options(each.options, f"$.mounts[{index}].options")
+            yield ops.superblock(each.type or "", each.source or "", *_settings(each, options, layout.rootfs))
 
 
-def device_ops(spec: Spec, linux: Linux, *, bind: bool) -> Iterator[ops.Op]:
-    """Default devices and those of the configuration, then the customary links; none when /dev comes from the host."""
-    if any(_is_dev_bind(mount) for mount in spec.mounts):
-        return
-    listed = {device.path for device in linux.devices}
-    for path, major, minor in _DEFAULT_DEVICES:
-        if path not in listed:
-            yield (
-                ops.bind_device(path, path)
-                if bind
-                else ops.make_device(path, stat.S_IFCHR, (major, minor), 0o666, (0, 0))
-            )
-    for index, device in enumerate(linux.devices):
-        yield _device(device, f"$.linux.devices[{index}]", bind=bind)
-    for name, target in _LINKS:
-        yield ops.dev_link(name, target)
-    if any(mount.destination.rstrip("/") == "/dev/pts" for mount in spec.mounts):
-        yield ops.dev_link("ptmx", "pts/ptmx")
+def late_ops(spec: Spec, rootfs: str) -> Iterator[ops.Op]:
+    """What is read-only as soon as everything is in it: ``/dev`` and every tmpfs, as runc has it."""
+    targets = [
+        target_of(each, f"$.mounts[{index}]", rootfs)
+        for index, each in enumerate(spec.mounts)
+        if _is_late(each, rootfs) and "ro" in each.options and _options(each, index).set_ & mount.ATTR_RDONLY
+    ]
+    if targets:
+        yield ops.mount_read_only(targets)
 
 
-def _is_dev_bind(mount: Mount) -> bool:
-    return mount.destination.rstrip("/") == "/dev" and (
-        mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
-    )
+def target_of(each: Mount, where: str, rootfs: str) -> str:
+    """The destination as an absolute path in the root; ``..`` is resolved by name, as runc does.
 
-
-def _device(device: Device, where: str, *, bind: bool) -> ops.Op:
-    parts = device.path.split("/")
-    if device.type not in _KINDS or not device.path.startswith("/dev/") or {"..", ".", ""} & set(parts[2:]):
+    A destination that names a place in the root filesystem by its path on the host is taken as that place.
+    """
+    target = posixpath.normpath("//" + each.destination).replace("//", "/", 1)
+    if target == rootfs or target.startswith(rootfs + "/"):
+        target = target[len(rootfs) :] or "/"
+    if target == "/":
+        raise NotSupported(f"{where}.destination: the root itself is no place for a mount; use root.path")
+    if len(os.fsencode(target)) > _MAX_PATH or "\0" in target:
         raise NotSupported(
-            f"{where}: expected a device of type c, b, u or p below /dev, found {quote(device.path)}"
+            f"{where}.destination: expected at most {_MAX_PATH} bytes without NUL, got {quote(target)}"
         )
-    if bind:
-        return ops.bind_device(device.path, device.path)
-    mode = device.file_mode if device.file_mode is not None else 0o666
-    number = (device.major or 0, device.minor or 0)
-    return ops.make_device(
-        device.path, _KINDS[device.type], number, mode & 0o7777, (device.uid or 0, device.gid or 0)
+    return target
+
+
+def _options(each: Mount, index: int) -> MountOptions:
+    return parse_options(each.options, f"$.mounts[{index}].options", bind=each.type == "bind")
+
+
+def _is_late(each: Mount, rootfs: str) -> bool:
+    return not _is_bind(each) and (each.type == "tmpfs" or target_of(each, "$.mounts", rootfs) == "/dev")
+
+
+def _is_early(each: Mount) -> bool:
+    return not _is_bind(each) and each.type not in _KERNEL_TYPES and (each.source or "").startswith("/")
+
+
+def _is_bind(each: Mount) -> bool:
+    return each.type == "bind" or "bind" in each.options or "rbind" in each.options
+
+
+def _mount(each: Mount, where: str, layout: Layout, groups: Groups, sources: Sources, made: int) -> ops.Op:
+    options = parse_options(each.options, f"{where}.options", bind=each.type == "bind")
+    target = target_of(each, where, layout.rootfs)
+    if options.bind:
+        return _bind(each, where, os.path.join(layout.bundle, each.source or ""), target, options, sources)
+    if each.uid_mappings or each.gid_mappings:
+        raise NotSupported(f"{where}.uidMappings: only bind mounts can have ids mapped")
+    if each.type in ("none", None, ""):
+        raise NotSupported(f"{where}.type: expected a file system type, or the option bind or rbind")
+    if each.type in ("cgroup", "cgroup2"):
+        return _cgroup(where, target, options.filesystem_attributes, groups)
+    if options.copy_up and each.type != "tmpfs":
+        raise NotSupported(f"{where}.options: option tmpcopyup is for a tmpfs")
+    data, attributes = _settings(each, options, layout.rootfs)
+    return ops.filesystem(
+        each.type,
+        each.source or "",
+        target,
+        data,
+        attributes,
+        options.propagation,
+        copy_up=options.copy_up,
+        made=made,
     )
+
+
+def _settings(each: Mount, options: MountOptions, rootfs: str) -> tuple[ops.Options, int]:
+    """The options of a file system, and the attributes of its mount."""
+    attributes = options.filesystem_attributes
+    if _is_late(each, rootfs):
+        return options.data, attributes & ~mount.ATTR_RDONLY
+    if attributes & mount.ATTR_RDONLY and each.type not in _KERNEL_TYPES:
+        return (("ro", None), *options.data), attributes
+    return options.data, attributes
+
+
+def _bind(
+    each: Mount, where: str, source: str, target: str, options: MountOptions, sources: Sources
+) -> ops.Op:
+    return ops.bind(
+        source,
+        target,
+        recursive=options.recursive,
+        attributes=options.bind_attributes,
+        propagation=options.propagation,
+        follow=options.follow,
+        given=sources.give(each, where, source, options),
+    )
+
+
+def _cgroup(where: str, target: str, attributes: int, groups: Groups) -> ops.Op:
+    layout = cgroup_layout(groups)
+    if not layout:
+        raise NotSupported(
+            f"{where}: {groups.hierarchies.reason or 'no control groups are mounted on this host'}"
+        )
+    return ops.cgroup_tree(target, layout, own_namespace=groups.own_namespace, attributes=attributes)

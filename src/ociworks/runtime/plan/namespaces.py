@@ -11,10 +11,19 @@ from typing import Final
 from attrs import frozen
 
 from ociworks._linux import process
-from ociworks.errors import InvalidSpec, MissingDependency, Problem, quote
+from ociworks.errors import InvalidSpec, MissingDependency, NotSupported, Problem, quote
 from ociworks.spec.runtime import IDMapping, Linux
 
-__all__ = ["KINDS", "IDMaps", "Namespaces", "id_maps", "namespaces"]
+__all__ = [
+    "KINDS",
+    "IDMaps",
+    "Namespaces",
+    "format_map",
+    "id_maps",
+    "joined_maps",
+    "namespaces",
+    "time_offsets",
+]
 
 KINDS: Final = {
     "mount": process.CLONE_NEWNS,
@@ -30,6 +39,9 @@ KINDS: Final = {
 
 _HELPER_DIRECTORIES: Final = "/usr/bin:/usr/sbin:/bin:/sbin"
 _MAX_ID: Final = 2**32 - 1
+_MAX_LINES: Final = 340
+_MAX_MAP: Final = 4095
+"""Lines and bytes of a map: what the kernel takes in its one write."""
 
 
 @frozen(kw_only=True)
@@ -84,8 +96,8 @@ class IDMaps:
 
 def id_maps(linux: Linux) -> IDMaps:
     """The id maps of a configuration with a new user namespace (RT-28: all is judged before anything is made)."""
-    uid_map = _format(linux.uid_mappings, "$.linux.uidMappings")
-    gid_map = _format(linux.gid_mappings, "$.linux.gidMappings")
+    uid_map = format_map(linux.uid_mappings, "$.linux.uidMappings")
+    gid_map = format_map(linux.gid_mappings, "$.linux.gidMappings")
     if os.geteuid() == 0:
         return IDMaps(uid_map=uid_map, gid_map=gid_map, deny_setgroups=False)
     if _is_single(linux.uid_mappings, os.geteuid()) and _is_single(linux.gid_mappings, os.getegid()):
@@ -93,11 +105,41 @@ def id_maps(linux: Linux) -> IDMaps:
     return IDMaps(uid_map=uid_map, gid_map=gid_map, deny_setgroups=False, helpers=_helpers())
 
 
+def joined_maps(linux: Linux) -> tuple[str, str] | None:
+    """The maps that a user namespace joined by path must have; None when the configuration does not say."""
+    if not linux.uid_mappings and not linux.gid_mappings:
+        return None
+    return format_map(linux.uid_mappings, "$.linux.uidMappings"), format_map(
+        linux.gid_mappings, "$.linux.gidMappings"
+    )
+
+
+def time_offsets(linux: Linux, found: Namespaces) -> str:
+    """The clocks' offsets as the kernel reads them; empty for none.
+
+    InvalidSpec when the time namespace is joined, which has its offsets already. NotSupported for kernels without any.
+    """
+    if process.CLONE_NEWTIME & found.private and not os.path.exists("/proc/self/timens_offsets"):
+        raise NotSupported("$.linux.namespaces: this kernel has no time namespaces")
+    given = linux.time_offsets
+    offsets = {} if given is None else {"monotonic": given.monotonic, "boottime": given.boottime}
+    lines = [
+        f"{clock} {offset.secs or 0} {offset.nanosecs or 0}"
+        for clock, offset in offsets.items()
+        if offset is not None
+    ]
+    if lines and not found.new & process.CLONE_NEWTIME:
+        message = "the time namespace is joined and has offsets already"
+        raise InvalidSpec([Problem("$.linux.timeOffsets", message)])
+    return "\n".join(lines)
+
+
 def _is_single(mappings: Iterable[IDMapping], own: int) -> bool:
     return [(mapping.host_id, mapping.size) for mapping in mappings] == [(own, 1)]
 
 
-def _format(mappings: tuple[IDMapping, ...], where: str) -> str:
+def format_map(mappings: tuple[IDMapping, ...], where: str) -> str:
+    """A map as the kernel reads it. InvalidSpec for ranges that are none, overlap, or are too many."""
     if not mappings:
         raise InvalidSpec([Problem(where, "a new user namespace needs at least one mapping")])
     for index, mapping in enumerate(mappings):
@@ -111,7 +153,13 @@ def _format(mappings: tuple[IDMapping, ...], where: str) -> str:
         for (start, size), (following, _) in pairwise(ranges):
             if start + size > following:
                 raise InvalidSpec([Problem(where, f"ranges overlap at {following} ({side})")])
-    return "\n".join(f"{mapping.container_id} {mapping.host_id} {mapping.size}" for mapping in mappings)
+    text = "\n".join(f"{mapping.container_id} {mapping.host_id} {mapping.size}" for mapping in mappings)
+    if len(mappings) > _MAX_LINES or len(text) > _MAX_MAP:
+        message = (
+            f"the kernel takes {_MAX_LINES} ranges in {_MAX_MAP} bytes, got {len(mappings)} in {len(text)}"
+        )
+        raise InvalidSpec([Problem(where, message)])
+    return text
 
 
 def _helpers() -> tuple[str, str]:

@@ -12,10 +12,14 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 __all__ = [
+    "NOT_GIVEN",
+    "UNCHANGED",
     "Attributes",
+    "Given",
     "Hierarchy",
     "Op",
     "Options",
+    "Overlay",
     "Value",
     "bind",
     "bind_device",
@@ -27,6 +31,7 @@ __all__ = [
     "dev_link",
     "domainname",
     "execute",
+    "expect_maps",
     "filesystem",
     "find_program",
     "hook",
@@ -38,6 +43,8 @@ __all__ = [
     "loopback_up",
     "make_device",
     "mask",
+    "mount_read_only",
+    "move_root",
     "no_new_privileges",
     "oom_score_adj",
     "open_terminal",
@@ -54,6 +61,7 @@ __all__ = [
     "scheduler",
     "seccomp",
     "session",
+    "superblock",
     "sysctl",
     "take_terminal",
     "umask",
@@ -65,8 +73,18 @@ Value: TypeAlias = "str | bytes | int | bool | tuple[Value, ...] | None"
 """What an operation's argument may be: plain data that any process can read."""
 Options: TypeAlias = tuple[tuple[str, str | None], ...]
 """File-system options, one key each; None for a flag."""
-Attributes: TypeAlias = tuple[int, int, int, int]
-"""Mount attributes: to set and to clear on the mount itself, then to set and to clear on all below too."""
+Attributes: TypeAlias = tuple[int, int, int, int, int, int]
+"""Mount attributes: to set and to clear on the mount itself; the same for when the kernel has locked some; to set and
+to clear on all below too."""
+Given: TypeAlias = tuple[str, int, bool]
+"""What the launcher prepared for a bind, and its number (:mod:`ociworks._init.sources`): ``tree`` to be used, ``spare``
+when the source cannot be reached from here, ``idmap`` a user namespace to map by (recursively or not); or ``""``."""
+UNCHANGED: Final[Attributes] = (0, 0, 0, 0, 0, 0)
+"""A bind keeps the attributes of its source."""
+NOT_GIVEN: Final[Given] = ("", -1, False)
+Overlay: TypeAlias = tuple[tuple[str, ...], str, str, bool]
+"""An overlay as root: lower directories (the topmost first), upper and work directory or ``""``, and whether its marks
+are ``user.overlay.*``."""
 Hierarchy: TypeAlias = tuple[str, str, Options, str, tuple[str, ...]]
 """A cgroup hierarchy to show: directory, file system type, options, host path, links to the directory."""
 
@@ -137,21 +155,48 @@ def loopback_up() -> Op:
     return Op("loopback_up")
 
 
-def pin_root(rootfs: str, propagation: int, parent_mount: str) -> Op:
-    """Cut the tree from the host's and mount the root over itself."""
-    return Op("pin_root", (rootfs, propagation, parent_mount))
+def pin_root(rootfs: str, propagation: int, parent_mount: str, overlay: Overlay | None = None) -> Op:
+    """Cut the tree from the host's and mount the root over itself, or an overlay in its place."""
+    return Op("pin_root", (rootfs, propagation, parent_mount, overlay))
 
 
-def filesystem(
-    fstype: str, source: str, target: str, options: Options, attributes: int, propagation: int
+def filesystem(  # noqa: PLR0913 - the members of a mount
+    fstype: str,
+    source: str,
+    target: str,
+    options: Options,
+    attributes: int,
+    propagation: Sequence[int],
+    *,
+    copy_up: bool = False,
+    made: int = -1,
 ) -> Op:
-    """Mount a new file system."""
-    return Op("filesystem", (fstype, source, target, options, attributes, propagation))
+    """Mount a new file system; with ``copy_up`` it starts with what it covers. ``made``: number of a `superblock`."""
+    return Op("filesystem", (fstype, source, target, options, attributes, tuple(propagation), copy_up, made))
 
 
-def bind(source: str, target: str, *, recursive: bool, attributes: Attributes, propagation: int) -> Op:
-    """Bind a host path."""
-    return Op("bind", (source, target, recursive, attributes, propagation))
+def superblock(fstype: str, source: str, options: Options, attributes: int) -> Op:
+    """Open a file system that may need a device, before device rules hold; numbered in the order of these."""
+    return Op("superblock", (fstype, source, options, attributes))
+
+
+def bind(
+    source: str,
+    target: str,
+    *,
+    recursive: bool = False,
+    attributes: Attributes = UNCHANGED,
+    propagation: Sequence[int] = (),
+    follow: bool = True,
+    given: Given = NOT_GIVEN,
+) -> Op:
+    """Bind a host path; without ``follow`` no part of it may be a link."""
+    return Op("bind", (source, target, recursive, attributes, tuple(propagation), follow, given))
+
+
+def mount_read_only(targets: Sequence[str]) -> Op:
+    """Make mounts read-only that had to be written until now."""
+    return Op("mount_read_only", (tuple(targets),))
 
 
 def cgroup_tree(target: str, layout: Sequence[Hierarchy], *, own_namespace: bool, attributes: int) -> Op:
@@ -164,9 +209,9 @@ def make_device(path: str, kind: int, number: tuple[int, int], mode: int, owner:
     return Op("make_device", (path, kind, *number, mode, owner))
 
 
-def bind_device(path: str, source: str) -> Op:
-    """Bind a host's device node."""
-    return Op("bind_device", (path, source))
+def bind_device(path: str, kind: int, number: tuple[int, int]) -> Op:
+    """Bind the host's device node of this path, kind and number."""
+    return Op("bind_device", (path, kind, *number))
 
 
 def dev_link(name: str, target: str) -> Op:
@@ -206,14 +251,14 @@ def prepare_cwd(cwd: str) -> Op:
     return Op("prepare_cwd", (cwd,))
 
 
-def mask(paths: Sequence[str]) -> Op:
-    """Make paths unreadable."""
-    return Op("mask", (tuple(paths),))
+def mask(paths: Sequence[str], proved: Sequence[str] = ()) -> Op:
+    """Make paths unreadable; those in ``proved`` are looked at again afterwards."""
+    return Op("mask", (tuple(paths), tuple(proved)))
 
 
-def read_only(paths: Sequence[str]) -> Op:
-    """Make paths read-only."""
-    return Op("read_only", (tuple(paths),))
+def read_only(paths: Sequence[str], proved: Sequence[str] = ()) -> Op:
+    """Make paths read-only; those in ``proved`` are looked at again afterwards."""
+    return Op("read_only", (tuple(paths), tuple(proved)))
 
 
 def root_read_only() -> Op:
@@ -222,8 +267,18 @@ def root_read_only() -> Op:
 
 
 def pivot() -> Op:
-    """Change the root."""
+    """Change the root by pivot_root."""
     return Op("pivot")
+
+
+def move_root() -> Op:
+    """Change the root by moving the mount and chroot, where the host's root cannot be exchanged."""
+    return Op("move_root")
+
+
+def expect_maps(uid_map: str, gid_map: str) -> Op:
+    """Prove that the user namespace which was joined has these maps."""
+    return Op("expect_maps", (uid_map, gid_map))
 
 
 def root_propagation(propagation: int) -> Op:

@@ -1,4 +1,10 @@
-"""Mount options: attributes, propagation, or for the file system (runtime-spec config.md, Linux mount options)."""
+"""Mount options: attributes, propagation, or for the file system (runtime-spec config.md, Linux mount options).
+
+What a bind's options come to is what runc makes of them, which is what mount(8) was meant to do: without any option
+about attributes the mount keeps those of its source; with one it gets exactly those that are asked for, except that an
+access-time mode stays until another one is named. In a user namespace the kernel locks what a source mount has; there
+what is asked for is added, and asking to take away what is locked fails.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +19,46 @@ from ociworks.runtime.plan.ops import Attributes, Options
 
 __all__ = ["KNOWN_OPTIONS", "PROPAGATION", "MountOptions", "parse_options"]
 
-# name → (attribute bits to set, bits to clear)
-_ATTRIBUTES: Final[dict[str, tuple[int, int]]] = {
-    "ro": (mount.ATTR_RDONLY, 0),
-    "rw": (0, mount.ATTR_RDONLY),
-    "nosuid": (mount.ATTR_NOSUID, 0),
-    "suid": (0, mount.ATTR_NOSUID),
-    "nodev": (mount.ATTR_NODEV, 0),
-    "dev": (0, mount.ATTR_NODEV),
-    "noexec": (mount.ATTR_NOEXEC, 0),
-    "exec": (0, mount.ATTR_NOEXEC),
-    "nodiratime": (mount.ATTR_NODIRATIME, 0),
-    "diratime": (0, mount.ATTR_NODIRATIME),
-    "nosymfollow": (mount.ATTR_NOSYMFOLLOW, 0),
-    "symfollow": (0, mount.ATTR_NOSYMFOLLOW),
-    "relatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
-    "norelatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
-    "noatime": (mount.ATTR_NOATIME, mount.ATTR_ATIME),
-    "atime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
-    "strictatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
-    "nostrictatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
+# name → whether it sets or clears, and which attribute
+_FLAGS: Final[dict[str, tuple[bool, int]]] = {
+    "ro": (True, mount.ATTR_RDONLY),
+    "rw": (False, mount.ATTR_RDONLY),
+    "nosuid": (True, mount.ATTR_NOSUID),
+    "suid": (False, mount.ATTR_NOSUID),
+    "nodev": (True, mount.ATTR_NODEV),
+    "dev": (False, mount.ATTR_NODEV),
+    "noexec": (True, mount.ATTR_NOEXEC),
+    "exec": (False, mount.ATTR_NOEXEC),
+    "nosymfollow": (True, mount.ATTR_NOSYMFOLLOW),
+    "symfollow": (False, mount.ATTR_NOSYMFOLLOW),
 }
+_ALL_FLAGS: Final = (
+    mount.ATTR_RDONLY | mount.ATTR_NOSUID | mount.ATTR_NODEV | mount.ATTR_NOEXEC | mount.ATTR_NOSYMFOLLOW
+)
+_ACCESS_TIME: Final = {
+    "noatime": (True, "noatime"),
+    "atime": (False, "noatime"),
+    "nodiratime": (True, "nodiratime"),
+    "diratime": (False, "nodiratime"),
+    "relatime": (True, "relatime"),
+    "norelatime": (False, "relatime"),
+    "strictatime": (True, "strictatime"),
+    "nostrictatime": (False, "strictatime"),
+}
+"""Four switches, as mount(2) has them: relatime is the mode when none of the others is on."""
+
+_BELOW: Final[dict[str, tuple[int, int]]] = {
+    **{f"r{name}": (bit, 0) if on else (0, bit) for name, (on, bit) in _FLAGS.items()},
+    "rnodiratime": (mount.ATTR_NODIRATIME, 0),
+    "rdiratime": (0, mount.ATTR_NODIRATIME),
+    "rrelatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
+    "rnorelatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
+    "rnoatime": (mount.ATTR_NOATIME, mount.ATTR_ATIME),
+    "ratime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
+    "rstrictatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
+    "rnostrictatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
+}
+"""Recursive attributes: bits to set and bits to clear, on the mount and on all below it."""
 
 RECURSIVE: Final = 1
 PROPAGATION: Final[dict[str, int]] = {
@@ -48,27 +73,23 @@ PROPAGATION: Final[dict[str, int]] = {
 }
 """Propagation types by name; bit 0 means recursive."""
 
-_IGNORED: Final = frozenset({"defaults", "async", "nomand", "silent", "loud"})
-_SUPERBLOCK: Final = frozenset({"sync", "dirsync", "lazytime", "mand", "iversion"})
-_REFUSED: Final = {
-    "tmpcopyup": "copying the image's files into a tmpfs",
-    "idmap": "idmapped mounts",
-    "ridmap": "idmapped mounts",
-    "remount": "remounting",
+_SUPERBLOCK: Final = {
+    "sync": ("sync", True),
+    "async": ("sync", False),
+    "dirsync": ("dirsync", True),
+    "lazytime": ("lazytime", True),
+    "nolazytime": ("lazytime", False),
+    "mand": ("mand", True),
+    "nomand": ("mand", False),
+    "iversion": ("iversion", True),
+    "noiversion": ("iversion", False),
 }
+"""Switches of the whole file system, which a bind cannot have."""
+_IGNORED: Final = frozenset({"defaults", "silent", "loud"})
+_OURS: Final = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "src-nofollow")
 
 KNOWN_OPTIONS: Final = tuple(
-    sorted(
-        {
-            *_ATTRIBUTES,
-            *(f"r{name}" for name in _ATTRIBUTES),
-            *PROPAGATION,
-            *_IGNORED,
-            *_SUPERBLOCK,
-            "bind",
-            "rbind",
-        }
-    )
+    sorted({*_FLAGS, *_ACCESS_TIME, *_BELOW, *PROPAGATION, *_SUPERBLOCK, *_IGNORED, *_OURS})
 )
 """Every option that is not left to the file system."""
 
@@ -79,45 +100,118 @@ class MountOptions:
 
     bind: bool = False
     recursive: bool = False
-    attributes: Attributes = (0, 0, 0, 0)
-    propagation: int = 0
+    """Whether a bind takes what is mounted below its source too (``rbind``)."""
+    set_: int = 0
+    clear: int = 0
+    """The attributes that are asked for, and those that are asked not to be; without access times."""
+    access_time: int | None = None
+    """The access-time mode and ``nodiratime`` as attributes; None when nothing asks for one."""
+    below: tuple[int, int] = (0, 0)
+    """Attributes to set and to clear on the mount and on all below it."""
+    propagation: tuple[int, ...] = ()
+    """Applied one after the other."""
     data: Options = ()
+    copy_up: bool = False
+    """Whether a tmpfs starts with what the directory has that it covers (``tmpcopyup``)."""
+    idmap: str = ""
+    """``idmap`` or ``ridmap``."""
+    follow: bool = True
+    """Whether a bind's source may lead through links; not with ``src-nofollow``."""
+
+    @property
+    def filesystem_attributes(self) -> int:
+        """The attributes of a new file system's mount."""
+        return self.set_ | (self.access_time or 0) | self.below[0]
+
+    @property
+    def bind_attributes(self) -> Attributes:
+        """What changes the attributes of a bind; see the module's text."""
+        below = self.below
+        if not self.set_ and not self.clear and self.access_time is None:
+            return (0, 0, 0, 0, *below)
+        mode = (0, 0)
+        if self.access_time is not None:
+            mode = (self.access_time, mount.ATTR_ATIME | mount.ATTR_NODIRATIME & ~self.access_time)
+        exact = (self.set_ | mode[0], _ALL_FLAGS & ~self.set_ | mode[1])
+        clear = self.clear | mount.ATTR_NOSYMFOLLOW & ~self.set_
+        return (*exact, self.set_ | mode[0], clear | mode[1], *below)
+
+
+class _Sorter:
+    """Sorts options one by one; later ones win over earlier ones."""
+
+    def __init__(self) -> None:
+        self.words: set[str] = set()
+        self.set_ = self.clear = 0
+        self.times: set[str] = set()
+        self.below = (0, 0)
+        self.propagation: list[int] = []
+        self.superblock: dict[str, bool] = {}
+        self.data: list[tuple[str, str | None]] = []
+
+    def add(self, option: str) -> None:
+        """One option."""
+        if option in _FLAGS:
+            on, bit = _FLAGS[option]
+            self.set_ = self.set_ | bit if on else self.set_ & ~bit
+            self.clear = self.clear & ~bit if on else self.clear | bit
+        elif option in _ACCESS_TIME:
+            on, switch = _ACCESS_TIME[option]
+            (self.times.add if on else self.times.discard)(switch)
+        elif option in _BELOW:
+            set_, clear = _BELOW[option]
+            self.below = (self.below[0] & ~clear | set_, self.below[1] & ~set_ | clear)
+        elif option in PROPAGATION:
+            self.propagation.append(PROPAGATION[option])
+        elif option in _SUPERBLOCK:
+            name, on = _SUPERBLOCK[option]
+            self.superblock[name] = on
+        elif option in _OURS:
+            self.words.add(option)
+        elif option not in _IGNORED:
+            key, equals, value = option.partition("=")
+            self.data.append((key, value if equals else None))
+
+    @property
+    def access_time(self) -> int | None:
+        """What mount(2) makes of the four switches."""
+        if not self.times:
+            return None
+        directories = mount.ATTR_NODIRATIME if "nodiratime" in self.times else 0
+        if "strictatime" in self.times:
+            return mount.ATTR_STRICTATIME | directories
+        return (mount.ATTR_NOATIME if "noatime" in self.times else mount.ATTR_RELATIME) | directories
 
 
 @functools.lru_cache(256)
-def parse_options(options: tuple[str, ...], where: str) -> MountOptions:
-    """Sort options; later ones win. NotSupported for those that ociworks knows and cannot do yet.
+def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -> MountOptions:
+    """Sort options; later ones win. ``bind`` says that the type does already. NotSupported for what makes no sense.
 
-    What is left goes to the file system, key by key; a bind has none, so there an unknown option is an error too.
+    What is left goes to the file system, key by key; a bind has none, so there an unknown option is an error.
     """
-    bind = recursive = False
-    plain, below = (0, 0), (0, 0)
-    propagation = 0
-    data: list[tuple[str, str | None]] = []
+    sorter = _Sorter()
     for option in options:
-        if option in ("bind", "rbind"):
-            bind, recursive = True, option == "rbind"
-        elif option in _ATTRIBUTES:
-            plain = _merge(plain, _ATTRIBUTES[option])
-        elif option.startswith("r") and option[1:] in _ATTRIBUTES:
-            below = _merge(below, _ATTRIBUTES[option[1:]])
-        elif option in PROPAGATION:
-            propagation = PROPAGATION[option]
-        elif option in _REFUSED:
-            raise NotSupported(f"{where}: option {option}: {_REFUSED[option]} is not supported yet")
-        elif option not in _IGNORED:
-            key, equals, value = option.partition("=")
-            data.append((key, value if equals else None))
+        sorter.add(option)
+    words = sorter.words
+    bind = bind or bool(words & {"bind", "rbind"})
+    data = (*sorter.data, *((name, None) for name, on in sorter.superblock.items() if on))
     if bind and data:
         raise NotSupported(f"{where}: a bind mount knows no option {quote(data[0][0])}")
+    if bind and "tmpcopyup" in words:
+        raise NotSupported(f"{where}: option tmpcopyup is for a tmpfs")
+    for word in sorted(words & {"remount", "idmap", "ridmap", "src-nofollow"}):
+        if not bind:
+            raise NotSupported(f"{where}: option {word} is for bind mounts")
     return MountOptions(
-        bind=bind, recursive=recursive, attributes=(*plain, *below), propagation=propagation, data=tuple(data)
+        bind=bind,
+        recursive="rbind" in words,
+        set_=sorter.set_,
+        clear=sorter.clear,
+        access_time=sorter.access_time,
+        below=sorter.below,
+        propagation=tuple(sorter.propagation),
+        data=data,
+        copy_up="tmpcopyup" in words,
+        idmap=next((word for word in ("ridmap", "idmap") if word in words), ""),
+        follow="src-nofollow" not in words,
     )
-
-
-def _merge(current: tuple[int, int], change: tuple[int, int]) -> tuple[int, int]:
-    """Apply one option on top of earlier ones: setting cancels clearing, and an access-time mode replaces another."""
-    set_, clear = change
-    new_set = current[0] & ~clear | set_
-    new_clear = current[1] & ~set_ | clear
-    return new_set, new_clear

@@ -47,5 +47,3 @@ def _linux(linux: Linux) -> Iterator[str]:
         yield "$.linux.netDevices: moving network devices is not supported yet"
     if linux.mount_label:
         yield "$.linux.mountLabel: SELinux labels are not supported yet"
-    if linux.time_offsets is not None:
-        yield "$.linux.timeOffsets: clock offsets are not supported yet"

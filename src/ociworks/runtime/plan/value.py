@@ -12,6 +12,7 @@ from ociworks.errors import NotSupported, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan.namespaces import IDMaps, Namespaces
+from ociworks.runtime.plan.sources import Source
 from ociworks.spec.runtime import Spec
 
 __all__ = ["Place", "Plan", "PlanChange", "PlanDiff", "rootfs_of"]
@@ -19,6 +20,7 @@ __all__ = ["Place", "Plan", "PlanChange", "PlanDiff", "rootfs_of"]
 Place: TypeAlias = "int | str | ops.Op"
 """An operation of a plan: its number (negative from the end), the name of the first one, or the operation itself."""
 
+_FACTS: Final = ("namespaces", "maps", "sources", "time_offsets")
 _VOCABULARY: Final = frozenset(name for name in ops.__all__ if name.islower())
 
 
@@ -64,6 +66,10 @@ class Plan:
     cgroup: cgroups.CgroupPlan
     operations: tuple[ops.Op, ...]
     """What the container's first process does, in order."""
+    sources: tuple[Source, ...] = ()
+    """What the launcher opens on the host for binds, by number."""
+    time_offsets: str = ""
+    """The clocks' offsets in the container's time namespace, as the kernel reads them."""
 
     @property
     def rootfs(self) -> str:
@@ -141,8 +147,8 @@ def _head(plan: Plan) -> list[str]:
 
 def _facts(old: Plan, new: Plan) -> list[PlanChange]:
     """Differences outside the operations."""
-    before = [*_head(old), *(f"{name} {getattr(old, name)}" for name in ("namespaces", "maps"))]
-    after = [*_head(new), *(f"{name} {getattr(new, name)}" for name in ("namespaces", "maps"))]
+    before = [*_head(old), *(f"{name} {getattr(old, name)}" for name in _FACTS)]
+    after = [*_head(new), *(f"{name} {getattr(new, name)}" for name in _FACTS)]
     return [
         *(PlanChange(kind="removed", what=line) for line in before if line not in after),
         *(PlanChange(kind="added", what=line) for line in after if line not in before),

@@ -1,0 +1,30 @@
+"""Masked and read-only paths, as operations (runtime-spec config-linux.md)."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ociworks.runtime.plan import ops
+from ociworks.spec.runtime import Linux
+
+__all__ = ["protect_ops"]
+
+_KERNEL: Final = ("/proc/", "/sys/")
+
+
+def protect_ops(linux: Linux) -> Iterator[ops.Op]:
+    """Read-only paths, then masked ones.
+
+    Below ``/proc`` and ``/sys``, which must be the kernel's own, no name can be exchanged while it is covered; whatever
+    else is protected may lie in a tree that others can write, so it is looked at again (ATTACKS RT-15).
+    """
+    if linux.readonly_paths:
+        yield ops.read_only(linux.readonly_paths, _elsewhere(linux.readonly_paths))
+    if linux.masked_paths:
+        yield ops.mask(linux.masked_paths, _elsewhere(linux.masked_paths))
+
+
+def _elsewhere(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(path for path in paths if not posixpath.normpath(path).startswith(_KERNEL))
