@@ -142,7 +142,7 @@ class _Child:
             os._exit(255)
 
     def _context(self) -> Context:
-        """Leave only the standard streams (0–2), sync (3), the sockets for control groups and the gate, and what is given."""
+        """Leave only the standard streams (0–2), sync (3), and what comes by number open."""
         extra = [fd for fd in (self.groups, self.gate) if fd >= 0]
         given = [fd for fd in self.given if fd >= 0]
         keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *extra, *given]

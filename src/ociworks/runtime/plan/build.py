@@ -62,8 +62,9 @@ def build(
 ) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
-    ``hierarchies`` are the host's control groups when they are not to be looked for. ``no_pivot`` moves the root filesystem over the host's and enters it by chroot, for a host whose own root cannot be
-    exchanged (an initramfs); it protects less, so nothing chooses it by itself.
+    ``hierarchies`` are the host's control groups when they are not to be looked for. ``no_pivot`` moves the root
+    filesystem over the host's and enters it by chroot, for a host whose own root cannot be exchanged (an initramfs); it
+    protects less, so nothing chooses it by itself.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
