@@ -1,21 +1,25 @@
-"""Pushing an image of a few layers from an OCI layout to a registry on loopback: in this process against crane.
+"""Pushing from an OCI layout to a registry on loopback, against crane.
 
-The registry is ``testing.Registry`` in a process of its own; what was pushed is deleted after each sample. Ours hashes
-what it sends; crane does not. ``BENCH_PULL_MIB`` is the size of each layer.
+The images are those of ``_debian``. The registry is ours, in a process of its own; what was pushed is deleted after
+each sample. Ours hashes what it sends; crane does not.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
-from benchmarks._measure import compare, program, report
-from benchmarks.pull import LAYER_SIZE, LAYERS, registry
-from ociworks import testing
+from benchmarks._debian import Name, Packing, layout_with
+from benchmarks._measure import Comparison, compare, program, report
+from benchmarks.pull import registry
 from ociworks.image import layout, remote
 from ociworks.image.auth import ANONYMOUS
+
+IMAGES: tuple[tuple[Name, Packing], ...] = (("base", "gzip"), ("app", "gzip"), ("app", "zstd"))
+PAIRS = 7
 
 PUSH = """
 import sys
@@ -26,41 +30,40 @@ with remote.Client(keychain=ANONYMOUS) as client, layout.open(sys.argv[2]) as st
 """
 
 
-def main() -> None:
-    """Print the ratios."""
-    with (
-        registry() as host,
-        tempfile.TemporaryDirectory() as folder,
-        remote.Client(keychain=ANONYMOUS) as client,
-        layout.open(os.path.join(folder, "source"), create=True) as store,
-    ):
-        image = store.put(testing.random_image(LAYERS, size=LAYER_SIZE, compression="none"), tag="app")
-        name = f"{host}/app:1"
+def comparisons(host: str, folder: Path) -> Iterator[Comparison]:
+    """Every image, in this process; the last one in an interpreter of its own too."""
+    for image, packing in IMAGES:
+        place = folder / f"{image}-{packing}"
+        shutil.copytree(layout_with(image, packing), place)
+        yield from _one(f"{host}/app:1", place, f"{image}, {packing}")
+
+
+def _one(name: str, place: Path, what: str) -> Iterator[Comparison]:
+    with remote.Client(keychain=ANONYMOUS) as client, layout.open(place) as store:
+        image = store.image("app")
 
         def clear() -> None:
-            client.delete(f"{host}/app@{image.digest}")
-            for blob in (image.manifest.config, *image.manifest.layers):
-                client.delete_blob(name, blob.digest)
+            client.delete(f"{name.rpartition(':')[0]}@{image.digest}")
+            for blob in {each.digest for each in (image.manifest.config, *image.manifest.layers)}:
+                client.delete_blob(name, blob)
 
         def ours() -> None:
             client.push(image, name)
 
-        def ours_cold() -> None:
-            program(sys.executable, "-c", PUSH, name, store.path)()
+        cold = program(sys.executable, "-c", PUSH, name, place)
+        theirs = program("crane", "push", "--insecure", place, name)
+        yield compare(f"push {what}", ours, "crane", theirs, pairs=PAIRS, aim=1.0, after=clear)
+        if what.startswith("app"):
+            yield compare(f"push {what}, new interpreter", cold, "crane", theirs, pairs=PAIRS, after=clear)
 
-        crane = shutil.which("crane")
-        if crane is None:
-            print("push: crane is not installed, nothing to compare with")
-            return
-        theirs = program(crane, "push", store.path, name)
-        size = f"{LAYERS * LAYER_SIZE >> 20} MiB, {LAYERS} layers"
-        report(
-            "push",
-            [
-                compare(f"{size}, library", ours, "crane push", theirs, pairs=7, aim=1.0, after=clear),
-                compare(f"{size}, new interpreter", ours_cold, "crane push", theirs, pairs=7, after=clear),
-            ],
-        )
+
+def main() -> None:
+    """Print the ratios."""
+    if shutil.which("crane") is None:
+        print("push: crane is not installed, nothing to compare with")
+        return
+    with registry() as host, tempfile.TemporaryDirectory() as folder:
+        report("push", comparisons(host, Path(folder)))
 
 
 if __name__ == "__main__":
