@@ -32,6 +32,7 @@ __all__ = [
     "openat2",
     "remove_tree",
     "remove_tree_at",
+    "start_writeback",
     "sync_filesystem",
 ]
 
@@ -247,3 +248,14 @@ def sync_filesystem(fd: int) -> None:
     """syncfs(2): everything that was written to the file system of ``fd`` is on the disk."""
     if _libc_syncfs(fd) == -1:
         raise oserror("syncfs")
+
+
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_libc_sync_file_range = libc.sync_file_range
+_libc_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_libc_sync_file_range.restype = ctypes.c_int
+
+
+def start_writeback(fd: int) -> None:
+    """sync_file_range(2): begin to write a file back, without waiting for it; a hint, so never an error."""
+    _libc_sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -26,6 +27,7 @@ __all__ = [
     "read_file",
     "remove_if_abandoned",
     "same_file",
+    "start_writing",
     "write_all",
     "write_new",
 ]
@@ -206,3 +208,11 @@ def write_new(parent: int, name: str, content: bytes) -> None:
         write_all(fd, content)
     finally:
         os.close(fd)
+
+
+def start_writing(fd: int) -> None:
+    """Have the disk begin with what was written so far, where the system can be told."""
+    if sys.platform == "linux":
+        from ociworks._linux.path import start_writeback
+
+        start_writeback(fd)
