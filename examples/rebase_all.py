@@ -35,8 +35,7 @@ def rebase_all(repository: str, old: str, new: str, suffix: str, registry: Clien
 def lifted(found: Image | ImageIndex, old: str, new: str, registry: Client) -> Image | ImageIndex:
     """An image on the new base, or an index with each of its images on it."""
     if isinstance(found, ImageIndex):
-        platforms = [entry.platform for entry in found.index.manifests if entry.platform is not None]
-        return mutate.index(one(found.image(each), old, new, registry) for each in platforms)
+        return mutate.each(found, lambda image: one(image, old, new, registry))
     return one(found, old, new, registry)
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from ociworks import api
-from ociworks.image import layout
+from ociworks.image import Layer, layout, mutate
+from ociworks.image.copy import ALL
 from ociworks.image.sign import PrivateKey
-from ociworks.testing import Registry, image_from_layers
+from ociworks.testing import Registry, image_from_files, image_from_layers
 from tests.cli.places import Command, command_in, example, lay_out
+
+PLATFORMS = ["linux/amd64", "linux/arm64"]
 
 
 @pytest.fixture
@@ -48,6 +51,27 @@ def test_append(cli: Command, tmp_path: Path) -> None:
         assert len(made.layers) == 4
     assert cli("cat", f"oci:{tmp_path}/l:1", "/srv/index.html") == "hello"
     assert " 7     8          5 " in cli("ls", "-l", f"oci:{tmp_path}/l:1", "/srv")
+
+
+def test_every_image_of_an_index(cli: Command, tmp_path: Path) -> None:
+    """``--all`` changes them all, each on the base for its platform; without it one is chosen."""
+    bases = [mutate.index(image_from_files({"v": v}, platform=p) for p in PLATFORMS) for v in (b"1", b"2")]
+    for number, base in enumerate(bases):
+        api.copy(base, f"oci:{tmp_path}/l:base{number}", platforms=ALL)
+    app = mutate.each(bases[0], lambda img: mutate.append(img, Layer.from_files({"a": b"a"})))
+    api.copy(app, f"oci:{tmp_path}/l:app", platforms=ALL)
+    place = f"oci:{tmp_path}/l"
+    cli(
+        "rebase", "-q", "--all", "--old-base", f"{place}:base0", "--new-base", f"{place}:base1",
+        f"{place}:app", f"{place}:new",
+    )  # fmt: skip
+    assert [line.split()[1] for line in cli("inspect", "--index", f"{place}:new").splitlines()] == PLATFORMS
+    for platform in PLATFORMS:
+        assert cli("cat", "--platform", platform, f"{place}:new", "/v", "/a") == "2a"
+    cli("config", "-q", "--platform", PLATFORMS[1], "-u", "7", f"{place}:new", f"{place}:one")
+    assert "platform    linux/arm64" in cli("inspect", "--platform", PLATFORMS[1], f"{place}:one")
+    with pytest.raises(SystemExit):
+        cli("config", "--all", "--platform", PLATFORMS[1], f"{place}:new", f"{place}:one")
 
 
 def test_append_to_nothing(cli: Command, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@
   ``ociworks.api`` and ``ociworks.image``
 - ``_inspect``, ``_digest``, ``_ls``, ``_cat``, ``_export``, ``_tags``, ``_referrers``: questions
 - ``_diff``, ``_verify``: more questions; ``_sign``: signatures
-- ``_append``, ``_config``, ``_annotate``, ``_rebase``, ``_flatten``, ``_squash``: an image of another one
+- ``_append``, ``_config``, ``_annotate``, ``_rebase``, ``_flatten``, ``_squash``: an image or index of another one
   (``_making``); ``_unpack``, ``_repack``: to a directory, and back
 - ``_login``, ``_logout``: credentials
 - ``_registry``: ``registry serve``, the server of ``ociworks.testing``; ``_completion``: for shells

@@ -40,7 +40,7 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def platform_option(command: argparse.ArgumentParser) -> None:
+def platform_option(command: argparse._ActionsContainer) -> None:
     """``--platform``."""
     command.add_argument(
         "--platform", metavar="OS/ARCH", help="such as linux/arm64/v8; default: this machine's"

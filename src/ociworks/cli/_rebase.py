@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ociworks.cli._making import changed, making_options
-from ociworks.cli._places import source_image
+from ociworks.cli._places import source_document
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from ociworks.image import Image, ImageIndex
 
 __all__ = ["arguments", "main"]
 
@@ -30,6 +32,18 @@ def main(arguments: Namespace) -> int:
     from ociworks.image import mutate
 
     with ExitStack() as stack:
-        old = stack.enter_context(source_image(arguments, arguments.old_base))
-        new = stack.enter_context(source_image(arguments, arguments.new_base))
-        return changed(arguments, lambda image: mutate.rebase(image, old_base=old, new_base=new))
+        old = stack.enter_context(source_document(arguments, arguments.old_base))
+        new = stack.enter_context(source_document(arguments, arguments.new_base))
+        return changed(
+            arguments,
+            lambda image: mutate.rebase(
+                image, old_base=_for_the_same(image, old), new_base=_for_the_same(image, new)
+            ),
+        )
+
+
+def _for_the_same(image: Image, base: Image | ImageIndex) -> Image:
+    """The base for the platform that the image is for."""
+    from ociworks.image import ImageIndex
+
+    return base.image(image.config.platform) if isinstance(base, ImageIndex) else base

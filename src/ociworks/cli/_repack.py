@@ -22,7 +22,7 @@ def arguments(command: ArgumentParser) -> None:
     rootless_option(command)
     command.add_argument("--compression", choices=["gzip", "zstd", "none"], default="gzip")
     command.add_argument("directory", metavar="DIR", help="the bundle, as unpack made it")
-    making_options(command)
+    making_options(command, every=False)
 
 
 def main(arguments: Namespace) -> int:

@@ -21,6 +21,7 @@ where           what
 ``_squash``     `flatten`, `squash`: several layers as one
 ``_time``       `time`: one time for files, history and documents
 ``_types``      `media_types`: OCI's types to Docker's and back
+``_each``       `each`: the same change to every image of an index
 ``_index``      `index`, `append_manifests`, `remove_manifests`, `platforms`
 ``_build``      what they share: an image from changed parts
 ``_history``    which step of a history made which layer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ociworks.image.mutate._annotate import annotate, artifact_type, subject
     from ociworks.image.mutate._append import append, scratch
     from ociworks.image.mutate._config import Changes, config
+    from ociworks.image.mutate._each import each
     from ociworks.image.mutate._index import Entry, append_manifests, index, platforms, remove_manifests
     from ociworks.image.mutate._rebase import rebase
     from ociworks.image.mutate._squash import flatten, squash
@@ -52,6 +54,7 @@ __all__ = [
     "append_manifests",
     "artifact_type",
     "config",
+    "each",
     "flatten",
     "index",
     "media_types",
@@ -68,6 +71,7 @@ _NAMES = {
     "_annotate": ("annotate", "artifact_type", "subject"),
     "_append": ("append", "scratch"),
     "_config": ("Changes", "config"),
+    "_each": ("each",),
     "_index": ("Entry", "append_manifests", "index", "platforms", "remove_manifests"),
     "_rebase": ("rebase",),
     "_squash": ("flatten", "squash"),

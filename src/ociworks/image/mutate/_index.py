@@ -16,7 +16,9 @@ from ociworks.spec.image import Descriptor, Index, mediatypes, read_manifest
 __all__ = [
     "Entry",
     "append_manifests",
+    "attested",
     "index",
+    "moved",
     "platforms",
     "rebuilt_children",
     "reindexed",
@@ -75,7 +77,7 @@ def remove_manifests(idx: ImageIndex, *which: Digest | Platform | str) -> ImageI
             raise ImageNotFound(f"index {idx.digest} has no entry {quote(str(each))}")
         gone |= found
     kept = [
-        entry for entry in idx.index.manifests if entry.digest not in gone and _attested(entry) not in gone
+        entry for entry in idx.index.manifests if entry.digest not in gone and attested(entry) not in gone
     ]
     return reindexed(idx, evolve(idx.index, manifests=tuple(kept)))
 
@@ -120,11 +122,11 @@ def rebuilt_children(
             continue
         child = change(idx.child(entry))
         children[child.digest] = child
-        entries.append(_moved(entry, child))
+        entries.append(moved(entry, child))
     return reindexed(idx, evolve(value, manifests=tuple(entries)), children)
 
 
-def _moved(entry: Descriptor, child: Image | ImageIndex) -> Descriptor:
+def moved(entry: Descriptor, child: Image | ImageIndex) -> Descriptor:
     """The entry of a child that may have other bytes now."""
     if child.digest == entry.digest:
         return entry
@@ -187,7 +189,7 @@ def _filtered(idx: ImageIndex, asked: list[Platform], found: set[int], depth: in
                 isinstance(child, ImageIndex)
                 and (inner := _filtered(child, asked, found, depth + 1)).index.manifests
             ):
-                kept[entry.digest] = _moved(entry, inner)
+                kept[entry.digest] = moved(entry, inner)
                 children[inner.digest] = inner
             continue
         fits = {place for place, platform in enumerate(asked) if _fits(platform, entry.platform)}
@@ -197,7 +199,7 @@ def _filtered(idx: ImageIndex, asked: list[Platform], found: set[int], depth: in
     entries = [
         kept.get(entry.digest, entry)
         for entry in idx.index.manifests
-        if entry.digest in kept or _attested(entry) in kept
+        if entry.digest in kept or attested(entry) in kept
     ]
     return reindexed(idx, evolve(idx.index, manifests=tuple(entries)), children)
 
@@ -221,7 +223,7 @@ def _is(entry: Descriptor, which: Digest | Platform | str) -> bool:
     return _fits(partial.wanted(which), entry.platform)
 
 
-def _attested(entry: Descriptor) -> Digest | None:
+def attested(entry: Descriptor) -> Digest | None:
     """The image that an entry is an attestation of; text that is no digest is the attestation of nothing here."""
     text = entry.annotations.get(_ATTESTED, "")
     try:
