@@ -1,8 +1,9 @@
 """Containers from Python: plan, launch, execute, end.
 
 Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
-and state file), ``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``, ``console``,
-``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
+and state file), ``protocol`` (what every runtime can do), ``binary`` (other people's runtimes), ``features``,
+``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``, ``console``, ``_progress`` (follows an
+init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start), ``_command`` (run something else),
 ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces), ``overlay`` (OverlayBundle),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
@@ -15,30 +16,40 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ociworks.runtime.binary import BinaryContainer, RuntimeBinary
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
     from ociworks.runtime.events import Event, Watch
     from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
     from ociworks.runtime.plan import Plan
+    from ociworks.runtime.protocol import OCIContainer, OCIRuntime
     from ociworks.runtime.runtime import Runtime
     from ociworks.runtime.seams import HostStep, Subject
 
 __all__ = [
+    "BinaryContainer",
     "CompletedContainer",
     "Console",
     "Container",
     "Event",
     "HostStep",
+    "OCIContainer",
+    "OCIRuntime",
     "OverlayBundle",
     "Plan",
     "RootfsOverlay",
     "Runtime",
+    "RuntimeBinary",
     "Subject",
     "Watch",
 ]
 
 _HOMES = {
+    "BinaryContainer": "ociworks.runtime.binary",
+    "OCIContainer": "ociworks.runtime.protocol",
+    "OCIRuntime": "ociworks.runtime.protocol",
+    "RuntimeBinary": "ociworks.runtime.binary",
     "CompletedContainer": "ociworks.runtime.completed",
     "Console": "ociworks.runtime.console",
     "Container": "ociworks.runtime.container",

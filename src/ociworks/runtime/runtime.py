@@ -18,16 +18,14 @@ from ociworks.errors import (
     ContainerExists,
     ContainerNotFound,
     CreateFailed,
-    InvalidSpec,
     LauncherError,
-    Problem,
 )
 from ociworks.runtime import plan, state
+from ociworks.runtime._command import with_command
 from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
-from ociworks.runtime._same import Same
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container, check_terminal, finish
 from ociworks.runtime.events import Watch
@@ -38,7 +36,7 @@ from ociworks.runtime.plan.build import CREATE_RUNTIME
 from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, undo_steps, with_points
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, to_json
-from ociworks.spec.runtime import Spec
+from ociworks.spec.runtime import Features
 
 __all__ = ["Runtime", "default_root"]
 
@@ -117,7 +115,7 @@ class Runtime(Seams):
 
         Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
         """
-        changed = bundle if args is None else _with_command(bundle, args, None)
+        changed = bundle if args is None else with_command(bundle, args, None)
         planned = self._plan(changed, check_id(container_id), detached=detach)
         return self._create_from(planned, Streams(stdin, stdout, stderr), detach=detach)
 
@@ -162,7 +160,7 @@ class Runtime(Seams):
         Raises what :meth:`create` raises, CommandNotFound, ContainerTimeout (with the output so far) and, with
         ``check``, CommandFailed.
         """
-        changed = _with_command(bundle, args, env)
+        changed = with_command(bundle, args, env)
         planned = self._plan(changed, new_id(), wait=False)
         if planned.spec.process is not None:
             check_terminal(planned.spec.process, captured=capture_output)
@@ -212,6 +210,12 @@ class Runtime(Seams):
             with contextlib.suppress(ContainerNotFound):
                 found.append(self.get(name))
         return tuple(found)
+
+    def features(self) -> Features:
+        """What this runtime can do (runtime-spec features.md); about the code, not about this host."""
+        from ociworks.runtime.features import features
+
+        return features()
 
     def events(self) -> Watch:
         """What happens to the containers of this Runtime from now on, in order; ends of those that it created too.
@@ -325,27 +329,6 @@ def default_root() -> str:
     if base and os.path.isabs(base) and os.access(base, os.W_OK):
         return os.path.join(base, "ociworks")
     return f"/tmp/ociworks-{os.geteuid()}"  # noqa: S108 - made 0700; a directory of somebody else is refused
-
-
-def _with_command(bundle: Bundle, args: Sequence[str] | None, env: Mapping[str, str] | None) -> Bundle:
-    given = None if args is None else tuple(args)
-    return bundle.replace(_commanded(Same(bundle.spec), given, tuple((env or {}).items())))
-
-
-@functools.lru_cache(32)
-def _commanded(same: Same[Spec], args: tuple[str, ...] | None, env: tuple[tuple[str, str], ...]) -> Spec:
-    """The configuration with another command; the same one for the same command, so that it is judged once."""
-    spec = same.value
-    process = spec.process
-    if process is None:
-        raise InvalidSpec([Problem("$.process", "a container to run needs it")])
-    if args is not None:
-        process = attrs.evolve(process, args=args)
-    if env:
-        names = {name for name, _ in env}
-        kept = tuple(entry for entry in process.env if entry.partition("=")[0] not in names)
-        process = attrs.evolve(process, env=(*kept, *(f"{name}={value}" for name, value in env)))
-    return attrs.evolve(spec, process=process)
 
 
 def _record(planned: Plan, pid: int) -> state.Record:

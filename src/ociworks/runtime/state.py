@@ -72,6 +72,10 @@ _ALLOWED: Final[Mapping[str, Collection[str]]] = {
 }
 
 
+OPERATIONS: Final = frozenset(_ALLOWED)
+"""What the table speaks of."""
+
+
 def allow(operation: str, status: str, container_id: str) -> None:
     """Raise IllegalTransition when the table does not have ``operation`` for ``status``."""
     needed = _ALLOWED[operation]

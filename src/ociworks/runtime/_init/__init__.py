@@ -5,6 +5,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 
 - ``wire``: the messages between caller, launcher and init, drawn as a table
 - ``launcher``: the loop of the helper process; owns what must go when the caller dies
+- ``reaper``: the loop of another helper, the parent of containers that other runtimes made
 - ``spawn``: one clone3 per process, id maps, joining namespaces
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other

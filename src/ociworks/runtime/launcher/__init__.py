@@ -1,6 +1,7 @@
 """The caller's side of the launcher: start it, ask it for processes, hear how they end.
 
-``sealed`` starts a bare interpreter from a sealed memfd; ``client`` speaks the protocol of ``_init.wire``.
+``sealed`` starts a bare interpreter from a sealed memfd; ``client`` speaks the protocol of ``_init.wire``;
+``reaper`` is the same for the helper that runs other runtimes.
 """
 
 from __future__ import annotations

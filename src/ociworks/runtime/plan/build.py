@@ -32,7 +32,7 @@ from ociworks.runtime.plan.value import Plan, rootfs_of
 from ociworks.spec import Bundle, validate
 from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
 
-__all__ = ["ExecPlan", "build", "build_exec", "state_around_pid"]
+__all__ = ["ExecPlan", "build", "build_exec", "compile_filter", "state_around_pid"]
 
 CREATE_RUNTIME: Final = "createRuntime"
 _NO_HOOKS: Final = Hooks()
@@ -117,7 +117,7 @@ class _Builder:
         self.final = tuple(
             processes.final_ops(
                 self.process,
-                _compile(self.linux.seccomp),
+                compile_filter(self.linux.seccomp),
                 may_set_groups=self.maps is None or not self.maps.deny_setgroups,
             )
         )
@@ -282,11 +282,12 @@ def build_exec(
     operations += processes.setup_ops(target, linux.personality)
     if detached:
         operations.append(ops.outlive())
-    operations += processes.final_ops(target, _compile(linux.seccomp), may_set_groups=may_set_groups)
+    operations += processes.final_ops(target, compile_filter(linux.seccomp), may_set_groups=may_set_groups)
     return ExecPlan(operations=tuple(operations), kinds=kinds, oom_score_adj=target.oom_score_adj)
 
 
-def _compile(profile: Seccomp | None) -> filters.CompiledFilter | None:
+def compile_filter(profile: Seccomp | None) -> filters.CompiledFilter | None:
+    """The filter of a configuration. InvalidSpec for a wrong one, NotSupported for what cannot be had."""
     return None if profile is None else _compiled(Same(profile))
 
 

@@ -1,0 +1,231 @@
+"""A helper that runs other runtimes' programs and is the parent of what they leave behind.
+
+A runtime such as runc ends when its container is created; the container's first process is then adopted by the nearest
+subreaper (prctl(2)), and only that one learns its exit status. One thread, one loop, like the launcher; requests are:
+
+=============  ==================================================================================================
+``run``        start a program; its pid and status come over the monitor, and if it wrote a pid file and ended well,
+               pid and status of the process that it left behind
+``trust``      a program to run when the caller is gone and has not said ``forget``
+``forget``     of that name
+``scratch``    a directory to make, and to remove when the caller is gone
+=============  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import select
+import sys
+
+from ociworks._linux import path, process
+from ociworks.runtime._init import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+__all__ = ["main"]
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NAME: Final = 15
+_NAME: Final = b"ociworks-reaper"
+_MAX_PID_FILE: Final = 32
+
+
+class Command:
+    """A program that runs."""
+
+    def __init__(self, monitor: _socket.socket, pid_file: str) -> None:
+        self.monitor = monitor
+        self.pid_file = pid_file
+
+
+class Reaper:
+    """The loop's state: what runs, what was left behind, what must be done in the end."""
+
+    def __init__(self, control: _socket.socket, caller: int) -> None:
+        self.control = control
+        self.caller = caller
+        self.commands: dict[int, Command] = {}
+        self.adopted: dict[int, _socket.socket] = {}
+        """Monitors of the processes that commands left behind, by pid."""
+        self.strays: dict[int, int] = {}
+        """Statuses of children that nobody asked for yet, while a command may still name one."""
+        self.trusts: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+        self.scratches: list[str] = []
+        self.woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(wake)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """Serve until the caller is gone, then keep its trusts."""
+        poll = select.poll()
+        for fd in (self.control.fileno(), self.caller, self.woken):
+            poll.register(fd, select.POLLIN)
+        try:
+            while self._serve([fd for fd, _ in poll.poll()]):
+                pass
+        finally:
+            self._abandon()
+
+    def _serve(self, ready: Sequence[int]) -> bool:
+        if self.woken in ready:
+            os.read(self.woken, 4096)
+            self._reap()
+        if self.caller in ready:
+            return False
+        if self.control.fileno() in ready:
+            frame = wire.receive_frame(self.control)
+            if frame is None:
+                return False
+            self._handle(*frame)
+        return True
+
+    def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
+        monitor = _socket.socket(fileno=fds[0])
+        try:
+            match request["kind"]:
+                case "run":
+                    self._start(request, monitor, fds[1:])
+                    return
+                case "trust":
+                    self.trusts[request["name"]] = (request["argv"], request["env"])
+                case "forget":
+                    self.trusts.pop(request["name"], None)
+                case _:
+                    os.mkdir(request["directory"], 0o700)
+                    self.scratches.append(request["directory"])
+            _tell(monitor, wire.DONE)
+            monitor.close()
+        except OSError as error:
+            text, name = error.strerror or "", error.filename if isinstance(error.filename, str) else ""
+            _tell(monitor, wire.FAILED, wire.pack_failure(error.errno or 0, 0, request["kind"], text, name))
+            monitor.close()
+        finally:
+            for fd in fds[1:]:
+                os.close(fd)
+
+    def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        pid = _spawn(request["argv"], request["env"], fds)
+        self.commands[pid] = Command(monitor, request["pid_file"])
+        pidfd = os.pidfd_open(pid)
+        _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
+        os.close(pidfd)
+
+    def _reap(self) -> None:
+        """Everything that has ended, ours and adopted."""
+        while True:
+            try:
+                result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                return
+            if result is None:
+                return
+            killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+            self._ended(result.si_pid, -result.si_status if killed else result.si_status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        command = self.commands.pop(pid, None)
+        if command is not None:
+            _tell(command.monitor, wire.EXITED, wire.pack_number(status))
+            left = _read_pid(command.pid_file) if status == 0 and command.pid_file else 0
+            if left:
+                self._adopt(left, command.monitor)
+            else:
+                command.monitor.close()
+        elif pid in self.adopted:
+            monitor = self.adopted.pop(pid)
+            _tell(monitor, wire.EXITED, wire.pack_number(status))
+            monitor.close()
+        else:
+            self.strays[pid] = status
+        if not self.commands:
+            self.strays.clear()
+
+    def _adopt(self, pid: int, monitor: _socket.socket) -> None:
+        status = self.strays.pop(pid, None)
+        try:
+            pidfd = os.pidfd_open(pid) if status is None else -1
+        except ProcessLookupError:
+            monitor.close()  # never ours: its status is lost
+            return
+        _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd] if pidfd >= 0 else [])
+        if pidfd >= 0:
+            os.close(pidfd)
+            self.adopted[pid] = monitor
+        else:
+            _tell(monitor, wire.EXITED, wire.pack_number(status or 0))
+            monitor.close()
+
+    def _abandon(self) -> None:
+        """The caller is gone: run what it entrusted us with, and remove its scratch directories."""
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for argv, env in self.trusts.values():
+            try:
+                pid = _spawn(argv, env, (null, null, null))
+                os.waitpid(pid, 0)
+            except OSError:
+                continue
+        for directory in self.scratches:
+            try:
+                path.remove_tree(directory)
+            except OSError:
+                continue
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
+    """Start a program with these descriptors as 0, 1, 2 and so on, and the signals as a new process has them."""
+    high = [os.dup(fd) for fd in fds]
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(high)]
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            env,
+            file_actions=actions,
+            setsigmask=(),
+            setsigdef=[_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD],
+        )
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def _read_pid(name: str) -> int:
+    """The pid in a file that a runtime wrote; 0 when there is none."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        text = os.read(fd, _MAX_PID_FILE).strip()
+    finally:
+        os.close(fd)
+    return int(text) if text.isdigit() else 0  # trusted: digits only
+
+
+def _tell(monitor: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[int] = ()) -> None:
+    """Send on a monitor; a caller that no longer listens is not an error."""
+    try:
+        wire.send(monitor, kind, body, fds)
+    except OSError:
+        return
+
+
+def main(control_fd: int, caller_pid: int) -> None:
+    """Run the reaper on its control channel; never returns."""
+    process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):
+        _signal.signal(number, _signal.SIG_IGN)
+    control = _socket.socket(fileno=control_fd)
+    sys.meta_path.clear()
+    try:
+        Reaper(control, os.pidfd_open(caller_pid)).run()
+    except BaseException as error:  # noqa: BLE001 - the boundary of the process: the caller hears of it
+        control.send(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[:1024])
+    finally:
+        os._exit(0)

@@ -1,0 +1,235 @@
+"""`RuntimeBinary`: any program with runc's command line as a runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import attrs
+
+from ociworks.errors import (
+    CommandFailed,
+    ContainerError,
+    ContainerExists,
+    ContainerNotFound,
+    CreateFailed,
+    NotSupported,
+    SpecError,
+    quote,
+)
+from ociworks.runtime._command import with_command
+from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
+from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
+from ociworks.runtime.completed import CompletedContainer
+from ociworks.runtime.container import check_terminal, finish
+from ociworks.runtime.ids import check_id, new_id
+from ociworks.runtime.stdio import PIPE, Stream, Streams
+from ociworks.spec import Bundle, parse
+from ociworks.spec.runtime import Features, Mount, Root, Spec
+
+__all__ = ["RuntimeBinary"]
+
+
+class RuntimeBinary:
+    """A runtime that is a program with runc's command line: runc, crun, runsc, kata-runtime, ociworks-runtime.
+
+    ``root`` is its state directory (default: ``/run/`` and the program's name). The first call starts a helper process,
+    the parent of the containers; :meth:`close`, or the end of this process, however it comes, deletes them.
+
+    Raises MissingDependency when there is no such program.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
+        *,
+        options: BinaryOptions | None = None,
+    ) -> None:
+        name = os.path.basename(os.fspath(path))
+        place = os.path.abspath(os.fspath(root)) if root is not None else f"/run/{name}"
+        self.program = Program(os.fspath(path), place, options or BinaryOptions())
+        self._containers: dict[str, BinaryContainer] = {}
+        self._bundles: dict[str, tuple[str, str]] = {}
+        """Of containers whose bundle we wrote: the one that was given, and ours."""
+
+    @property
+    def root(self) -> str:
+        """The state directory of the program."""
+        return self.program.root
+
+    def create(
+        self,
+        container_id: str,
+        bundle: Bundle,
+        args: Sequence[str] | None = None,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> BinaryContainer:
+        """Make a container, ready to be started, as :meth:`Runtime.create`.
+
+        A configuration that differs from the bundle's config.json is written into a bundle of our own.
+
+        Raises ContainerExists, CreateFailed, CommandNotFound, ContainerTimeout.
+        """
+        check_id(container_id)
+        changed = bundle if args is None else with_command(bundle, args, None)
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            return self._create(container_id, changed, streams)
+        except BaseException:
+            streams.close()
+            raise
+
+    def run(  # noqa: PLR0913 - the keywords of subprocess.run
+        self,
+        bundle: Bundle,
+        args: Sequence[str] | None = None,
+        *,
+        capture_output: bool = False,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        stdin: Stream = None,
+    ) -> CompletedContainer:
+        """Run ``args`` in a new container to its end, and remove the container, as :meth:`Runtime.run`.
+
+        By create, start and delete: of ``run`` nobody could tell a failure of the runtime from one of the program.
+        """
+        changed = with_command(bundle, args, env)
+        process = changed.spec.process
+        if process is not None:
+            check_terminal(process, captured=capture_output)
+        output = PIPE if capture_output else None
+        streams = Streams(PIPE if input is not None else stdin, output, output)
+        with contextlib.closing(streams), self._create(new_id(), changed, streams) as container:
+            if container.console is not None:
+                streams.use_terminal(container.console.fileno())
+            container.start()
+            spawned = container.spawned
+            done = finish(spawned, streams, process.args if process else (), input, timeout)
+            done = attrs.evolve(done, container_id=container.id)
+        if check and done.returncode:
+            raise CommandFailed(done)
+        return done
+
+    def get(self, container_id: str) -> BinaryContainer:
+        """A container by its ID, also one of another process. ContainerNotFound when there is none."""
+        check_id(container_id)
+        known = self._containers.get(container_id)
+        if known is not None:
+            return known
+        read_state(self.program, container_id)
+        return BinaryContainer(self, container_id)
+
+    def list(self) -> tuple[BinaryContainer, ...]:
+        """Every container that the program knows, by ID."""
+        return tuple(
+            self._containers.get(name) or BinaryContainer(self, name) for name in sorted(listed(self.program))
+        )
+
+    def features(self) -> Features:
+        """What the program says it can do. NotSupported when it cannot say (runc before 1.1)."""
+        try:
+            return parse(Features, self.program.ask("features"))
+        except Failed as failed:
+            raise NotSupported(f"{self.program.path} features: {quote(failed.message, 2000)}") from failed
+        except SpecError as error:
+            raise ContainerError(f"{self.program.path} features: {error}") from error
+
+    def close(self) -> None:
+        """Delete every container that was created here, and end the helper; again is harmless."""
+        try:
+            for container in tuple(self._containers.values()):
+                container.__exit__()
+        finally:
+            self._containers.clear()
+            self.program.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def bundle_of(self, container_id: str) -> str:
+        """The bundle that the caller gave, when we wrote another one for it; empty otherwise."""
+        return self._bundles.get(container_id, ("", ""))[0]
+
+    def spec_of(self, container: BinaryContainer) -> Spec:
+        """The configuration of a container that was found."""
+        return Bundle.load(container.state().bundle).spec
+
+    def forget(self, container: BinaryContainer) -> None:
+        """A container is gone."""
+        self._containers.pop(container.id, None)
+        _, ours = self._bundles.pop(container.id, ("", ""))
+        if ours:
+            shutil.rmtree(ours, ignore_errors=True)
+        self.program.reaper().forget(container.id)
+
+    def _create(self, container_id: str, bundle: Bundle, streams: Streams) -> BinaryContainer:
+        program = self.program
+        directory = self._written(bundle)
+        process = bundle.spec.process
+        terminal = process is not None and bool(process.terminal)
+        try:
+            with console_socket(program, wanted=terminal) as (flags, take):
+                verb = ("create", "--bundle", directory, *flags, container_id)
+                spawned = program.leave(verb, streams)
+                console = take()
+        except Failed as failed:
+            _discard(directory, bundle)
+            self._explain(container_id, failed)
+            raise error_for("create", container_id, failed) from failed
+        program.reaper().trust(container_id, program.argv("delete", "--force", container_id))
+        container = BinaryContainer(
+            self, container_id, spawned=spawned, spec=bundle.spec, streams=streams, console=console
+        )
+        self._containers[container_id] = container
+        if directory != os.fspath(bundle.path):
+            self._bundles[container_id] = (os.fspath(bundle.path), directory)
+        return container
+
+    def _explain(self, container_id: str, failed: Failed) -> None:
+        """Raise ContainerExists when that is why nothing was created: a failed creation leaves no container."""
+        with contextlib.suppress(ContainerNotFound):
+            read_state(self.program, container_id)
+            raise ContainerExists(f"container {container_id} exists already in {self.root}") from failed
+
+    def _written(self, bundle: Bundle) -> str:
+        """The bundle's directory if its config.json says the same, otherwise one of our own that does."""
+        with contextlib.suppress(SpecError, OSError):
+            if Bundle.load(bundle.path).spec == bundle.spec:
+                return os.fspath(bundle.path)
+        path = self.program.scratch("bundle")
+        Bundle.create(path, _absolute(bundle))
+        return path
+
+
+def _discard(directory: str, bundle: Bundle) -> None:
+    if directory != os.fspath(bundle.path):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _absolute(bundle: Bundle) -> Spec:
+    """The configuration with every path that is relative to the bundle made absolute."""
+    spec = bundle.spec
+    if spec.root is None:
+        raise CreateFailed("the configuration has no root", step="create")
+    root: Root = attrs.evolve(spec.root, path=os.fspath(bundle.rootfs))
+    mounts = tuple(_absolute_mount(mount, os.fspath(bundle.path)) for mount in spec.mounts)
+    return attrs.evolve(spec, root=root, mounts=mounts)
+
+
+def _absolute_mount(mount: Mount, directory: str) -> Mount:
+    bind = mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
+    if not bind or not mount.source or os.path.isabs(mount.source):
+        return mount
+    return attrs.evolve(mount, source=os.path.join(directory, mount.source))

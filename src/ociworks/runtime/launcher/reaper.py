@@ -1,0 +1,54 @@
+"""The caller's side of the reaper: run other runtimes' programs, hear how they and what they leave behind end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ociworks.errors import LauncherError
+from ociworks.runtime._init import wire
+from ociworks.runtime.launcher.client import Launcher, Spawned
+
+__all__ = ["Reaper"]
+
+
+class Reaper(Launcher):
+    """A running reaper. ``close`` ends it, after it has done what it was entrusted with."""
+
+    module = "ociworks.runtime._init.reaper"
+
+    def start(self, argv: Sequence[str], fds: Sequence[int], pid_file: str = "") -> Spawned:
+        """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
+
+        Raises CreateFailed when it cannot be started. With ``pid_file``, :meth:`left_behind` tells more.
+        """
+        request = {"kind": "run", "argv": tuple(argv), "env": dict(os.environ), "pid_file": pid_file}
+        monitor = self._ask(request, tuple(fds))
+        try:
+            pid, pidfd = self._spawned(monitor)
+        except BaseException:
+            monitor.close()
+            raise
+        return Spawned(pid, pidfd, monitor, monitor)
+
+    def left_behind(self, command: Spawned) -> Spawned:
+        """The process that a command left behind, after the command ended well; the command's channel becomes its."""
+        kind, body, fds = wire.receive(command.monitor)
+        if kind != wire.SPAWNED:
+            raise LauncherError("the program did not say which process it left behind")
+        return Spawned(wire.unpack_number(body), fds[0] if fds else -1, command.monitor, command.monitor)
+
+    def trust(self, name: str, argv: Sequence[str]) -> None:
+        """Have a program run when this process is gone."""
+        request: dict[str, Any] = {
+            "kind": "trust",
+            "name": name,
+            "argv": tuple(argv),
+            "env": dict(os.environ),
+        }
+        self._done(request)
+
+    def forget(self, name: str) -> None:
+        """Take a trust back."""
+        self._done({"kind": "forget", "name": name})
