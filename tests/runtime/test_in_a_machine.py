@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,13 @@ from tests.source_tree import CHECKOUT
 VMRUN = Path(os.environ.get("OCIWORKS_VMRUN") or CHECKOUT.parent / "shared" / "vm" / "vmrun")
 
 
-def in_a_machine(*command: str, accel: str = "uml") -> str:
+def in_a_machine(*command: str, accel: str = "uml", options: Sequence[str] = ()) -> str:
     """Run a command in a machine as root; its failure is the test's. Gives its output."""
     if "VMRUN" in os.environ:
         pytest.skip("this is the machine")
     if not VMRUN.exists():
         pytest.skip(f"no {VMRUN.name} to start a virtual machine with")
-    call = [sys.executable, str(VMRUN), "--accel", accel, "--timeout", "240", "--", *command]
+    call = [sys.executable, str(VMRUN), "--accel", accel, *options, "--timeout", "240", "--", *command]
     done = subprocess.run(
         call, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=CHECKOUT, timeout=280, check=False
     )
@@ -43,3 +44,13 @@ def test_a_unified_hierarchy_with_controllers() -> None:
     ran = re.search(r"([0-9]+) passed", output)
     assert ran, output
     assert "skipped" not in output, output
+
+
+@pytest.mark.slow
+def test_scopes_of_systemd() -> None:
+    """Containers in transient units: limits that survive a reload, updates, clean-up, and units of others."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
+    output = in_a_machine(*pytest_there, "tests/runtime/test_systemd.py", options=["--systemd"])
+    ran = re.search(r"([0-9]+) passed", output)
+    assert ran, output
+    assert "needs root and systemd" not in output, output

@@ -7,7 +7,7 @@ init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (st
 ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces), ``overlay`` (OverlayBundle),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
-``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
+``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         tuple[tuple[str, bytes], ...],  # attempts
         str,  # the leaf in the unified hierarchy, or ""
         bytes,  # the device program, or b""
+        bool,  # whether the leaves may exist already, because systemd made them
     ]
 
 __all__ = [
@@ -85,7 +86,7 @@ class Making:
 
     def rest(self) -> None:
         """Make the other groups and apply every limit."""
-        mounts, _, _, directories, inherit, settings, attempts, unified, program = self._plain
+        mounts, _, _, directories, inherit, settings, attempts, unified, program, _ = self._plain
         _check_mounts(mounts)
         for directory in directories:
             if directory != unified:
@@ -99,8 +100,8 @@ class Making:
             _filter_devices(unified, program)
 
     def _make(self, directory: str) -> None:
-        new = [path for path in _make(directory, self._plain[1]) if path not in self._above]
-        self._above = new + self._above
+        above = _make(directory, self._plain[1], adopt=self._plain[9])
+        self._above = [path for path in above if path not in self._above] + self._above
         self._leaves.append(directory)
 
 
@@ -181,8 +182,11 @@ def _check_mounts(mounts: Sequence[tuple[str, int]]) -> None:
             raise OSError(errno.ESTALE, "another filesystem is mounted over the control groups", path)
 
 
-def _make(directory: str, parents: Sequence[str]) -> list[str]:
-    """Make one leaf, and the parents above it that are missing; return those, deepest first, marked."""
+def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
+    """Make one leaf, and the parents above it that are missing; return those, deepest first, marked.
+
+    ``adopt``: the leaf may be there.
+    """
     above = [path for path in parents if directory.startswith(path + "/")]
     made: list[str] = []
     for attempt in range(_RETRIES):
@@ -193,7 +197,8 @@ def _make(directory: str, parents: Sequence[str]) -> list[str]:
                 except FileExistsError:
                     continue
                 made.insert(0, path + "/")
-            os.mkdir(directory, 0o755)
+            if not (adopt and os.path.isdir(directory)):
+                os.mkdir(directory, 0o755)
         except OSError as error:
             # Another container's removal may take an empty shared parent away between our two steps.
             if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == _RETRIES - 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import threading
@@ -9,16 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ociworks._linux.path import remove_tree
-from ociworks.errors import ContainerError, LauncherError
+from ociworks.errors import CgroupError, ContainerError, LauncherError, NotSupported
 from ociworks.runtime import cgroups, state
 from ociworks.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
     from ociworks.runtime.container import Container
     from ociworks.runtime.events import Event, EventKind, Watch
+    from ociworks.runtime.launcher import Spawned
+    from ociworks.runtime.plan import Plan
     from ociworks.runtime.seams import Seams
 
 __all__ = ["Host"]
+
+_log = logging.getLogger(__name__)
 
 
 class Host:
@@ -35,6 +40,7 @@ class Host:
         self._lock = threading.Lock()
         self._helper: Launcher | None = None
         self._trusted = False
+        self._holders: dict[str, Spawned] = {}
         self.containers: dict[str, Container] = {}
         """Those that this process made and has not deleted."""
 
@@ -81,6 +87,44 @@ class Host:
         except LauncherError:
             return False
         return True
+
+    def hold(self, planned: Plan) -> None:
+        """Start the container's scope, if systemd keeps its groups, with something in it until :meth:`let_go`."""
+        scope = planned.cgroup.scope
+        if scope is not None:
+            from ociworks.runtime.systemd.holder import hold
+
+            held = hold(self.launcher(), scope, planned.cgroup.directories)
+            self._holders[planned.container_id] = held
+
+    def let_go(self, name: str, scope: str = "", pid: int = 0) -> None:
+        """The container itself is in its scope now, or goes there: ``pid`` is to be moved, where only systemd may."""
+        if pid:
+            from ociworks.runtime.systemd import manager
+
+            manager.attach(scope, pid)
+        held = self._holders.get(name)
+        if held is not None:
+            held.end()
+
+    def leave(self, planned: Plan) -> None:
+        """End the scope of a container that is gone, if :meth:`hold` started it."""
+        scope = planned.cgroup.scope
+        if scope is not None and planned.container_id in self._holders:
+            self.let_go(planned.container_id)
+            self.leave_scope(planned.container_id, scope.key, planned.cgroup.directories)
+
+    def leave_scope(self, name: str, scope: str, groups: Sequence[str]) -> None:
+        """Wait until systemd has forgotten a scope whose groups we have emptied; in use again, it is another's."""
+        self._holders.pop(name, None)
+        if not scope or cgroups.processes(groups):
+            return
+        from ociworks.runtime.systemd import manager
+
+        try:
+            manager.stop(scope)
+        except (CgroupError, NotSupported) as error:
+            _log.warning("container %s is gone, but its unit may not be: %s", name, error)
 
     def sweep(self, name: str, groups: Sequence[str], shared: Sequence[str]) -> None:
         """Remove what no launcher holds (any more): processes by control group, the groups, the state."""

@@ -35,6 +35,7 @@ from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.plan.build import IN_SCOPE
 from ociworks.runtime.seams import Subject, undo_steps
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
 from ociworks.spec import FrozenDict, to_json
@@ -216,7 +217,7 @@ class Container:
             spawned = self._spawn_exec(target, streams)
             try:
                 streams.started()
-                Follower(spawned).run_on(streams)
+                Follower(spawned, self._points(spawned.pid)).run_on(streams)
                 self._host.tell("exec", self.id, spawned.pid)
                 done = finish(spawned, streams, target.args, input, timeout)
                 self._host.tell("exec-exited", self.id, spawned.pid, done.returncode)
@@ -247,7 +248,9 @@ class Container:
             before = linux.resources or Resources()
             if resources.devices and self._record.kinds & CLONE_NEWUSER:
                 raise NotSupported("update: a container in a user namespace has no device filter to change")
-            cgroups.update(cgroups.detect(), self._record.cgroups, resources, before)
+            cgroups.update(
+                cgroups.detect(), self._record.cgroups, resources, before, scope=self._record.scope
+            )
             linux = attrs.evolve(linux, resources=cgroups.merge(before, resources))
             self._spec = attrs.evolve(spec, linux=linux)
             state.save_config(self._host.root, self.id, to_json(self._spec))
@@ -316,12 +319,12 @@ class Container:
         return f"<Container {self.id} {self.status}>"
 
     def _remove(self) -> None:
-        if self._spawned is not None and self._host.remove(self.id):
-            return
-        if self.status != "stopped":
-            self.kill("KILL")
-            self._wait_foreign(_KILL_TIMEOUT, reap=False)
-        self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
+        if self._spawned is None or not self._host.remove(self.id):
+            if self.status != "stopped":
+                self.kill("KILL")
+                self._wait_foreign(_KILL_TIMEOUT, reap=False)
+            self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
+        self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
     def _alive(self) -> bool:
         if self._spawned is not None:
@@ -406,6 +409,16 @@ class Container:
             raise InvalidSpec([Problem("$.process", "the container has none to take the settings from")])
         return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None)
 
+    @property
+    def _moved_by_systemd(self) -> bool:
+        """Whether the kernel lets only systemd move processes into its groups: a user's outside of the user's tree."""
+        return self._record.scope.startswith("user:")
+
+    def _points(self, pid: int) -> dict[str, Callable[[], None]]:
+        if not self._moved_by_systemd:
+            return {}
+        return {IN_SCOPE: lambda: self._host.let_go("", self._record.scope, pid)}
+
     def _spawn_exec(self, target: Process, streams: Streams) -> Spawned:
         state.allow("exec", self.status, self.id)
         planned = plan.build_exec(
@@ -413,12 +426,13 @@ class Container:
             target,
             self.spec.linux or Linux(),
             may_set_groups=not self._record.deny_setgroups,
+            in_scope=self._moved_by_systemd,
         )
         request = SpawnRequest(
             name=self.id,
             ops=tuple(op.encode() for op in planned.operations),
             tasks=self._record.tasks,
-            unified=self._record.unified_cgroup,
+            unified="" if self._moved_by_systemd else self._record.unified_cgroup,
             join_kinds=planned.kinds,
             oom_score_adj=planned.oom_score_adj,
         )

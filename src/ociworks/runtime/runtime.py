@@ -32,7 +32,7 @@ from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan import Plan
-from ociworks.runtime.plan.build import CREATE_RUNTIME
+from ociworks.runtime.plan.build import CREATE_RUNTIME, IN_SCOPE
 from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, undo_steps, with_points
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, to_json
@@ -52,10 +52,14 @@ class Runtime(Seams):
     The first container starts a helper process; :meth:`close` (or the end of a ``with`` block, or the end of this
     process, however it comes) ends the helper and every container with it.
 
+    With ``systemd_cgroup`` each container is in a scope of systemd, the system's as root and that of the user's manager
+    otherwise; ``linux.cgroupsPath`` is then of the form ``slice:prefix:name``.
+
     A custom runtime is a subclass that overrides methods of :class:`~ociworks.runtime.seams.Seams`.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, root: str | os.PathLike[str] | None = None, *, systemd_cgroup: bool = False) -> None:
+        self._systemd_cgroup = systemd_cgroup
         place = os.path.abspath(os.fspath(root)) if root is not None else default_root()
         self._host = Host(place, self if _is_custom(type(self)) else None)
 
@@ -82,7 +86,12 @@ class Runtime(Seams):
 
     def _build(self, bundle: Bundle, container_id: str, *, wait: bool, detached: bool) -> Plan:
         return plan.build(
-            bundle, container_id, wait=wait, detached=detached, hierarchies=self._host.hierarchies
+            bundle,
+            container_id,
+            wait=wait,
+            detached=detached,
+            hierarchies=self._host.hierarchies,
+            systemd_cgroup=self._systemd_cgroup,
         )
 
     def _steps(self, planned: Plan) -> Sequence[HostStep]:
@@ -182,6 +191,7 @@ class Runtime(Seams):
                 spawned.end()
         finally:
             streams.close()
+            self._host.leave(planned)
             undo_steps(begun, self._subject(planned))
         if self._host.watched:
             self._host.tell("exited", planned.container_id, spawned.pid, done.returncode)
@@ -266,7 +276,7 @@ class Runtime(Seams):
             cgroup=group.plain() if group.directories else None,
             groups=tuple(group.directories),
             tasks=group.tasks,
-            unified=group.unified,
+            unified=group.cloned_into,
             flags=planned.clone_flags,
             gate=state.GATE if not ephemeral else "",
             joins=planned.namespaces.joins,
@@ -274,9 +284,12 @@ class Runtime(Seams):
             sources=planned.sources,
             time_offsets=planned.time_offsets,
         )
+        self._host.hold(planned)
         try:
             spawned = self._host.launcher().spawn(request, streams.child)
         except CreateFailed as error:
+            if not ephemeral:
+                self._host.leave(planned)
             if error.errno == _EEXIST and error.path == request.claim:
                 raise ContainerExists(
                     f"container {planned.container_id} exists already in {self.root}"
@@ -287,6 +300,9 @@ class Runtime(Seams):
 
     def _follower(self, spawned: Spawned, planned: Plan, begun: MutableSequence[HostStep]) -> Follower:
         points = {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)}
+        if (scope := planned.cgroup.scope) is not None:
+            moved = spawned.pid if scope.user else 0
+            points[IN_SCOPE] = lambda: self._host.let_go(planned.container_id, scope.key, moved)
         for step in (steps := self._steps(planned)):
             subject = self._subject(planned, spawned.pid)
             points[POINTS[step.at]] = functools.partial(do_steps, steps, step.at, subject, begun)
@@ -307,6 +323,7 @@ class Runtime(Seams):
             if not self._host.remove(planned.container_id):
                 self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
             spawned.close()
+            self._host.leave(planned)
             undo_steps(begun, self._subject(planned))
             raise
         if detach:
@@ -345,6 +362,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         cgroups=planned.cgroup.directories,
         shared_cgroups=planned.cgroup.shared,
         unified_cgroup=planned.cgroup.unified,
+        scope=planned.cgroup.scope.key if planned.cgroup.scope is not None else "",
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
         created=datetime.now(UTC).isoformat(),

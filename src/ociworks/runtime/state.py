@@ -105,6 +105,7 @@ class Record:
         "owner",
         "pid",
         "rootfs",
+        "scope",
         "shared_cgroups",
         "start_time",
         "unified_cgroup",
@@ -126,6 +127,7 @@ class Record:
         cgroups: tuple[str, ...] = (),
         unified_cgroup: str = "",
         shared_cgroups: tuple[str, ...] = (),
+        scope: str = "",
         kinds: int = 0,
         deny_setgroups: bool = False,
         hooks: tuple[str, ...] = (),
@@ -151,6 +153,8 @@ class Record:
         """The one of them that is of version 2, if any."""
         self.shared_cgroups = shared_cgroups
         """Their parents that are the runtime's own; whoever empties one removes it."""
+        self.scope = scope
+        """The unit of systemd that it is in, as ``system:UNIT`` or ``user:UNIT``; "" without one."""
         self.kinds = kinds
         """The namespaces that are not the host's, as clone flags."""
         self.deny_setgroups = deny_setgroups

@@ -22,6 +22,7 @@ from ociworks.spec.frozen import FrozenDict
 if TYPE_CHECKING:
     from ociworks.runtime._cgroupfs import Plain
     from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
+    from ociworks.runtime.systemd.scope import Driver, Scope  # noqa: TC004 - nobody resolves the annotation
     from ociworks.spec._model import Model
     from ociworks.spec.runtime import Resources
 
@@ -44,6 +45,7 @@ class CgroupPlan:
     ``attempts`` only serve statistics; through ``tasks`` and by being cloned into ``unified``, or through ``procs``, a
     process joins; ``membership`` is what
     ``/proc/PID/cgroup`` must then show, by controller; ``device_program`` is the v2 device filter, for ``unified``.
+    ``scope`` is the unit that systemd starts first, and then leaves may exist already: it has made them.
     An empty plan makes nothing: no limits were asked for where groups cannot be made.
     """
 
@@ -56,7 +58,13 @@ class CgroupPlan:
     attempts: tuple[tuple[str, bytes], ...] = ()
     unified: str = ""
     device_program: bytes | None = None
+    scope: Scope | None = None
     membership: Mapping[str, str] = FrozenDict()
+
+    @property
+    def cloned_into(self) -> str:
+        """The group that processes are cloned into: ``unified``, unless only systemd may move them there."""
+        return "" if self.scope is not None and self.scope.user else self.unified
 
     @property
     def procs(self) -> tuple[str, ...]:
@@ -84,6 +92,7 @@ class CgroupPlan:
             self.attempts,
             self.unified,
             self.device_program or b"",
+            self.scope is not None,
         )
 
 
@@ -94,12 +103,16 @@ def plan(
     resources: Resources | None,
     *,
     devices: bool = True,
+    systemd: Driver | None = None,
 ) -> CgroupPlan:
     """Decide everything about a container's groups (runtime-spec config-linux.md, Control groups).
 
     ``devices=False`` plans no device filter: in a user namespace no device node can be made, and none opened that
-    was not put there on purpose. Raises CgroupError for what is wrong, NotSupported for what this host cannot do.
+    was not put there on purpose. With ``systemd`` the group is a scope of it, named ``slice:prefix:name``.
+    Raises CgroupError for what is wrong, NotSupported for what this host cannot do.
     """
+    if systemd is not None:
+        return _in_scope(hierarchies, cgroups_path, container_id, resources, systemd, devices=devices)
     parts, relative = normalise(cgroups_path, container_id)
     if not hierarchies.available:
         if cgroups_path or _asked(resources, devices=devices):
@@ -108,6 +121,60 @@ def plan(
     start = (DEFAULT_PARENT, *parts) if relative else parts
     base = {mount: _base(hierarchies, mount, relative=relative) for mount in hierarchies.mounts}
     leaves = {mount: "/".join((base[mount], *start)) for mount in hierarchies.mounts}
+    return _plan(hierarchies, base, leaves, resources, devices=devices, relative=relative)
+
+
+def _in_scope(
+    hierarchies: Hierarchies,
+    cgroups_path: str | None,
+    container_id: str,
+    resources: Resources | None,
+    systemd: Driver,
+    *,
+    devices: bool,
+) -> CgroupPlan:
+    """The same below a scope, in each hierarchy at the path that it has in systemd's."""
+    from ociworks.runtime.systemd import scope as names
+    from ociworks.runtime.systemd.properties import ALWAYS, accounting, device_properties, properties
+
+    unit, above = names.parse(cgroups_path, container_id, user=systemd.user)
+    if not hierarchies.mounts:
+        raise NotSupported(f"control groups: {hierarchies.reason or 'none are mounted'}")
+    inner = [part for part in systemd.group.split("/") if part]
+    path = "/".join((*inner, *names.expand(above), unit))
+    base = {mount: "/".join((mount.mount_point, *inner)) for mount in hierarchies.mounts}
+    leaves = {mount: f"{mount.mount_point}/{path}" for mount in hierarchies.mounts}
+    planned = _plan(hierarchies, base, leaves, resources, devices=devices, relative=False)
+    version = 2 if hierarchies.mode == "v2" else 1
+    limited = properties(resources, version) if resources else ()
+    filtered = device_properties(reduce_rules(resources.devices if resources else ())) if devices else ()
+    return attrs.evolve(
+        planned,
+        scope=names.Scope(
+            unit=unit,
+            slice=above,
+            user=systemd.user,
+            properties=(
+                ("Description", "s", f"container {container_id}"),
+                *ALWAYS,
+                *accounting(version),
+                *limited,
+                *filtered,
+                *systemd.properties,
+            ),
+        ),
+    )
+
+
+def _plan(
+    hierarchies: Hierarchies,
+    base: Mapping[Hierarchy, str],
+    leaves: Leaves,
+    resources: Resources | None,
+    *,
+    devices: bool,
+    relative: bool,
+) -> CgroupPlan:
     table = reduce_rules(resources.devices if resources else ()) if devices else None
     settings, needed = _settings(hierarchies, resources, table, leaves)
     unified, cpuset = hierarchies.unified, hierarchies.find("cpuset")

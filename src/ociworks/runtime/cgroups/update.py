@@ -39,10 +39,13 @@ def update(
     directories: Sequence[str],
     resources: Resources,
     before: Resources | None = None,
+    *,
+    scope: str = "",
 ) -> None:
     """Write the limits that ``resources`` has; what it does not name stays. All of them, or none.
 
     Device rules are replaced as a whole: they are judged as a new container's are. ``before`` has those in force.
+    ``scope`` is the unit of systemd that shall know, too; it hears of it last, when the groups have taken everything.
     Raises NotSupported or CgroupError, before the first write for what cannot be.
     """
 
@@ -60,6 +63,18 @@ def update(
         apply_all([*settings, *filtered])
         if table is not None and hierarchies.find("devices") is None:
             _replace_program(hierarchies, directories, table)
+    if scope:
+        _tell_systemd(hierarchies, resources, scope, table)
+
+
+def _tell_systemd(
+    hierarchies: Hierarchies, resources: Resources, scope: str, table: DeviceTable | None
+) -> None:
+    from ociworks.runtime.systemd import manager
+    from ociworks.runtime.systemd.properties import device_properties, properties
+
+    filtered = device_properties(table) if table is not None else ()
+    manager.change(scope, (*properties(resources, 2 if hierarchies.mode == "v2" else 1), *filtered))
 
 
 def _device_settings(

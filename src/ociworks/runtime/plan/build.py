@@ -6,8 +6,8 @@ import functools
 import json
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -32,9 +32,14 @@ from ociworks.runtime.plan.value import Plan, rootfs_of
 from ociworks.spec import Bundle, validate
 from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
 
+if TYPE_CHECKING:
+    from ociworks.runtime.systemd.scope import Driver
+
 __all__ = ["ExecPlan", "build", "build_exec", "compile_filter", "state_around_pid"]
 
 CREATE_RUNTIME: Final = "createRuntime"
+IN_SCOPE: Final = "scope"
+"""The point at which a first process is in its scope of systemd, or waits to be moved there."""
 _NO_HOOKS: Final = Hooks()
 _valid: Final[weakref.WeakValueDictionary[int, Spec]] = weakref.WeakValueDictionary()
 """Configurations without problems, by identity: they are frozen, so one look at each is enough."""
@@ -59,12 +64,14 @@ def build(
     detached: bool = False,
     no_pivot: bool = False,
     hierarchies: cgroups.Hierarchies | None = None,
+    systemd_cgroup: bool = False,
 ) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
     ``hierarchies`` are the host's control groups when they are not to be looked for. ``no_pivot`` moves the root
     filesystem over the host's and enters it by chroot, for a host whose own root cannot be exchanged (an initramfs); it
-    protects less, so nothing chooses it by itself.
+    protects less, so nothing chooses it by itself. ``systemd_cgroup`` puts the container into a scope of systemd: of
+    the system's as root, of the user's manager otherwise.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
@@ -77,7 +84,12 @@ def build(
         _valid[id(spec)] = spec
     overlay = bundle.overlay if isinstance(bundle, OverlayBundle) else None
     return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid()).plan(
-        container_id, hierarchies or cgroups.detect(), wait=wait, detached=detached, no_pivot=no_pivot
+        container_id,
+        hierarchies or cgroups.detect(),
+        wait=wait,
+        detached=detached,
+        no_pivot=no_pivot,
+        systemd_cgroup=systemd_cgroup,
     )
 
 
@@ -130,6 +142,7 @@ class _Builder:
         wait: bool,
         detached: bool,
         no_pivot: bool,
+        systemd_cgroup: bool,
     ) -> Plan:
         """The plan of one container."""
         group = cgroups.plan(
@@ -138,6 +151,7 @@ class _Builder:
             container_id,
             self.linux.resources,
             devices=not self.has_user_namespace,
+            systemd=self._systemd() if systemd_cgroup else None,
         )
         groups = Groups(
             hierarchies=hierarchies,
@@ -149,7 +163,7 @@ class _Builder:
             ops.keyring(f"_ses.{container_id}"),
             *self.entry,
             self._pin_root(),
-            *self._mounts(groups, group.membership, sources),
+            *self._mounts(groups, group, sources),
             *self.before_hooks,
             *self._hooks(container_id, self.hooks.create_container, "creating"),
             *self.before_pivot,
@@ -205,21 +219,36 @@ class _Builder:
             raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
         return op
 
-    def _mounts(self, groups: Groups, membership: Mapping[str, str], sources: Sources) -> Iterator[ops.Op]:
+    def _systemd(self) -> Driver:
+        from ociworks.runtime.systemd import manager, scope
+        from ociworks.runtime.systemd.annotations import annotated
+
+        user = os.geteuid() != 0
+        return scope.Driver(
+            user=user,
+            group=manager.manager_group() if user else "",
+            properties=annotated(self.spec.annotations),
+        )
+
+    def _mounts(self, groups: Groups, group: cgroups.CgroupPlan, sources: Sources) -> Iterator[ops.Op]:
         """The mounts; control groups are entered where they are shown first, while the launcher makes them."""
         entered = False
         layout = Layout(bundle=self.bundle, rootfs=self.rootfs)
         yield from early_ops(self.spec, layout)
         for op in mount_ops(self.spec, layout, groups, sources):
             if op.name == "cgroup_tree" and not entered:
-                yield from self._control_groups(membership)
+                yield from self._control_groups(group)
                 entered = True
             yield op
         if not entered:
-            yield from self._control_groups(membership)
+            yield from self._control_groups(group)
 
-    def _control_groups(self, membership: Mapping[str, str]) -> Iterator[ops.Op]:
-        yield ops.join_cgroups(membership)
+    def _control_groups(self, group: cgroups.CgroupPlan) -> Iterator[ops.Op]:
+        if group.scope is not None and group.scope.user:
+            yield ops.reach(IN_SCOPE)  # only systemd may move us there
+        yield ops.join_cgroups(group.membership)
+        if group.scope is not None and not group.scope.user:
+            yield ops.reach(IN_SCOPE)
         if self.namespaces.new & process.CLONE_NEWCGROUP:
             yield ops.unshare(process.CLONE_NEWCGROUP)
 
@@ -268,11 +297,18 @@ def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) ->
 
 
 def build_exec(
-    kinds: int, target: Process, linux: Linux, *, may_set_groups: bool, detached: bool = False
+    kinds: int,
+    target: Process,
+    linux: Linux,
+    *,
+    may_set_groups: bool,
+    detached: bool = False,
+    in_scope: bool = False,
 ) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
     refuse_process(target)
-    operations: list[ops.Op] = [ops.keyring("_ses.exec"), ops.session()]
+    operations: list[ops.Op] = [ops.reach(IN_SCOPE)] if in_scope else []
+    operations += [ops.keyring("_ses.exec"), ops.session()]
     if target.terminal:
         size = target.console_size
         owner = (target.user.uid, target.user.gid)

@@ -140,6 +140,11 @@ def _head(plan: Plan) -> list[str]:
     return [
         f"container {plan.container_id}",
         f"bundle {plan.bundle}",
+        *(
+            [f"scope {plan.cgroup.scope.slice}/{plan.cgroup.scope.unit}"]
+            if plan.cgroup.scope is not None
+            else []
+        ),
         *(f"cgroup {path}" for path in plan.cgroup.directories),
         *(f"set {ways[0][0]} = {ways[0][1]!a}" for ways in plan.cgroup.settings),
     ]
