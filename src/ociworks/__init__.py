@@ -17,7 +17,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # not from typing: that import would be most of the cost of this file
 if TYPE_CHECKING:
     from ociworks import api, errors, image, runtime, spec, testing
-    from ociworks.api import CopyOptions, RunOptions, copy, pull, push, run, verify
+    from ociworks.api import CopyOptions, RunOptions, copy, opened, pull, push, run, verify
     from ociworks.errors import OciworksError
     from ociworks.image.copy import ALL
     from ociworks.runtime import CompletedContainer
@@ -33,6 +33,7 @@ __all__ = [
     "copy",
     "errors",
     "image",
+    "opened",
     "pull",
     "push",
     "run",
@@ -52,6 +53,7 @@ _HOMES = {
     "OciworksError": "errors",
     "RunOptions": "api",
     "copy": "api",
+    "opened": "api",
     "pull": "api",
     "push": "api",
     "run": "api",
