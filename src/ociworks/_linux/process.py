@@ -28,6 +28,7 @@ __all__ = [
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
     "CLONE_PARENT",
+    "PR_SET_CHILD_SUBREAPER",
     "clone",
     "close_on_exec_from",
     "default_internal_signals",
@@ -58,6 +59,7 @@ CLONE_INTO_CGROUP: Final = 0x200000000
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_KEEPCAPS: Final = 8
+PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 
 _CLONE_PIDFD: Final = 0x1000

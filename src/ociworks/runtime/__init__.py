@@ -1,10 +1,12 @@
 """Containers from Python: plan, launch, execute, end.
 
-Files: ``runtime`` (Runtime), ``container`` (Container), ``completed`` (CompletedContainer), ``state`` (lifecycle table
-and state file), ``protocol`` (what every runtime can do), ``binary`` (other people's runtimes), ``features``,
-``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``, ``console``, ``_progress`` (follows an
-init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start), ``_command`` (run something else),
-``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces), ``overlay`` (OverlayBundle),
+Files: ``runtime`` (Runtime), ``container`` (Container), ``process`` (ContainerProcess), ``completed``
+(CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime can do), ``binary``
+(other people's runtimes), ``features``, ``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``,
+``console``, ``overlay`` (OverlayBundle), ``cli`` (the command ``ociworks-runtime``), ``_progress`` (follows an init),
+``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start), ``_ending`` (kill and sweep), ``_root``
+(where state is), ``_command`` (run something else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime
+namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.events import Event, Watch
     from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
     from ociworks.runtime.plan import Plan
+    from ociworks.runtime.process import ContainerProcess, SpawnOptions
     from ociworks.runtime.protocol import OCIContainer, OCIRuntime
     from ociworks.runtime.runtime import Runtime
     from ociworks.runtime.seams import HostStep, Subject
@@ -32,6 +35,7 @@ __all__ = [
     "CompletedContainer",
     "Console",
     "Container",
+    "ContainerProcess",
     "Event",
     "HostStep",
     "OCIContainer",
@@ -41,6 +45,7 @@ __all__ = [
     "RootfsOverlay",
     "Runtime",
     "RuntimeBinary",
+    "SpawnOptions",
     "Subject",
     "Watch",
 ]
@@ -53,12 +58,14 @@ _HOMES = {
     "CompletedContainer": "ociworks.runtime.completed",
     "Console": "ociworks.runtime.console",
     "Container": "ociworks.runtime.container",
+    "ContainerProcess": "ociworks.runtime.process",
     "Event": "ociworks.runtime.events",
     "HostStep": "ociworks.runtime.seams",
     "OverlayBundle": "ociworks.runtime.overlay",
     "Plan": "ociworks.runtime.plan",
     "RootfsOverlay": "ociworks.runtime.overlay",
     "Runtime": "ociworks.runtime.runtime",
+    "SpawnOptions": "ociworks.runtime.process",
     "Subject": "ociworks.runtime.seams",
     "Watch": "ociworks.runtime.events",
 }

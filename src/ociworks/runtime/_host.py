@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ociworks._linux.path import remove_tree
-from ociworks.errors import CgroupError, ContainerError, LauncherError, NotSupported
-from ociworks.runtime import cgroups, state
+from ociworks.errors import CgroupError, LauncherError, NotSupported
+from ociworks.runtime import _ending, cgroups, state
+from ociworks.runtime._root import check_root
 from ociworks.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -58,19 +57,9 @@ class Host:
         """The state root, made (mode 0700) when it is missing. ContainerError when somebody else may write in it."""
         if not self._trusted or not os.path.isdir(self.root):
             os.makedirs(self.root, mode=0o700, exist_ok=True)
-            self._distrust()
+            check_root(self.root)
             self._trusted = True
         return self.root
-
-    def _distrust(self) -> None:
-        """Refuse a directory, or a link to one, that somebody else put there or may change (SV-05)."""
-        for info in (os.lstat(self.root), os.stat(self.root)):
-            open_to_others = info.st_mode & 0o022 and not stat.S_ISLNK(info.st_mode)
-            if info.st_uid not in (0, os.geteuid()) or open_to_others:
-                raise ContainerError(
-                    f"state root {self.root}: expected a directory that only user {os.geteuid()} may write, "
-                    f"got owner {info.st_uid}, mode {stat.S_IMODE(info.st_mode):o}; name another as Runtime(root=…)"
-                )
 
     def save(self, record: state.Record, config: bytes) -> None:
         """Write the state and the configuration of a container."""
@@ -128,10 +117,7 @@ class Host:
 
     def sweep(self, name: str, groups: Sequence[str], shared: Sequence[str]) -> None:
         """Remove what no launcher holds (any more): processes by control group, the groups, the state."""
-        if groups:
-            cgroups.kill(groups)
-            cgroups.remove([*groups, *(f"{parent}/" for parent in shared)])
-        remove_tree(os.path.join(self.root, name))
+        _ending.sweep(self.root, name, groups, shared)
 
     @property
     def watched(self) -> bool:

@@ -11,7 +11,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -29,17 +29,17 @@ from ociworks.errors import (
 )
 from ociworks.runtime import cgroups, plan, state
 from ociworks.runtime._gate import open_gate
-from ociworks.runtime._hooks import run_hook
+from ociworks.runtime._hooks import run_after
 from ociworks.runtime._host import Host
-from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan.build import IN_SCOPE
+from ociworks.runtime.process import ContainerProcess, SpawnOptions
 from ociworks.runtime.seams import Subject, undo_steps
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
 from ociworks.spec import FrozenDict, to_json
-from ociworks.spec.runtime import Hooks, Linux, Process, Resources, Spec, State
+from ociworks.spec.runtime import Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Container", "check_terminal", "finish"]
 
 _KILL_TIMEOUT = 10.0
+_AS_USUAL = SpawnOptions()
 _log = logging.getLogger(__name__)
 
 
@@ -162,7 +163,7 @@ class Container:
         if failed:
             raise failure(failed)
         self._host.tell("started", self.id, self._record.pid)
-        self._run_hooks("poststart", "running")
+        self._run_hooks("poststart")
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; the exit status, or the negative number of the signal.
@@ -229,6 +230,43 @@ class Container:
         if check and done.returncode:
             raise CommandFailed(done)
         return done
+
+    def spawn(
+        self,
+        args: Sequence[str] | Process,
+        *,
+        stdin: Stream = DEVNULL,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        options: SpawnOptions = _AS_USUAL,
+    ) -> ContainerProcess:
+        """Start a further program, as the container's user or as a whole Process says, and return at once.
+
+        It ends with the launcher of this Runtime, unless ``options`` say that it outlives us.
+
+        Raises CommandNotFound and CreateFailed.
+        """
+        target = self._exec_process(args)
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            spawned = self._spawn_exec(target, streams, options)
+        except BaseException:
+            streams.close()
+            raise
+        streams.started()
+        follower = Follower(spawned, self._points(spawned.pid))
+        try:
+            follower.until_waiting()
+            self._host.tell("exec", self.id, spawned.pid)
+            if options.detach:
+                self._host.launcher().release(self.id, spawned.pid)
+        except BaseException:
+            spawned.end()
+            streams.close()
+            if follower.console is not None:
+                follower.console.close()
+            raise
+        return ContainerProcess(spawned, streams, follower.console)
 
     def stats(self) -> cgroups.ContainerStats:
         """What its control groups count. Raises CgroupError when it has none."""
@@ -306,7 +344,7 @@ class Container:
                 self.console.close()
         undo()
         self._host.tell("deleted", self.id)
-        self._run_hooks("poststop", "stopped")
+        self._run_hooks("poststop")
 
     def __enter__(self) -> Self:
         return self
@@ -419,20 +457,22 @@ class Container:
             return {}
         return {IN_SCOPE: lambda: self._host.let_go("", self._record.scope, pid)}
 
-    def _spawn_exec(self, target: Process, streams: Streams) -> Spawned:
-        state.allow("exec", self.status, self.id)
+    def _spawn_exec(self, target: Process, streams: Streams, options: SpawnOptions = _AS_USUAL) -> Spawned:
+        self._allow_exec(options)
         planned = plan.build_exec(
             self._record.kinds,
             target,
             self.spec.linux or Linux(),
             may_set_groups=not self._record.deny_setgroups,
             in_scope=self._moved_by_systemd,
+            detached=options.detach,
         )
+        tasks, unified = _places(self._record, options.groups)
         request = SpawnRequest(
             name=self.id,
             ops=tuple(op.encode() for op in planned.operations),
-            tasks=self._record.tasks,
-            unified="" if self._moved_by_systemd else self._record.unified_cgroup,
+            tasks=tasks,
+            unified="" if self._moved_by_systemd else unified,
             join_kinds=planned.kinds,
             oom_score_adj=planned.oom_score_adj,
         )
@@ -440,18 +480,34 @@ class Container:
             try:
                 return self._host.launcher().spawn(request, streams.child, pidfd)
             except CreateFailed:
-                state.allow("exec", self.status, self.id)  # it may have ended meanwhile
+                self._allow_exec(options)  # it may have ended meanwhile
                 raise
 
-    def _run_hooks(self, point: str, status: str) -> None:
-        """Hooks after the fact: a failing one is logged, and the others run (runtime-spec runtime.md, Lifecycle)."""
-        if point not in self._record.hooks:
-            return
-        for hook in getattr(self.spec.hooks or Hooks(), point):
-            try:
-                run_hook(hook, self.spec, self.id, self.bundle, status, self._record.pid)
-            except (StepError, OSError) as error:
-                _log.warning("%s hook %s of container %s: %s", point, hook.path, self.id, error)
+    def _allow_exec(self, options: SpawnOptions) -> None:
+        status = self.status
+        if not (options.ignore_paused and status == "paused"):
+            state.allow("exec", status, self.id)
+
+    def _run_hooks(self, point: str) -> None:
+        if point in self._record.hooks:
+            run_after(point, self.spec, self.id, self.bundle, self._record.pid, _log.warning)
+
+
+def _places(record: state.Record, below: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+    """The files of version 1 by which a process enters the container's groups, and the group of version 2."""
+    if not below:
+        return record.tasks, record.unified_cgroup
+    moved = {path: _below(path, below) for path in record.cgroups}
+    tasks = tuple(f"{moved[path]}/tasks" for path in record.cgroups if path != record.unified_cgroup)
+    return tasks, moved.get(record.unified_cgroup, "")
+
+
+def _below(path: str, below: Mapping[str, str]) -> str:
+    mounts = cgroups.detect().mounts
+    names = next((each.controllers for each in mounts if path.startswith(f"{each.mount_point}/")), ())
+    name = next((name for name in names if name.removeprefix("name=") in below), "").removeprefix("name=")
+    part = below.get(name, "").strip("/")
+    return f"{path}/{part}" if part else path
 
 
 def _reaped(pidfd: int) -> int | None:

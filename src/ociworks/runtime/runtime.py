@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 import secrets
@@ -26,6 +27,7 @@ from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._progress import Follower
+from ociworks.runtime._root import default_root
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container, check_terminal, finish
 from ociworks.runtime.events import Watch
@@ -67,6 +69,17 @@ class Runtime(Seams):
     def root(self) -> str:
         """The directory that holds one directory per container."""
         return self._host.root
+
+    def at(self, root: str | os.PathLike[str], *, systemd_cgroup: bool = False) -> Self:
+        """The same runtime, of the same class and with the same attributes, with another state root.
+
+        ``systemd_cgroup`` puts new containers into scopes of systemd even if this Runtime does not.
+        """
+        other = copy.copy(self)
+        other._systemd_cgroup |= systemd_cgroup  # noqa: SLF001 - it is one of us
+        seams = other if self._host.seams is not None else None
+        other._host = Host(os.path.abspath(os.fspath(root)), seams)  # noqa: SLF001 - it is one of us
+        return other
 
     def plan(self, bundle: Bundle, container_id: str = "plan") -> Plan:
         """What :meth:`create` would do, as data. Raises what create raises before anything exists."""
@@ -338,16 +351,6 @@ def _is_custom(kind: type[Runtime]) -> bool:
     return any(getattr(kind, name) is not getattr(Seams, name) for name in names)
 
 
-def default_root() -> str:
-    """Where state goes without a choice: /run as root, the user's runtime directory otherwise."""
-    if os.geteuid() == 0:
-        return "/run/ociworks"
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and os.path.isabs(base) and os.access(base, os.W_OK):
-        return os.path.join(base, "ociworks")
-    return f"/tmp/ociworks-{os.geteuid()}"  # noqa: S108 - made 0700; a directory of somebody else is refused
-
-
 def _record(planned: Plan, pid: int) -> state.Record:
     return state.Record(
         id=planned.container_id,
@@ -365,7 +368,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         scope=planned.cgroup.scope.key if planned.cgroup.scope is not None else "",
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
-        created=datetime.now(UTC).isoformat(),
+        created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         hooks=tuple(point for point in ("poststart", "poststop") if getattr(planned.spec.hooks, point, ())),
     )
 

@@ -85,10 +85,18 @@ class Process:
     """One child that we wait for."""
 
     def __init__(
-        self, name: str, monitor: _socket.socket, trust: Trust | None, *, is_init: bool, ephemeral: bool
+        self,
+        name: str,
+        pid: int,
+        monitor: _socket.socket,
+        trust: Trust | None,
+        *,
+        is_init: bool,
+        ephemeral: bool,
     ) -> None:
         self.name = name
         """The container's."""
+        self.pid = pid
         self.monitor = monitor
         self.trust = trust
         self.is_init = is_init
@@ -145,7 +153,7 @@ class Launcher:
                 case "remove":
                     self._remove(request["name"])
                 case "release":
-                    self._release(request["name"])
+                    self._release(request["name"], request["pid"])
                 case _:
                     self._scratch(request["name"], request["directory"])
             _tell(monitor, wire.DONE)
@@ -171,7 +179,7 @@ class Launcher:
         else:
             pid, pidfd = spawn.spawn(request, fds, self.last_capability)
         is_init = bool(request["claim"])
-        child = Process(request["name"], monitor, trust, is_init=is_init, ephemeral=request["ephemeral"])
+        child = Process(request["name"], pid, monitor, trust, is_init=is_init, ephemeral=request["ephemeral"])
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
@@ -229,11 +237,11 @@ class Launcher:
         self._end(trust)
         self._drop(name)
 
-    def _release(self, name: str) -> None:
-        """Forget a container, and every other process in it that we made: they outlive us."""
-        trust = self.trusts.pop(name, None)
+    def _release(self, name: str, pid: int) -> None:
+        """Forget a container, or one further process (``pid``, otherwise 0): it outlives us."""
+        trust = None if pid else self.trusts.pop(name, None)
         for pidfd, child in list(self.children.items()):
-            if child.name == name:
+            if child.name == name and (child.pid == pid if pid else child.is_init):
                 child.monitor.close()
                 del self.children[pidfd]
                 self.released.add(pidfd)

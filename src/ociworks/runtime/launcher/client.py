@@ -159,9 +159,9 @@ class Launcher:
         """Kill what is left of a container and remove everything that exists because of it."""
         self._done({"kind": "remove", "name": name})
 
-    def release(self, name: str) -> None:
-        """Forget a container: it outlives the launcher, and its processes become those of whoever adopts them."""
-        self._done({"kind": "release", "name": name})
+    def release(self, name: str, pid: int = 0) -> None:
+        """Forget a container, or a further process of it: it outlives the launcher, and somebody adopts it."""
+        self._done({"kind": "release", "name": name, "pid": pid})
 
     def scratch(self, name: str, directory: str) -> None:
         """Make a private directory that goes, at the latest, with the caller."""

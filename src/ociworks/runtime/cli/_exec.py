@@ -1,0 +1,87 @@
+"""``exec``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ociworks.errors import NotSupported
+from ociworks.runtime import Console, Container, SpawnOptions
+from ociworks.runtime.cli import _files, _tty
+from ociworks.runtime.cli._call import Call
+from ociworks.runtime.cli._process import process_of, sub_groups
+from ociworks.runtime.cli._words import of
+
+__all__ = ["main"]
+
+_FAILED: Final = 255
+"""What cannot be told from the program's own status, as runc has it."""
+
+
+def main(call: Call) -> int:
+    """Run a further process; its status, or 255 when there is none."""
+    try:
+        return _exec(call)
+    except Exception as error:  # noqa: BLE001 - the boundary of a process: clients read one line and a status
+        return call.log.fatal(f"exec failed: {of(error)}", _FAILED)
+
+
+def _exec(call: Call) -> int:
+    if call.flags.number("preserve-fds"):
+        raise NotSupported("--preserve-fds is not supported")
+    with call.runtime() as runtime:
+        container = runtime.get(call.container_id)
+        _refuse(container.status, ignore_paused=call.flags.flag("ignore-paused"))
+        if call.flags.flag("detach"):
+            return _detached(call, container)
+        return _attached(call, container)
+
+
+def _refuse(status: str, *, ignore_paused: bool) -> None:
+    if status == "stopped":
+        raise ValueError("cannot exec in a stopped container")
+    if status == "paused" and not ignore_paused:
+        raise ValueError("cannot exec in a paused container (use --ignore-paused to override)")
+
+
+def _options(call: Call, *, detach: bool) -> SpawnOptions:
+    return SpawnOptions(
+        detach=detach,
+        ignore_paused=call.flags.flag("ignore-paused"),
+        groups=sub_groups(call.flags.texts("cgroup")),
+    )
+
+
+def _detached(call: Call, container: Container) -> int:
+    target, path = process_of(call, container), call.flags.text("console-socket")
+    _tty.check_socket(path, terminal=bool(target.terminal), detach=True)
+    process = container.spawn(target, stdin=None, options=_options(call, detach=True))
+    try:
+        if process.console is not None:
+            _tty.send_console(path, process.console)
+        _write_pid(call, process.pid)
+    except BaseException:
+        process.kill("KILL")
+        raise
+    finally:
+        process.close()
+    return 0
+
+
+def _attached(call: Call, container: Container) -> int:
+    from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
+
+    target = process_of(call, container)
+    _tty.check_socket(call.flags.text("console-socket"), terminal=bool(target.terminal), detach=False)
+    with (
+        caught_signals() as signals,
+        container.spawn(target, stdin=None, options=_options(call, detach=False)) as process,
+    ):
+        _write_pid(call, process.pid)
+        console: Console | None = process.console
+        follow(process.pidfd, signals, console)
+        return exit_status(process.wait())
+
+
+def _write_pid(call: Call, pid: int) -> None:
+    if call.flags.given("pid-file"):
+        _files.write_pid(call.flags.text("pid-file"), pid)

@@ -1,0 +1,52 @@
+"""``run`` in the foreground."""
+
+from __future__ import annotations
+
+import os
+
+from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
+from ociworks.runtime import Container
+from ociworks.runtime.cli import _files
+from ociworks.runtime.cli._call import Call
+from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
+from ociworks.spec import Bundle
+
+__all__ = ["run"]
+
+
+def run(call: Call, bundle: Bundle) -> int:
+    """Run a container to its end and remove it; the exit status.
+
+    We adopt it, so that it goes on when we are killed. With ``--no-subreaper`` we adopt nobody, and it ends with us.
+    """
+    adopt = not call.flags.flag("no-subreaper")
+    if adopt:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with caught_signals() as signals:
+        runtime = call.runtime()
+        try:
+            container = runtime.create(call.container_id, bundle, detach=adopt)
+            try:
+                if call.flags.given("pid-file"):
+                    _files.write_pid(call.flags.text("pid-file"), container.pid)
+                if adopt:
+                    runtime.close()
+                status = _to_its_end(container, signals)
+            except BaseException:
+                container.delete(force=True)
+                raise
+            if not call.flags.flag("keep"):
+                container.delete(force=True)
+            return exit_status(status)
+        finally:
+            runtime.close()
+
+
+def _to_its_end(container: Container, signals: int) -> int:
+    pidfd = os.pidfd_open(container.pid)
+    try:
+        container.start()
+        follow(pidfd, signals, container.console)
+        return container.wait()
+    finally:
+        os.close(pidfd)
