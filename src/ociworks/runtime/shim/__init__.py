@@ -1,0 +1,15 @@
+"""The small process that a detached container has for a parent: it reaps, logs, relays, and outlives the caller.
+
+A shim is a fork of the launcher, so this package is imported by it and keeps its rules (``_init.ALLOWED_IMPORTS``):
+nothing heavy, nothing after the start. What callers use is beside it: ``detach`` (options and results), ``attach``,
+``logs``.
+
+- ``messages``: what goes over a shim's socket, drawn as a table
+- ``records``: output cut into log records, as CRI and as JSON lines
+- ``logfile``: the file they go to: sizes, rotation, reopening, and a disk that fails
+- ``loop``: descriptors and who looks after them
+- ``input``: the container's standard input, bounded
+- ``clients``: connections: who asks, who is attached, who is too slow
+- ``exits``: the exit status on disk
+- ``supervise``: one container from its creation to its end
+"""
