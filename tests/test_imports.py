@@ -33,6 +33,7 @@ FOR_TYPES_ONLY = {("errors", "runtime"), ("errors", "image")}
 INIT_LIST = PACKAGE / "runtime" / "_init" / "__init__.py"
 INIT_CEILING = {
     "__future__",
+    "_json",
     "_signal",
     "_socket",
     "array",

@@ -43,6 +43,7 @@ _NUMBERS: Final = {
         "keyctl": 250,
         "ioprio_set": 251,
         "sched_setattr": 314,
+        "renameat2": 316,
         "seccomp": 317,
     },
     "aarch64": {
@@ -51,6 +52,7 @@ _NUMBERS: Final = {
         "rt_sigaction": 134,
         "keyctl": 219,
         "sched_setattr": 274,
+        "renameat2": 276,
         "seccomp": 277,
     },
 }

@@ -13,7 +13,7 @@ import stat
 import struct
 import sys
 
-from ociworks._linux.libc import cstring, libc, oserror, syscall
+from ociworks._linux.libc import cstring, libc, oserror, syscall, syscall_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "remove_tree",
     "remove_tree_at",
     "start_writeback",
+    "rename_new",
     "sync_filesystem",
 ]
 
@@ -51,6 +52,7 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
 _RETRIES: Final = 64
 _MAX_OPEN: Final = 64
 _MAX_TRIES: Final = 1 << 16
+_RENAME_NOREPLACE: Final = 1
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
@@ -106,6 +108,12 @@ def _make_missing(rootfd: int, parts: list[bytes], mode: int) -> int:
         os.close(current)
         raise
     return current
+
+
+def rename_new(old: str, new: str) -> None:
+    """Rename a file or directory (absolute paths); FileExistsError when there is anything under the new name."""
+    number = syscall_number("renameat2")
+    syscall(number, -1, cstring(old), -1, cstring(new), _RENAME_NOREPLACE, call="renameat2", path=new)
 
 
 def remove_tree(name: str) -> None:

@@ -6,6 +6,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``wire``: the messages between caller, launcher and init, drawn as a table
 - ``launcher``: the loop of the helper process; owns what must go when the caller dies
 - ``reaper``: the loop of another helper, the parent of containers that other runtimes made
+- ``trust``: what exists because of one container and must go with it
 - ``spawn``: one clone3 per process, id maps, joining namespaces
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
@@ -18,6 +19,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 ALLOWED_IMPORTS = frozenset(
     {
         "__future__",
+        "_json",
         "_signal",
         "_socket",
         "ctypes",
@@ -38,6 +40,7 @@ ALLOWED_IMPORTS = frozenset(
         "ociworks.runtime._cgroupfs",
         "ociworks.runtime._cgroupkill",
         "ociworks.runtime._init",
+        "ociworks.runtime.shim",
     }
 )
 """Every module that this package may import at run time; names below ``ociworks`` stand for what is below them."""

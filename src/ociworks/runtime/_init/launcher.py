@@ -3,7 +3,8 @@
 One thread, one loop. It holds a *trust* per container: the state directory, control groups and scratch directories
 that exist because of it. A trust ends with ``remove``, or when the caller ends in whatever way (the control channel
 closes, or its pidfd says so): then everything in it is killed and removed. ``release`` gives a trust back: the
-container then outlives us, and its first process becomes a child of whoever adopts it.
+container then outlives us, and its first process becomes a child of whoever adopts it. What a shim holds
+(``ociworks.runtime.shim``, a fork of this process) was never ours.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import select
 import sys
 import time
 
-from ociworks._linux import capabilities, path, process
+from ociworks._linux import capabilities, process
 from ociworks._linux.libc import address
 from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import spawn, wire
 from ociworks.runtime._init.context import StepError
+from ociworks.runtime._init.trust import Trust
+from ociworks.runtime.shim import supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final
 
 __all__ = ["main"]
@@ -36,49 +39,6 @@ _PR_SET_NAME: Final = 15
 _NAME: Final = b"ociworks"
 _PATIENCE: Final = 10.0
 """Seconds; the kernel ends a killed process in milliseconds unless something foreign holds it."""
-
-
-class Trust:
-    """What exists because of one container and must go with it."""
-
-    def __init__(self, directory: str, shared: Container[str]) -> None:
-        self.directory = directory
-        self.shared = shared
-        self.init = -1
-        self.making: _cgroupfs.Making | None = None
-        self.groups: Sequence[str] = ()
-        self.gate: _socket.socket | None = None
-
-    def open_gate(self, name: str) -> None:
-        """Bind the socket at which the init will wait; the directory's whole path may be too long for an address."""
-        place = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self.gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        try:
-            self.gate.bind(f"/proc/self/fd/{place}/{name}")
-        finally:
-            os.close(place)
-
-    def close_gate(self) -> None:
-        """Close our end; the init has its own."""
-        if self.gate is not None:
-            self.gate.close()
-        self.gate = None
-
-    def remove(self) -> None:
-        """Remove the control groups, after killing what is left in them, and the state directory; again is harmless.
-
-        Mostly nothing is left: all processes ended with the PID namespace.
-        """
-        if self.making is not None:
-            made = [group for group in self.making.made if group not in self.shared]
-            if _cgroupfs.remove(made, timeout=0):
-                _cgroupfs.kill(self.groups)
-                busy = _cgroupfs.remove(made)
-                if busy:
-                    raise StepError("the control group is still in use", busy[0], errno.EBUSY)
-        self.making = None
-        self.close_gate()
-        path.remove_tree(self.directory)
 
 
 class Process:
@@ -146,10 +106,11 @@ class Launcher:
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
         monitor = _socket.socket(fileno=fds[0])
         try:
-            if request["kind"] == "spawn":
-                self._spawn(request, monitor, fds[1:])
-                return
             match request["kind"]:
+                case "spawn":
+                    make = self._spawn if request["shim"] is None else self._detach
+                    make(request, monitor, fds[1:])
+                    return
                 case "remove":
                     self._remove(request["name"])
                 case "release":
@@ -166,11 +127,20 @@ class Launcher:
             for fd in fds[1:]:
                 os.close(fd)
 
+    def _detach(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        """Fork the shim of a detached container; it answers the caller itself."""
+        pid, pidfd = process.clone(0)
+        if pid == 0:
+            supervise.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
+        monitor.close()
+        self.released.add(pidfd)
+        self.poll.register(pidfd, select.EPOLLIN)
+
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
         if trust is not None and request["claim"]:
             try:
-                pid, pidfd = self._first_process(request, trust, fds)
+                pid, pidfd = trust.first_process(request, fds, self.last_capability)
             except BaseException:
                 self._drop(request["name"])
                 raise
@@ -183,37 +153,6 @@ class Launcher:
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
-
-    def _first_process(self, request: Mapping[str, Any], trust: Trust, fds: Sequence[int]) -> tuple[int, int]:
-        """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them."""
-        gate = -1
-        if request["gate"]:
-            trust.open_gate(request["gate"])
-        if trust.gate is not None:
-            gate = trust.gate.fileno()
-        making = trust.making
-        if making is None:
-            return spawn.spawn(request, fds, self.last_capability, gate=gate)
-        making.first()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        try:
-            try:
-                pid, pidfd = spawn.spawn(
-                    request, fds, self.last_capability, groups=theirs.fileno(), gate=gate
-                )
-            finally:
-                theirs.close()
-            try:
-                making.rest()
-                spawn.admit(ours, request["tasks"])
-            except BaseException:
-                _signal.pidfd_send_signal(pidfd, _SIGKILL)
-                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-                os.close(pidfd)
-                raise
-            return pid, pidfd
-        finally:
-            ours.close()
 
     def _claim(self, request: Mapping[str, Any]) -> Trust:
         """Make the state directory (its name is the container's) and take what comes into trust."""

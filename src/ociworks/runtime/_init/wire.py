@@ -10,6 +10,8 @@ control    caller → launcher       one frame per request: ``spawn``, ``remove`
                                    the same interpreter binary and the caller is trusted)
 monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or ``E`` failed, later ``X`` ended (status);
                                    ``D`` done, the answer to the other requests
+           caller → shim           of a detached container only: ``C`` the terminal's master (attached), ``K`` keep it;
+                                   the answer is ``D``. End of file before that: remove everything, then ``D``
 sync       init → caller           ``S`` a named point is reached, ``R`` ready to start (and no more: the channel to
                                    whoever starts it takes its place), ``C`` the terminal's master (attached),
                                    ``E`` a step failed; end of file: the program is executing
@@ -43,6 +45,7 @@ FAILED: Final = b"E"
 SPAWNED: Final = b"P"
 EXITED: Final = b"X"
 DONE: Final = b"D"
+KEEP: Final = b"K"
 
 MAX_MESSAGE: Final = 16384
 MAX_FRAME: Final = 64 << 20

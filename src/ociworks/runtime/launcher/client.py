@@ -46,6 +46,8 @@ class SpawnRequest:
     sources: tuple[tuple[Any, ...], ...] = ()
     """Trees and user namespaces to open on the host for binds."""
     time_offsets: str = ""
+    shim: dict[str, Any] | None = None
+    """What the shim of a detached container has to know (``detach.settings``); it is then the init's parent."""
 
     def encode(self) -> dict[str, Any]:
         """The request as the launcher reads it."""
@@ -135,8 +137,10 @@ class Launcher:
         """End the launcher, wait until it has cleaned up; again is harmless."""
         self._finalizer()
 
-    def spawn(self, request: SpawnRequest, streams: tuple[int, int, int], pidfd: int = -1) -> Spawned:
+    def spawn(self, request: SpawnRequest, streams: tuple[int, ...], pidfd: int = -1) -> Spawned:
         """Make a process. ``streams`` become its standard streams; ``pidfd`` names the container to join.
+
+        A shim makes the streams; it gets the directory of its log file in their place, or nothing.
 
         Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``.
         """

@@ -131,7 +131,8 @@ class _Client:
         if not kind:
             self._owner.drop(self)
             return
-        self.deadline = None
+        if self._owner.container.status is None:
+            self.deadline = None
         self._owner.handle(self, kind, body)
 
 
@@ -164,9 +165,8 @@ class Clients:
 
     def ended(self, status: int) -> None:
         """The last words: tell the exit status to everybody who waits or is attached."""
-        limit = time.monotonic() + PATIENCE
         for client in list(self.members.values()):
-            client.deadline = limit
+            client.deadline = time.monotonic() + PATIENCE
             if client.attached or client.waits:
                 client.say(wire.EXITED, wire.pack_number(status))
 
@@ -240,9 +240,16 @@ class Clients:
             client.attached = body[0]
             client.say(wire.DONE)
             client.listen()
+            self._tell_end(client)
 
     def _wait(self, client: _Client, _body: bytes) -> None:
         client.waits = True
+        self._tell_end(client)
+
+    def _tell_end(self, client: _Client) -> None:
+        """For who comes when all is over."""
+        if self.container.status is not None:
+            client.say(wire.EXITED, wire.pack_number(self.container.status))
 
     def _resize(self, client: _Client, body: bytes) -> None:
         if len(body) != messages.SIZE.size:

@@ -1,0 +1,94 @@
+"""What exists because of one container and must go with it; held by the launcher, or by the container's shim."""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import os
+
+from ociworks._linux import path
+from ociworks.runtime import _cgroupfs
+from ociworks.runtime._init import spawn
+from ociworks.runtime._init.context import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from typing import Any, Final
+
+__all__ = ["Trust"]
+
+_SIGKILL: Final = 9
+
+
+class Trust:
+    """A state directory, the control groups of one container, and the socket at which it waits to be started."""
+
+    def __init__(self, directory: str, shared: Container[str]) -> None:
+        self.directory = directory
+        self.shared = shared
+        self.init = -1
+        self.making: _cgroupfs.Making | None = None
+        self.groups: Sequence[str] = ()
+        self.gate: _socket.socket | None = None
+
+    def open_gate(self, name: str) -> None:
+        """Bind the socket at which the init will wait; the directory's whole path may be too long for an address."""
+        place = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            self.gate.bind(f"/proc/self/fd/{place}/{name}")
+        finally:
+            os.close(place)
+
+    def close_gate(self) -> None:
+        """Close our end; the init has its own."""
+        if self.gate is not None:
+            self.gate.close()
+        self.gate = None
+
+    def first_process(
+        self, request: Mapping[str, Any], fds: Sequence[int], last_capability: int
+    ) -> tuple[int, int]:
+        """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them."""
+        if request["gate"] and self.gate is None:
+            self.open_gate(request["gate"])
+        gate = self.gate.fileno() if self.gate is not None else -1
+        making = self.making
+        if making is None:
+            return spawn.spawn(request, fds, last_capability, gate=gate)
+        making.first()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            try:
+                pid, pidfd = spawn.spawn(request, fds, last_capability, groups=theirs.fileno(), gate=gate)
+            finally:
+                theirs.close()
+            try:
+                making.rest()
+                spawn.admit(ours, request["tasks"])
+            except BaseException:
+                _signal.pidfd_send_signal(pidfd, _SIGKILL)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+                os.close(pidfd)
+                raise
+            return pid, pidfd
+        finally:
+            ours.close()
+
+    def remove(self) -> None:
+        """Remove the control groups, after killing what is left in them, and the state directory; again is harmless.
+
+        Mostly nothing is left: all processes ended with the PID namespace.
+        """
+        if self.making is not None:
+            made = [group for group in self.making.made if group not in self.shared]
+            if _cgroupfs.remove(made, timeout=0):
+                _cgroupfs.kill(self.groups)
+                busy = _cgroupfs.remove(made)
+                if busy:
+                    raise StepError("the control group is still in use", busy[0], errno.EBUSY)
+        self.making = None
+        self.close_gate()
+        path.remove_tree(self.directory)
