@@ -58,6 +58,7 @@
         │   └── CommandNotFound          the program to execute is not in the container
         ├── CommandFailed                raised by ``check=True``; carries the completed run
         ├── ContainerTimeout             carries the output so far
+        ├── ExitStatusUnknown            it ended, and who would have been told the status was killed
         ├── LauncherError                the helper process ended or broke its protocol
         └── CgroupError                  a control group cannot be made, set or read
 
@@ -91,6 +92,7 @@ __all__ = [
     "CreateFailed",
     "CredentialHelperError",
     "DigestMismatch",
+    "ExitStatusUnknown",
     "Forbidden",
     "HostsConfigError",
     "IllegalTransition",
@@ -501,6 +503,10 @@ class ContainerTimeout(ContainerError, TimeoutError):
         super().__init__(message)
 
     __str__ = Exception.__str__
+
+
+class ExitStatusUnknown(ContainerError):
+    """A detached container has ended, but its shim was killed before it could write down how."""
 
 
 class LauncherError(ContainerError):

@@ -1,139 +1,210 @@
-"""Containers that outlive the process that made them, without a supervisor: whoever is next of kin adopts them."""
+"""Detached containers: they outlive whoever made them, and whoever finds them has everything."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Runtime
-from tests.runtime.boxes import nothing_left
+from ociworks.runtime import Chunk, Container, Detach, Exit, Runtime
+from ociworks.runtime.attach import Attachment
+from tests.runtime.boxes import nothing_left, with_process
 
-CREATE = """
-import sys
-from subprocess import DEVNULL
-from ociworks.runtime import Runtime
-from ociworks.spec import Bundle
 
-with Runtime(sys.argv[1]) as runtime:
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), DEVNULL)
-    container = runtime.create("kept", Bundle.load(sys.argv[2]), sys.argv[3:], **streams, detach=True)
-    print(container.pid, flush=True)
-    {then}
+@contextmanager
+def detached(runtime: Runtime, bundle: spec.Bundle, script: str, **options: object) -> Iterator[Container]:
+    """A created container with a shim, seen by another Runtime; removed at the end."""
+    runtime.create("far", bundle, ["sh", "-c", script], detach=Detach(**options))  # type: ignore[arg-type]
+    with Runtime(runtime.root) as other, other.get("far") as found:
+        yield found
+
+
+def read_until(attached: Attachment, wanted: bytes) -> bytes:
+    """What is written until ``wanted`` has been."""
+    data = b""
+    while wanted not in data:
+        chunk = attached.read(timeout=60)
+        assert chunk is not None, data
+        data += chunk.data
+    return data
+
+
+def test_a_life(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Found again: start, attach, exec, log, the exit status, twice; then nothing is left."""
+    script = "echo out; echo err >&2; read line; echo got $line; exit 3"
+    with detached(runtime, bundle, script, log=tmp_path / "log", stdin=True) as found:
+        assert (found.status, found.exit) == ("created", None)
+        with found.attach(stdin=True) as attached:
+            found.start()
+            assert found.status == "running"
+            assert {attached.read(60), attached.read(60)} == {
+                Chunk("stdout", b"out\n"),
+                Chunk("stderr", b"err\n"),
+            }
+            assert found.exec(["echo", "inside"], timeout=60).stdout == b"inside\n"
+            attached.write(b"hello\n")
+            assert list(attached) == [Chunk("stdout", b"got hello\n")]
+            assert attached.status == 3
+        assert [found.wait(60), found.wait(60)] == [3, 3]
+        assert isinstance(found.exit, Exit)
+        assert (found.exit.status, found.exit.oom_killed, found.exit.log_lost) == (3, False, 0)
+        assert found.status == "stopped"
+        records = list(found.logs())
+        assert sorted((record.stream, record.data) for record in records) == [
+            ("stderr", b"err\n"),
+            ("stdout", b"got hello\n"),
+            ("stdout", b"out\n"),
+        ]
+        assert records == list(found.logs(follow=True))
+        found.delete()
+        with pytest.raises(errors.ContainerNotFound):
+            runtime.get("far")
+
+
+CALLER = """
+import os, signal, sys
+from ociworks import spec
+from ociworks.runtime import Detach, Runtime
+runtime = Runtime(sys.argv[1])
+container = runtime.create("far", spec.Bundle.load(sys.argv[2]), ["sh", "-c", "read x; exit 7"],
+                           detach=Detach(log=sys.argv[3], stdin=True))
+container.start()
+print("ready", flush=True)
+{end}
 """
-_PR_SET_CHILD_SUBREAPER = 36
 
 
-@pytest.fixture
-def subreaper() -> Iterator[None]:
-    """Make this process the next of kin of every orphan below it."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def create(root: Path, bundle: spec.Bundle, *args: str, then: str = "") -> int:
-    """Make a detached container in a process that is gone afterwards; its pid."""
-    command = [sys.executable, "-c", CREATE.format(then=then), str(root), str(bundle.path), *args]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=not then)
-    return int(done.stdout)
-
-
-def reap_all() -> None:
-    """Wait for every child; ChildProcessError when there is none any more."""
-    while True:
-        os.wait()
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def test_it_outlives_its_creator(tmp_path: Path, bundle: spec.Bundle, subreaper: None) -> None:
-    """The creator and its launcher are gone; we are the parent now, start it, and learn how it ends."""
+@pytest.mark.parametrize(
+    "end", ["pass", "runtime.close()", "os.kill(os.getpid(), signal.SIGKILL)", "os.killpg(0, signal.SIGHUP)"]
+)
+def test_the_caller_ends(bundle: spec.Bundle, tmp_path: Path, end: str) -> None:
+    """In whatever way it does, the container goes on, and its status is there for the next one."""
     root = tmp_path / "root"
-    root.mkdir(mode=0o700)
     with nothing_left(root):
-        pid = create(root, bundle, "sh", "-c", "exit 7")
-        with Runtime(root) as runtime:
-            container = runtime.get("kept")
-            assert (container.pid, container.status, parent(pid)) == (pid, "created", os.getpid())
-            container.start()
-            assert container.wait(timeout=60) == 7
-            assert container.status == "stopped"
-            container.delete()
+        command = [
+            sys.executable, "-c", CALLER.replace("{end}", end), root, bundle.path, tmp_path / "log"
+        ]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as caller:
+            assert caller.stdout is not None
+            assert caller.stdout.readline() == b"ready\n"
+            caller.wait(60)
+        with Runtime(root) as runtime, runtime.get("far") as found:
+            assert found.status == "running"
+            with found.attach(stdin=True) as attached:
+                attached.write(b"x\n")
+                assert list(attached) == []
+            assert found.wait(60) == 7
 
 
-def test_it_has_no_descriptor_of_the_runtime(tmp_path: Path, bundle: spec.Bundle, subreaper: None) -> None:
-    """RT-07: while it waits only the streams and the gate are open; when it runs, the streams."""
-    root = tmp_path / "root"
-    with Runtime(root) as runtime:
-        pid = create(root, bundle, "sleep", "1000")
-        descriptors = Path(f"/proc/{pid}/fd")
-        opened = {entry.name: os.readlink(entry) for entry in descriptors.iterdir()}
-        assert sorted(opened) == ["0", "1", "2", "5"] or sorted(opened) == ["0", "1", "2", "4"]
-        assert sum(target.startswith("socket:") for target in opened.values()) == 1
-        container = runtime.get("kept")
-        container.start()
-        assert {entry.name for entry in descriptors.iterdir()} == {"0", "1", "2"}
-        container.delete(force=True)
-        assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+def test_a_terminal(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Typed and read through the shim; its size is set at once and while attached; it is not hung up meanwhile."""
+    on_terminal = with_process(bundle, terminal=True)
+    with detached(runtime, on_terminal, "read x; stty size; read x; stty size; exit 4", stdin=True) as found:
+        found.start()
+        found.resize(91, 17)
+        with found.attach(stdin=True) as attached:
+            attached.write(b"\n")
+            assert b"17 91" in read_until(attached, b"17 91")
+        with found.attach(stdin=True) as attached:
+            attached.resize(80, 25)
+            attached.write(b"\n")
+            assert b"25 80" in read_until(attached, b"25 80")
+        assert found.wait(60) == 4
 
 
-def test_the_creator_dies_before_it_is_done(tmp_path: Path, bundle: spec.Bundle, subreaper: None) -> None:
-    """Until it was handed over a container goes with its creator, whatever ends that."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    source = (
-        "import os, signal; from ociworks.runtime._host import Host\n"
-        "Host.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+def test_input_that_ends(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """At the end of the first attachment with ``stdin_once``; otherwise only when it is asked for."""
+    for once in (True, False):
+        with detached(runtime, bundle, "cat; exit 5", stdin=True, stdin_once=once) as found:
+            found.start()
+            with found.attach(stdin=True) as attached:
+                attached.write(b"one\n")
+                assert read_until(attached, b"one\n") == b"one\n"
+            if not once:
+                with pytest.raises(errors.ContainerTimeout):
+                    found.wait(0.2)
+                with found.attach(stdin=True) as attached:
+                    attached.write(b"two\n")
+                    assert read_until(attached, b"two\n") == b"two\n"
+                    attached.close_stdin()
+                    assert list(attached) == []
+            assert found.wait(60) == 5
+
+
+def test_what_a_container_without_it_cannot(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """No standard input, no terminal, no log, no shim: said clearly."""
+    with detached(runtime, bundle, "sleep 1000") as found:
+        for action in (
+            lambda: found.attach(stdin=True),
+            lambda: found.resize(80, 25),
+            found.reopen_log,
+            found.logs,
+        ):
+            with pytest.raises(errors.NotSupported):
+                action()
+    with runtime.create("near", bundle) as near:
+        for action in (near.attach, near.logs, lambda: near.exit):
+            with pytest.raises(errors.NotSupported, match="has no shim"):
+                action()
+
+
+@pytest.mark.parametrize("form", ["cri", "json"])
+def test_every_byte_is_logged(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, form: str) -> None:
+    """Long lines, no lines, bytes that are no text, what looks like a record: all come back as they were."""
+    data = (
+        os.urandom(100_000)
+        + b"2026-01-01T00:00:00Z stdout F fake\n\r\n\0\n"
+        + b'{"log":"x\\n","stream":"stdout","time":"y"}\n' * 3
+        + b"x" * 200_000
+        + b"\n\n\nlast without a line feed"
     )
-    with nothing_left(root):
-        command = [sys.executable, "-c", source + CREATE.format(then=""), str(root), str(bundle.path), "true"]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        assert done.returncode == -signal.SIGKILL
-        # Its launcher is our child now, and ends when it has cleaned up.
-        with pytest.raises(ChildProcessError):
-            reap_all()
+    bundle.rootfs.joinpath("data").write_bytes(data)
+    with detached(
+        runtime, bundle, "cat /data", log=tmp_path / "log", log_format=form, log_size=150_000, log_files=9
+    ) as found:
+        found.start()
+        assert found.wait(60) == 0
+        assert b"".join(record.data for record in found.logs()) == data
+        assert all(path.stat().st_size <= 150_000 for path in tmp_path.glob("log*"))
+        assert len(list(tmp_path.glob("log*"))) >= 3
 
 
-def test_killed_after_it_was_handed_over(tmp_path: Path, bundle: spec.Bundle, subreaper: None) -> None:
-    """Kill -9 of the creator changes nothing any more."""
-    root = tmp_path / "root"
-    pid = create(root, bundle, "sleep", "1000", then="import os; os.kill(os.getpid(), 9)")
-    with Runtime(root) as runtime:
-        container = runtime.get("kept")
-        container.start()
-        assert container.status == "running"
-        container.delete(force=True)
-    assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+def test_following_through_rotation(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """``logs(follow=True)`` begins before the program does and ends with it; no line is lost, none comes twice."""
+    with detached(
+        runtime, bundle, "seq 1 3000", log=tmp_path / "log", log_size=20_000, log_files=50
+    ) as found:
+        following = found.logs(follow=True)
+        found.start()
+        assert [record.data for record in following] == [b"%d\n" % number for number in range(1, 3001)]
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "KILL"])
-def test_a_signal_while_it_waits(tmp_path: Path, bundle: spec.Bundle, subreaper: None, name: str) -> None:
-    """The first process of a PID namespace ignores what it does not handle; this one ends all the same."""
-    with Runtime(tmp_path / "root") as runtime:
-        create(tmp_path / "root", bundle, "true")
-        container = runtime.get("kept")
-        container.kill(name)
-        number = signal.Signals[f"SIG{name}"]
-        assert container.wait(timeout=60) == (-number if name == "KILL" else 128 + number)
-        container.delete()
+def test_a_failed_creation_leaves_nothing(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """A program that is not there, a log that cannot be, a name that is taken."""
+    with pytest.raises(errors.CommandNotFound):
+        runtime.create("far", bundle, ["nowhere"], detach=Detach())
+    tmp_path.joinpath("folder").mkdir()
+    with pytest.raises(errors.CreateFailed):
+        runtime.create("far", bundle, detach=Detach(log=tmp_path / "folder"))
+    with runtime.create("far", bundle, detach=Detach()) as first:
+        with pytest.raises(errors.ContainerExists):
+            runtime.create("far", bundle, detach=Detach())
+        assert first.status == "created"
+    with pytest.raises(ValueError, match="streams of its Detach"):
+        runtime.create("far", bundle, stdin=0, detach=Detach())
 
 
-def test_its_launcher_reaps_it(runtime: Runtime, bundle: spec.Bundle) -> None:
-    """A Runtime that goes on leaves no zombies of the containers that it let go."""
-    container = runtime.create("kept", bundle, ["true"], detach=True)
-    container.start()
-    with pytest.raises(errors.ContainerError, match="only the parent"):
-        container.wait(timeout=60)
-    assert container.status == "stopped"
-    container.delete()
+def test_limits_hold(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A container of a shim is in its control groups, and the shim is not."""
+    with detached(runtime, bundle, "sleep 1000") as found:
+        found.start()
+        assert found.pid in found.processes()
+        shim = Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[1]
+        assert Path(f"/proc/{shim}/comm").read_text() == "ociworks-shim\n"
+        assert shim not in map(str, found.processes())

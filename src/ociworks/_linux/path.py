@@ -32,8 +32,8 @@ __all__ = [
     "openat2",
     "remove_tree",
     "remove_tree_at",
-    "start_writeback",
     "rename_new",
+    "start_writeback",
     "sync_filesystem",
 ]
 

@@ -9,6 +9,8 @@ Files: ``runtime`` (Runtime), ``container`` (Container), ``process`` (ContainerP
 namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
+``detach`` (options and results of detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side),
+``shim`` (the process that holds a detached container),
 ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
 """
 
@@ -18,11 +20,14 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ociworks.runtime.attach import Attachment, Chunk, DetachKeys
     from ociworks.runtime.binary import BinaryContainer, RuntimeBinary
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
+    from ociworks.runtime.detach import Detach, Exit
     from ociworks.runtime.events import Event, Watch
+    from ociworks.runtime.logs import LogRecord
     from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
     from ociworks.runtime.plan import Plan
     from ociworks.runtime.process import ContainerProcess, SpawnOptions
@@ -31,13 +36,19 @@ if TYPE_CHECKING:
     from ociworks.runtime.seams import HostStep, Subject
 
 __all__ = [
+    "Attachment",
     "BinaryContainer",
+    "Chunk",
     "CompletedContainer",
     "Console",
     "Container",
     "ContainerProcess",
+    "Detach",
+    "DetachKeys",
     "Event",
+    "Exit",
     "HostStep",
+    "LogRecord",
     "OCIContainer",
     "OCIRuntime",
     "OverlayBundle",
@@ -51,6 +62,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attachment": "ociworks.runtime.attach",
+    "Chunk": "ociworks.runtime.attach",
     "BinaryContainer": "ociworks.runtime.binary",
     "OCIContainer": "ociworks.runtime.protocol",
     "OCIRuntime": "ociworks.runtime.protocol",
@@ -59,8 +72,12 @@ _HOMES = {
     "Console": "ociworks.runtime.console",
     "Container": "ociworks.runtime.container",
     "ContainerProcess": "ociworks.runtime.process",
+    "Detach": "ociworks.runtime.detach",
+    "DetachKeys": "ociworks.runtime.attach",
     "Event": "ociworks.runtime.events",
+    "Exit": "ociworks.runtime.detach",
     "HostStep": "ociworks.runtime.seams",
+    "LogRecord": "ociworks.runtime.logs",
     "OverlayBundle": "ociworks.runtime.overlay",
     "Plan": "ociworks.runtime.plan",
     "RootfsOverlay": "ociworks.runtime.overlay",

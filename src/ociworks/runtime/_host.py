@@ -12,6 +12,7 @@ from ociworks.errors import CgroupError, LauncherError, NotSupported
 from ociworks.runtime import _ending, cgroups, state
 from ociworks.runtime._root import check_root
 from ociworks.runtime.launcher import Launcher
+from ociworks.runtime.shim.debris import sweep_debris
 
 if TYPE_CHECKING:
     from ociworks.runtime.container import Container
@@ -51,6 +52,7 @@ class Host:
                 self._helper = None
             if self._helper is None:
                 self._helper = self.start_launcher()
+                sweep_debris(self.root)
             return self._helper
 
     def directory(self) -> str:

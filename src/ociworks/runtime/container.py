@@ -21,6 +21,7 @@ from ociworks.errors import (
     CgroupError,
     CommandFailed,
     ContainerError,
+    ContainerNotFound,
     ContainerTimeout,
     CreateFailed,
     InvalidSpec,
@@ -43,7 +44,11 @@ from ociworks.spec.runtime import Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
+    from ociworks.runtime._shim import Shim
+    from ociworks.runtime.attach import Attachment
     from ociworks.runtime.console import Console
+    from ociworks.runtime.detach import Exit
+    from ociworks.runtime.logs import LogRecord
 
 __all__ = ["Container", "check_terminal", "finish"]
 
@@ -176,12 +181,44 @@ class Container:
                 raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
             self._tell_end(status)
             return status
+        if self._shim is not None:
+            return self._shim.wait(timeout, self._record)
         status = self._wait_foreign(timeout, reap=True)
         if status is None:
             raise ContainerError(
                 f"container {self.id} has ended; only the parent of a process learns its status"
             )
         return status
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended, when it is a detached one with a shim; None while it has not, or when its shim was killed."""
+        return self._held().exit
+
+    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
+        """Get the output of a detached container from now on, and with ``stdin`` type into it.
+
+        Raises ContainerError when it has ended, NotSupported when it was made without standard input or a shim.
+        """
+        return self._held().attach(stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def logs(self, *, follow: bool = False) -> Iterator[LogRecord]:
+        """What is in the log files of a detached container, oldest first; with ``follow`` also what comes, to its end.
+
+        Raises NotSupported when it was made without a log.
+        """
+        return self._held().logs(follow=follow)
+
+    def reopen_log(self) -> None:
+        """Have a detached container's log file opened again by its name, after it was renamed."""
+        self._held().reopen_log()
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal in characters. NotSupported when it has none that we can reach."""
+        if self.console is not None:
+            self.console.resize(width, height)
+        else:
+            self._held().resize(width, height)
 
     def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
         """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all`` in the control group."""
@@ -357,12 +394,38 @@ class Container:
         return f"<Container {self.id} {self.status}>"
 
     def _remove(self) -> None:
-        if self._spawned is None or not self._host.remove(self.id):
+        if self._shim is not None:
+            self._remove_held(self._shim)
+        elif self._spawned is None or not self._host.remove(self.id):
             if self.status != "stopped":
                 self.kill("KILL")
                 self._wait_foreign(_KILL_TIMEOUT, reap=False)
             self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
+
+    def _remove_held(self, shim: Shim) -> None:
+        """Of those that delete at once, one does it; while it is still being created, all wait."""
+        with contextlib.suppress(ContainerNotFound), state.Lock(self._host.root, self.id):
+            if self._alive():
+                with self._pidfd() as pidfd, contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                cgroups.kill(self._record.cgroups)
+            shim.leave()
+            self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
+
+    @functools.cached_property
+    def _shim(self) -> Shim | None:
+        """The shim that holds it; a container of this process, or a detached one without, has none."""
+        if self._spawned is not None or not state.has(self._host.root, self.id, "shim.json"):
+            return None
+        from ociworks.runtime._shim import found_shim
+
+        return found_shim(self._host.root, self.id)
+
+    def _held(self) -> Shim:
+        if self._shim is None:
+            raise NotSupported(f"container {self.id} has no shim: create it with detach=Detach(…)")
+        return self._shim
 
     def _alive(self) -> bool:
         if self._spawned is not None:

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -39,6 +39,10 @@ from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, u
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, to_json
 from ociworks.spec.runtime import Features
+
+if TYPE_CHECKING:
+    from ociworks.runtime._shim import Making
+    from ociworks.runtime.detach import Detach
 
 __all__ = ["Runtime", "default_root"]
 
@@ -128,17 +132,23 @@ class Runtime(Seams):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
-        detach: bool = False,
+        detach: bool | Detach = False,
     ) -> Container:
         """Make a container, ready to be started, of ``args`` (None: the configuration's own).
 
-        The streams are as :class:`subprocess.Popen` has them. With ``detach`` the container outlives this Runtime and
-        its process; when the Runtime is closed, the nearest subreaper adopts it (prctl(2), PR_SET_CHILD_SUBREAPER).
+        The streams are as :class:`subprocess.Popen` has them. With a :class:`Detach` the container outlives this
+        Runtime and its process, held by a shim that reads its output, serves :meth:`Container.attach` and keeps the
+        exit status; the streams are the shim's. With ``detach=True`` it outlives them with nobody to look after it:
+        when the Runtime is closed, the nearest subreaper adopts it (prctl(2), PR_SET_CHILD_SUBREAPER).
 
         Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
         """
         changed = bundle if args is None else with_command(bundle, args, None)
-        planned = self._plan(changed, check_id(container_id), detached=detach)
+        planned = self._plan(changed, check_id(container_id), detached=detach is True)
+        if not isinstance(detach, bool):
+            if (stdin, stdout, stderr) != (None, None, None):
+                raise ValueError("a container with a shim has the streams of its Detach options")
+            return self._create_held(planned, detach)
         return self._create_from(planned, Streams(stdin, stdout, stderr), detach=detach)
 
     def create_from(
@@ -190,7 +200,7 @@ class Runtime(Seams):
         streams = Streams(PIPE if input is not None else stdin, output, output)
         begun: list[HostStep] = []
         try:
-            spawned = self._spawn(planned, streams, ephemeral=True)
+            spawned = self._spawn(planned, streams.child, ephemeral=True)
             streams.started()
             command = planned.spec.process.args if planned.spec.process else ()
             try:
@@ -279,7 +289,9 @@ class Runtime(Seams):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _spawn(self, planned: Plan, streams: Streams, *, ephemeral: bool) -> Spawned:
+    def _spawn(
+        self, planned: Plan, streams: tuple[int, ...], *, ephemeral: bool, making: Making | None = None
+    ) -> Spawned:
         group = planned.cgroup
         request = SpawnRequest(
             name=planned.container_id,
@@ -296,10 +308,11 @@ class Runtime(Seams):
             maps=planned.maps.encode() if planned.maps is not None else None,
             sources=planned.sources,
             time_offsets=planned.time_offsets,
+            shim=making.settings(_record(planned, 0)) if making is not None else None,
         )
         self._host.hold(planned)
         try:
-            spawned = self._host.launcher().spawn(request, streams.child)
+            spawned = self._host.launcher().spawn(request, streams)
         except CreateFailed as error:
             if not ephemeral:
                 self._host.leave(planned)
@@ -322,14 +335,11 @@ class Runtime(Seams):
         return Follower(spawned, points)
 
     def _create(self, planned: Plan, streams: Streams, *, detach: bool) -> Container:
-        spawned = self._spawn(planned, streams, ephemeral=False)
+        spawned = self._spawn(planned, streams.child, ephemeral=False)
         begun: list[HostStep] = []
         try:
             follower = self._follower(spawned, planned, begun)
-            if not follower.until_waiting():
-                raise CreateFailed("the first process ended before it was ready", step="init")
-            record = _record(planned, spawned.pid)
-            self._host.save(record, to_json(planned.spec))
+            record = self._until_created(follower, planned, spawned.pid)
             if detach:
                 self._host.launcher().release(planned.container_id)
         except BaseException:
@@ -343,6 +353,41 @@ class Runtime(Seams):
             spawned.close()
             return Container(self._host, record, planned.spec, None, follower, streams)
         return Container(self._host, record, planned.spec, spawned, follower, streams)
+
+    def _create_held(self, planned: Plan, options: Detach) -> Container:
+        """Create a container whose first process is a shim's child, not our launcher's."""
+        from ociworks.runtime._shim import Making
+
+        spawned, begun = None, list[HostStep]()
+        with Making(self._host, planned, options) as making:
+            try:
+                spawned = self._spawn(planned, making.fds, ephemeral=False, making=making)
+                follower = self._follower(spawned, planned, begun)
+                record = self._until_created(follower, planned, spawned.pid)
+                making.keep(spawned, follower)
+            except BaseException:
+                making.undo(spawned)
+                self._host.leave(planned)
+                undo_steps(begun, self._subject(planned))
+                raise
+            finally:
+                if spawned is not None:
+                    spawned.close()
+        self._host.tell("created", planned.container_id, record.pid)
+        return Container(self._host, record, planned.spec)
+
+    def _until_created(self, follower: Follower, planned: Plan, pid: int) -> state.Record:
+        """Follow an init until it waits to be started, and write down that it does."""
+        try:
+            if not follower.until_waiting():
+                raise CreateFailed("the first process ended before it was ready", step="init")
+            record = _record(planned, pid)
+            self._host.save(record, to_json(planned.spec))
+        except BaseException:
+            if follower.console is not None:
+                follower.console.close()
+            raise
+        return record
 
 
 def _is_custom(kind: type[Runtime]) -> bool:

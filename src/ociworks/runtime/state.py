@@ -41,10 +41,12 @@ __all__ = [
     "Record",
     "allow",
     "boot_id",
+    "has",
     "is_alive",
     "is_same",
     "load",
     "load_config",
+    "read",
     "save",
     "save_config",
     "start_time",
@@ -249,7 +251,7 @@ def load(root: str, container_id: str) -> Record:
     ``container_id`` has been checked.
     """
     try:
-        record = Record.decode(_read(root, container_id, FILE, _MAX_SIZE))
+        record = Record.decode(read(root, container_id, FILE, _MAX_SIZE))
     except ValueError as error:
         from ociworks.errors import ContainerError
 
@@ -269,14 +271,14 @@ def load_config(root: str, container_id: str) -> Spec:
     from ociworks.spec import parse
     from ociworks.spec.runtime import Spec
 
-    raw = _read(root, container_id, CONFIG, _MAX_CONFIG)
+    raw = read(root, container_id, CONFIG, _MAX_CONFIG)
     try:
         return parse(Spec, raw, max_size=_MAX_CONFIG)
     except SpecError as error:
         raise ContainerError(f"damaged configuration of container {container_id}: {error}") from error
 
 
-def _read(root: str, container_id: str, name: str, limit: int) -> bytes:
+def read(root: str, container_id: str, name: str, limit: int) -> bytes:
     """At most ``limit`` + 1 bytes of a file that is nobody else's and reached without links."""
     from_root = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -303,6 +305,11 @@ def _read(root: str, container_id: str, name: str, limit: int) -> bytes:
                 f"(owner {info.st_uid}, mode {info.st_mode:o})"
             )
         return stream.read(limit + 1)
+
+
+def has(root: str, container_id: str, name: str) -> bool:
+    """Whether a container has a file of this name."""
+    return os.access(f"{root}/{container_id}/{name}", os.F_OK)
 
 
 class Lock:
@@ -346,7 +353,7 @@ def status(root: str, record: Record) -> str:
 
 def status_of_living(root: str, record: Record) -> str:
     """:func:`status` of one whose first process is known to be there."""
-    if os.access(f"{root}/{record.id}/{GATE}", os.F_OK):
+    if has(root, record.id, GATE):
         return "created"
     return "paused" if record.cgroups and _cgroupkill.frozen(record.cgroups) else "running"
 

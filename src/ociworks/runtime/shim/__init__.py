@@ -7,9 +7,16 @@ nothing heavy, nothing after the start. What callers use is beside it: ``detach`
 - ``messages``: what goes over a shim's socket, drawn as a table
 - ``records``: output cut into log records, as CRI and as JSON lines
 - ``logfile``: the file they go to: sizes, rotation, reopening, and a disk that fails
+- ``claim``: the state directory and what else exists because of the container
+- ``debris``: what is left of directories that were never complete
 - ``loop``: descriptors and who looks after them
+- ``output``: one stream of the container's, read as fast as it comes
 - ``input``: the container's standard input, bounded
 - ``clients``: connections: who asks, who is attached, who is too slow
 - ``exits``: the exit status on disk
 - ``supervise``: one container from its creation to its end
 """
+
+from __future__ import annotations
+
+__all__ = ()

@@ -14,16 +14,15 @@ import os
 from ociworks._linux import path
 from ociworks.runtime import _cgroupfs
 from ociworks.runtime._init.trust import Trust
+from ociworks.runtime.shim.debris import ASIDE, LOCKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-__all__ = ["ASIDE", "Claim", "sweep_debris"]
+__all__ = ["Claim"]
 
-ASIDE: Final = "@new-"
-_LOCKED: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BACKLOG: Final = 16
 
 
@@ -60,10 +59,11 @@ class Claim:
 
     def publish(self) -> None:
         """Let the container appear under its name; its control groups may be made from now on."""
-        if self._request["cgroup"] is not None:
-            for group in self._request["cgroup"][3]:
-                if os.path.lexists(group):
-                    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), group)
+        cgroup = self._request["cgroup"]
+        groups = () if cgroup is None or cgroup[9] else cgroup[3]  # those of a scope are there already
+        for taken in (self._name, *groups):
+            if os.path.lexists(taken):
+                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), taken)
         path.rename_new(self.trust.directory, self._name)
         self.trust.directory = self._name
         if self._request["cgroup"] is not None:
@@ -85,28 +85,8 @@ class Claim:
         while True:
             aside = f"{root}/{ASIDE}{os.urandom(8).hex()}"
             os.mkdir(aside, 0o700)
-            self._lock = os.open(aside, _LOCKED)
+            self._lock = os.open(aside, LOCKED)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink:
                 return aside
             os.close(self._lock)
-
-
-def sweep_debris(root: str) -> None:
-    """Remove what makers of containers left aside when they were killed."""
-    try:
-        names = [name for name in os.listdir(root) if name.startswith(ASIDE)]
-    except FileNotFoundError:
-        return
-    for name in names:
-        try:
-            lock = os.open(f"{root}/{name}", _LOCKED)
-        except OSError:
-            continue  # it is complete now, or gone
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.remove_tree(f"{root}/{name}")
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)

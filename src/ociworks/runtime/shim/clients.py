@@ -60,7 +60,7 @@ class _Client:
         self._queued = 0
         self._missed = 0
         self._deaf = False
-        channel.setblocking(False)
+        channel.settimeout(0)
         owner.loop.watch(self.fd, READ, self._ready)
 
     @property
@@ -153,7 +153,7 @@ class Clients:
             messages.INPUT: self._input,
             messages.CLOSE: self._close,
         }
-        listener.setblocking(False)
+        listener.settimeout(0)
         loop.watch(listener.fileno(), READ, self._accept)
 
     def output(self, kind: bytes, data: bytes) -> None:
@@ -227,7 +227,7 @@ class Clients:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined] # noqa: SLF001
             os.close(fd)
         except OSError:
-            pass  # noqa: S110 - it went away by itself
+            pass
         finally:
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 

@@ -45,7 +45,9 @@ class Oom:
 
     def __init__(self, groups: Sequence[str]) -> None:
         self._files = []
-        for path in (f"{group}/{name}" for group in groups for name in ("memory.events", "memory.oom_control")):
+        for path in (
+            f"{group}/{name}" for group in groups for name in ("memory.events", "memory.oom_control")
+        ):
             try:
                 self._files.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
             except OSError:

@@ -1,4 +1,4 @@
-"""The container's standard input: a pipe or the terminal, with a bound on what waits for a program that does not read."""
+"""The container's standard input, a pipe or the terminal; what waits for a program that does not read is bounded."""
 
 from __future__ import annotations
 

@@ -31,6 +31,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+__all__ = [
+    "ATTACH",
+    "CHUNK",
+    "CLOSE",
+    "COUNT",
+    "INPUT",
+    "MISSED",
+    "QUIT",
+    "REOPEN",
+    "RESIZE",
+    "SIZE",
+    "SOCKET",
+    "STDERR",
+    "STDOUT",
+    "WAIT",
+    "WITH_STDERR",
+    "WITH_STDIN",
+    "WITH_STDOUT",
+]
+
 ATTACH: Final = b"A"
 WAIT: Final = b"W"
 RESIZE: Final = b"S"

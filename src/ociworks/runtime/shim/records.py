@@ -1,15 +1,15 @@
-"""Output cut into log records. Only we frame: whatever a program writes stays inside the line that it is put in.
+r"""Output cut into log records. Only we frame: whatever a program writes stays inside the line that it is put in.
 
 =======  =======================================================================================================
 format   one record, ended by a line feed
 =======  =======================================================================================================
 cri      ``2026-01-31T12:00:00.123456789Z stdout F the line`` (kubernetes cri-api, container logs); ``P`` instead of
          ``F``: the line goes on in the next record of the stream
-json     ``{"log":"the line\\n","stream":"stdout","time":"…"}``; no line feed: the line goes on
+json     ``{"log":"the line\n","stream":"stdout","time":"…"}``; no line feed: the line goes on
 =======  =======================================================================================================
 
 A line is cut after ``LIMIT`` bytes. Bytes are kept as they are; JSON, which knows only text, holds those that are no
-UTF-8 as lone surrogates (``b"\\xff"`` as ``\\udcff``), which Python's ``surrogateescape`` turns back.
+UTF-8 as lone surrogates (``b"\xff"`` as ``\udcff``), which Python's ``surrogateescape`` turns back.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Clock:
         self._second = -1
         self._text = b""
 
-    def __call__(self) -> bytes:
+    def now(self) -> bytes:
+        """The present time."""
         second, fraction = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second:
             self._second = second

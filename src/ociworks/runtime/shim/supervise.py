@@ -23,7 +23,7 @@ import struct
 import termios
 import time
 
-from ociworks._linux import path, process
+from ociworks._linux import process
 from ociworks._linux.libc import address
 from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import wire
@@ -56,7 +56,10 @@ _OOM_SCORE: Final = b"-998"
 
 
 def main(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> NoReturn:
-    """Be the shim of the container that ``request`` describes; ``fds``: monitor, caller's pidfd, sync, log directory."""
+    """Be the shim of the container that ``request`` describes.
+
+    ``fds`` are the monitor, the caller's pidfd, the sync socket and the directory of the log file, if there is one.
+    """
     try:
         os.setsid()
         os.chdir("/")
@@ -219,7 +222,7 @@ class _Shim:
             self._abandon()
 
     def _take_terminal(self, master: int) -> None:
-        """Hold the terminal; also its other side, so that it is not hung up when nobody in the container has it open."""
+        """Hold the terminal and its other side too: it is not hung up when nobody in the container has it open."""
         self.terminal = master
         self.peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         self._output(os.dup(master), messages.STDOUT)
@@ -240,7 +243,7 @@ class _Shim:
     def _relay(self, kind: bytes, records: Records | None, data: bytes) -> None:
         """Output of the container: into the log first, then to whoever is attached. No data: it has ended."""
         if records is not None and self.log is not None:
-            now = self.clock()
+            now = self.clock.now()
             self.log.write(records.feed(data, now) if data else records.end(now))
         if data:
             self.clients.output(kind, data)
@@ -285,7 +288,7 @@ class _Shim:
     def _write_exit(self) -> None:
         if self.kept and self.code is not None:
             lost = self.log.lost if self.log is not None else 0
-            self.exit.publish(self.code, self.clock(), lost, oom=self.oom.happened())
+            self.exit.publish(self.code, self.clock.now(), lost, oom=self.oom.happened())
 
     def _finish(self) -> float | None:
         """After the end: say it when all output was read, and leave when everybody has heard; how long to wait."""
