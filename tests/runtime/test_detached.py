@@ -88,7 +88,7 @@ def test_the_caller_ends(bundle: spec.Bundle, tmp_path: Path, end: str) -> None:
     root = tmp_path / "root"
     with nothing_left(root):
         command = [
-            sys.executable, "-c", CALLER.replace("{end}", end), root, bundle.path, tmp_path / "log"
+            sys.executable, "-c", CALLER.replace("{end}", end), str(root), str(bundle.path), str(tmp_path / "log")
         ]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as caller:
             assert caller.stdout is not None
@@ -149,9 +149,9 @@ def test_what_a_container_without_it_cannot(runtime: Runtime, bundle: spec.Bundl
             with pytest.raises(errors.NotSupported):
                 action()
     with runtime.create("near", bundle) as near:
-        for action in (near.attach, near.logs, lambda: near.exit):
+        for refused in (near.attach, near.logs, lambda: near.exit):
             with pytest.raises(errors.NotSupported, match="has no shim"):
-                action()
+                refused()
 
 
 @pytest.mark.parametrize("form", ["cri", "json"])

@@ -220,7 +220,7 @@ class _FakeLauncher(Launcher):
         super().__init__()
         self._kernel = kernel
 
-    def spawn(self, request: SpawnRequest, streams: tuple[int, int, int], pidfd: int = -1) -> Spawned:  # noqa: ARG002 - nothing is joined
+    def spawn(self, request: SpawnRequest, streams: tuple[int, ...], pidfd: int = -1) -> Spawned:  # noqa: ARG002 - nothing is joined
         return super().spawn(self._kernel.take(request), streams)
 
     def remove(self, name: str) -> None:
