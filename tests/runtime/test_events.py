@@ -18,6 +18,7 @@ from tests.runtime.groups import needs_groups
 pytestmark = [pytest.mark.root, pytest.mark.cgroup2]
 
 MIB = 1 << 20
+NAME = f"test-{os.getpid()}"
 GREEDY = ["sh", "-c", "x=0123456789abcdef; while :; do x=$x$x; done"]
 
 
@@ -31,7 +32,7 @@ def small(bundle: spec.Bundle) -> spec.Bundle:
 
 
 def test_out_of_memory_then_stopped(runtime: Runtime, small: spec.Bundle) -> None:
-    with runtime.create("c", small, GREEDY) as container:
+    with runtime.create(NAME, small, GREEDY) as container:
         events = container.events()
         before = threading.active_count()
         container.start()
@@ -46,9 +47,9 @@ def test_out_of_memory_then_stopped(runtime: Runtime, small: spec.Bundle) -> Non
 
 
 def test_a_killed_child_is_an_event_of_a_container_that_goes_on(runtime: Runtime, small: spec.Bundle) -> None:
-    with runtime.create("c", small, ["sleep", "1000"]) as container:
+    with runtime.create(NAME, small, ["sleep", "1000"]) as container:
         container.start()
-        with Runtime(runtime.root).get("c").events() as events:
+        with Runtime(runtime.root).get(NAME).events() as events:
             poller = select.poll()
             poller.register(events.fileno(), select.POLLIN)
             assert events.read(0) == ()
@@ -56,12 +57,12 @@ def test_a_killed_child_is_an_event_of_a_container_that_goes_on(runtime: Runtime
             assert poller.poll(10_000)
             found = events.read(10)
             assert {event.kind for event in found} <= {"oom", "oom_kill"}
-            assert found[0].container_id == "c"
+            assert found[0].container_id == NAME
         assert container.status == "running"
 
 
 def test_stopped_alone(runtime: Runtime, small: spec.Bundle) -> None:
-    with runtime.create("c", small, ["true"]) as container, container.events() as events:
+    with runtime.create(NAME, small, ["true"]) as container, container.events() as events:
         container.start()
         assert [event.kind for event in events] == ["stopped"]
         assert events.read(0) == ()
@@ -71,7 +72,7 @@ def test_stopped_alone(runtime: Runtime, small: spec.Bundle) -> None:
 
 
 def test_a_trigger_for_pressure(runtime: Runtime, small: spec.Bundle) -> None:
-    with runtime.create("c", small, GREEDY) as container:
+    with runtime.create(NAME, small, GREEDY) as container:
         trigger = cgroups.PressureTrigger(stall=1000, window=500_000, level="low")
         try:
             events = container.events(trigger)

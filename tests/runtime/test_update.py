@@ -26,6 +26,7 @@ from tests.runtime.boxes import with_linux
 from tests.runtime.groups import needs_groups
 
 MIB = 1 << 20
+NAME = f"test-{os.getpid()}"
 NOBODYS = DeviceRule(allow=True, type="c", major=240, minor=1, access="r")
 """No driver has it: who may open it hears that it is not there."""
 KMSG = DeviceRule(allow=True, type="c", major=1, minor=11, access="r")
@@ -38,7 +39,7 @@ def container(runtime: Runtime, bundle: spec.Bundle) -> Iterator[Container]:
         pytest.skip("needs root")
     needs_groups("memory", "pids", "cpu")
     limits = Resources(memory=Memory(limit=64 * MIB), pids=Pids(limit=50), devices=(FUSE,))
-    with runtime.create("c", with_linux(bundle, resources=limits), ["sleep", "1000"]) as made:
+    with runtime.create(NAME, with_linux(bundle, resources=limits), ["sleep", "1000"]) as made:
         made.start()
         yield made
 
@@ -56,7 +57,7 @@ def held(container: Container) -> tuple[int | None, int | None]:
 def test_limits_change_and_others_see_it(container: Container, runtime: Runtime) -> None:
     container.update(Resources(memory=Memory(limit=128 * MIB), cpu=CPU(quota=20_000, period=100_000)))
     assert held(container) == (128 * MIB, 50)
-    for seen in (container, Runtime(runtime.root).get("c")):
+    for seen in (container, Runtime(runtime.root).get(NAME)):
         assert seen.spec.linux is not None
         found = seen.spec.linux.resources
         assert found is not None

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         str,  # the leaf in the unified hierarchy, or ""
         bytes,  # the device program, or b""
         bool,  # whether the leaves may exist already, because systemd made them
+        tuple[str, ...],  # what of the unified leaf is given to the container's user
+        int,  # that user
     ]
 
 __all__ = [
@@ -45,11 +47,13 @@ __all__ = [
     "apply_setting",
     "chosen",
     "create",
+    "identities",
     "join",
     "kill",
     "misplaced",
     "open_tasks",
     "open_unified",
+    "owned",
     "processes",
     "remove",
 ]
@@ -86,7 +90,9 @@ class Making:
 
     def rest(self) -> None:
         """Make the other groups and apply every limit."""
-        mounts, _, _, directories, inherit, settings, attempts, unified, program, _ = self._plain
+        mounts, _, _, directories, inherit, settings, attempts, unified, program, _, given, owner = (
+            self._plain
+        )
         _check_mounts(mounts)
         for directory in directories:
             if directory != unified:
@@ -98,6 +104,8 @@ class Making:
             _attempt(path, value)
         if program:
             _filter_devices(unified, program)
+        for path in given:
+            _give(path, owner)
 
     def _make(self, directory: str) -> None:
         above = _make(directory, self._plain[1], adopt=self._plain[9])
@@ -258,6 +266,38 @@ def _filter_devices(directory: str, program: bytes) -> None:
         raise OSError(error.errno, f"device filter: {error.strerror}", directory) from None
     finally:
         os.close(descriptor)
+
+
+def _give(path: str, owner: int) -> None:
+    """Let ``owner`` write a file, or make groups in a directory; older kernels do not have every file."""
+    try:
+        os.chown(path, owner, -1, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+
+
+def identities(directories: Sequence[str]) -> list[str]:
+    """What tells these groups from others that may have their names later."""
+    return [str(os.stat(path).st_ino) for path in directories]
+
+
+def owned(directories: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those of the groups that are still the ones of these :func:`identities`, and that we may empty (RT-32).
+
+    Not those that are gone or were made again by somebody, nothing that is no control group, and no group with this
+    very process in it, wherever a state file came by their names.
+    """
+    found: list[str] = []
+    for path, identity in zip(directories, known):  # noqa: B905 - one that has no identity is not ours
+        try:
+            same = str(os.lstat(path).st_ino) == identity and os.path.exists(f"{path}/cgroup.procs")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
+                raise
+            continue
+        if same and os.getpid() not in processes([path]):
+            found.append(path)
+    return found
 
 
 def _remove_if_empty(path: str) -> None:

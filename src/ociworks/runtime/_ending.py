@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
+_SHARED: Final = "/ociworks"
+"""The name of the only parents that are ours to remove, wherever a state file names others (RT-32)."""
+
 __all__ = ["PidFD", "kill", "signal_all", "sweep"]
 
 _PATIENCE: Final = 10.0
@@ -83,7 +86,7 @@ def sweep(root: str, name: str, groups: Sequence[str], shared: Sequence[str]) ->
 
     Raises ContainerError when a group stays in use, and OSError.
     """
-    made = [*groups, *(f"{parent}/" for parent in shared)]
+    made = [*groups, *(f"{parent}/" for parent in shared if parent.endswith(_SHARED))]
     if groups and _cgroupfs.remove(made, timeout=0):
         _cgroupfs.kill(groups)
         busy = _cgroupfs.remove(made)

@@ -400,7 +400,7 @@ class Container:
             if self.status != "stopped":
                 self.kill("KILL")
                 self._wait_foreign(_KILL_TIMEOUT, reap=False)
-            self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
+            self._host.sweep(self.id, state.own_groups(self._record), self._record.shared_cgroups)
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
     def _remove_held(self, shim: Shim) -> None:

@@ -21,7 +21,7 @@ from ociworks.errors import (
     CreateFailed,
     LauncherError,
 )
-from ociworks.runtime import plan, state
+from ociworks.runtime import _cgroupfs, plan, state
 from ociworks.runtime._command import with_command
 from ociworks.runtime._hooks import run_hook
 from ociworks.runtime._host import Host
@@ -408,6 +408,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         start_time=state.start_time(pid),
         boot_id=state.boot_id(),
         cgroups=planned.cgroup.directories,
+        cgroup_ids=tuple(_cgroupfs.identities(planned.cgroup.directories)),
         shared_cgroups=planned.cgroup.shared,
         unified_cgroup=planned.cgroup.unified,
         scope=planned.cgroup.scope.key if planned.cgroup.scope is not None else "",

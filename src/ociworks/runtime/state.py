@@ -46,6 +46,7 @@ __all__ = [
     "is_same",
     "load",
     "load_config",
+    "own_groups",
     "read",
     "save",
     "save_config",
@@ -97,6 +98,7 @@ class Record:
         "annotations",
         "boot_id",
         "bundle",
+        "cgroup_ids",
         "cgroups",
         "created",
         "deny_setgroups",
@@ -127,6 +129,7 @@ class Record:
         created: str,
         annotations: Mapping[str, str],
         cgroups: tuple[str, ...] = (),
+        cgroup_ids: tuple[str, ...] = (),
         unified_cgroup: str = "",
         shared_cgroups: tuple[str, ...] = (),
         scope: str = "",
@@ -151,6 +154,8 @@ class Record:
         """RFC 3339, UTC."""
         self.annotations = annotations
         self.cgroups = cgroups
+        self.cgroup_ids = cgroup_ids
+        """Their inode numbers: a group with the same name and another number is somebody else's."""
         self.unified_cgroup = unified_cgroup
         """The one of them that is of version 2, if any."""
         self.shared_cgroups = shared_cgroups
@@ -194,7 +199,7 @@ class Record:
 
 _KINDS: Final = {
     **dict.fromkeys(("pid", "startTime", "owner", "kinds"), int),
-    **dict.fromkeys(("cgroups", "sharedCgroups", "hooks"), list),
+    **dict.fromkeys(("cgroups", "cgroupIds", "sharedCgroups", "hooks"), list),
     "annotations": dict,
     "denySetgroups": bool,
 }
@@ -383,6 +388,15 @@ def is_same(record: Record) -> bool:
     return (
         record.start_time >= 0 and record.boot_id == boot_id() and _look(record.pid)[1] == record.start_time
     )
+
+
+def own_groups(record: Record) -> tuple[str, ...]:
+    """The control groups of the record that are still those of its container: none after a reboot."""
+    if not record.cgroups or record.boot_id != boot_id():
+        return ()
+    from ociworks.runtime import _cgroupfs
+
+    return tuple(_cgroupfs.owned(record.cgroups, record.cgroup_ids))
 
 
 def is_alive(record: Record) -> bool:

@@ -38,12 +38,14 @@ from ociworks.runtime.cgroups.operations import (
     thaw,
     verify_membership,
 )
-from ociworks.runtime.cgroups.plan import CgroupPlan, plan
+from ociworks.runtime.cgroups.paths import DEFAULT_PARENT
+from ociworks.runtime.cgroups.plan import CgroupPlan, delegated, plan
 from ociworks.runtime.cgroups.stats import stats
 from ociworks.runtime.cgroups.update import update
 from ociworks.runtime.cgroups.watch import Event, PressureTrigger, Watch
 
 __all__ = [
+    "DEFAULT_PARENT",
     "CgroupPlan",
     "ContainerStats",
     "Event",
@@ -52,6 +54,7 @@ __all__ = [
     "PressureTrigger",
     "Watch",
     "apply",
+    "delegated",
     "detect",
     "freeze",
     "frozen",

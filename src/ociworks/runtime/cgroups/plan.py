@@ -6,7 +6,7 @@ compared, and :meth:`CgroupPlan.plain` is what the launcher executes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ociworks.spec._model import Model
     from ociworks.spec.runtime import Resources
 
-__all__ = ["CgroupPlan", "Place", "find", "limits", "plan"]
+__all__ = ["CgroupPlan", "Place", "delegated", "find", "limits", "plan"]
 
 _WISHED = ("cpu", "io", "memory", "pids")  # for statistics, where no limit needs them
 
@@ -45,6 +45,7 @@ class CgroupPlan:
     ``attempts`` only serve statistics; through ``tasks`` and by being cloned into ``unified``, or through ``procs``, a
     process joins; ``membership`` is what
     ``/proc/PID/cgroup`` must then show, by controller; ``device_program`` is the v2 device filter, for ``unified``.
+    ``given`` are the files of ``unified`` that are handed to the user ``owner``, so that the container may make groups.
     ``scope`` is the unit that systemd starts first, and then leaves may exist already: it has made them.
     An empty plan makes nothing: no limits were asked for where groups cannot be made.
     """
@@ -59,6 +60,8 @@ class CgroupPlan:
     unified: str = ""
     device_program: bytes | None = None
     scope: Scope | None = None
+    given: tuple[str, ...] = ()
+    owner: int = 0
     membership: Mapping[str, str] = FrozenDict()
 
     @property
@@ -93,6 +96,8 @@ class CgroupPlan:
             self.unified,
             self.device_program or b"",
             self.scope is not None,
+            self.given,
+            self.owner,
         )
 
 
@@ -192,6 +197,17 @@ def _plan(
         device_program=device_program(table) if by_program and table is not None else None,
         membership=_membership(leaves),
     )
+
+
+def delegated(found: CgroupPlan, owner: int, files: Iterable[str]) -> CgroupPlan:
+    """The plan with its version 2 group handed to ``owner``: the directory and ``files`` in it (cgroups(7)).
+
+    The limits themselves stay whose they are.
+    """
+    if not found.unified:
+        return found
+    paths = (f"{found.unified}/{name}" for name in files)
+    return attrs.evolve(found, given=(found.unified, *paths), owner=owner)
 
 
 def limits(resources: Resources, place: Callable[[str], Place]) -> tuple[Setting, ...]:

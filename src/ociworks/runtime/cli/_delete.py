@@ -40,7 +40,7 @@ def _remove(call: Call, record: state.Record) -> None:
     hooks = "poststop" in record.hooks
     spec = state.load_config(root, record.id) if hooks else None
     with state.Lock(root, record.id):
-        _ending.sweep(root, record.id, record.cgroups, record.shared_cgroups)
+        _ending.sweep(root, record.id, state.own_groups(record), record.shared_cgroups)
     if hooks:
         call.run_hooks("poststop", record, spec)
 

@@ -20,7 +20,7 @@ from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan import process as processes
 from ociworks.runtime.plan.devices import device_ops
-from ociworks.runtime.plan.groups import Groups
+from ociworks.runtime.plan.groups import Groups, delegated_files
 from ociworks.runtime.plan.mounts import Layout, early_ops, late_ops, mount_ops
 from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, time_offsets
 from ociworks.runtime.plan.options import PROPAGATION
@@ -153,6 +153,7 @@ class _Builder:
             devices=not self.has_user_namespace,
             systemd=self._systemd() if systemd_cgroup else None,
         )
+        group = self._delegated(group, hierarchies)
         groups = Groups(
             hierarchies=hierarchies,
             directories=tuple(group.directories),
@@ -218,6 +219,21 @@ class _Builder:
         if not self.namespaces.private & process.CLONE_NEWUTS:
             raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
         return op
+
+    def _delegated(self, group: cgroups.CgroupPlan, hierarchies: cgroups.Hierarchies) -> cgroups.CgroupPlan:
+        """The group handed to the container's user, who sees only it and asked to write in it."""
+        private = self.namespaces.private & process.CLONE_NEWCGROUP
+        owner = self.process.user.uid
+        if self.has_user_namespace:
+            owner = (
+                self.maps.host_uid(owner) if self.maps is not None else 0
+            )  # a joined one has maps of its own
+        writable = any(m.type in ("cgroup", "cgroup2") and "ro" not in m.options for m in self.spec.mounts)
+        if not (private and writable and owner > 0) or hierarchies.mode != "v2":
+            return group
+        if os.geteuid() not in (0, owner):
+            return group  # only root gives to others
+        return cgroups.delegated(group, owner, delegated_files())
 
     def _systemd(self) -> Driver:
         from ociworks.runtime.systemd import manager, scope

@@ -9,7 +9,7 @@ from attrs import frozen
 from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
 from ociworks.runtime.plan import ops
 
-__all__ = ["Groups", "cgroup_layout"]
+__all__ = ["Groups", "cgroup_layout", "delegated_files"]
 
 
 @frozen(kw_only=True)
@@ -27,6 +27,15 @@ def cgroup_layout(groups: Groups) -> tuple[ops.Hierarchy, ...]:
     if groups.hierarchies.mode == "v2":
         return (("", "cgroup2", (), _host_path(mounts[0], groups), ()),)
     return tuple(_show(mount, groups) for mount in mounts)
+
+
+def delegated_files() -> tuple[str, ...]:
+    """The files that make a group another user's to divide (cgroups(7), Delegating a hierarchy)."""
+    try:
+        with open("/sys/kernel/cgroup/delegate", encoding="ascii") as stream:
+            return tuple(stream.read().split())
+    except FileNotFoundError:
+        return ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 def _show(mount: Hierarchy, groups: Groups) -> ops.Hierarchy:

@@ -152,4 +152,6 @@ def _cgroup(where: str, target: str, attributes: int, groups: Groups) -> ops.Op:
         raise NotSupported(
             f"{where}: {groups.hierarchies.reason or 'no control groups are mounted on this host'}"
         )
+    if not (groups.own_namespace and groups.directories):
+        attributes |= mount.ATTR_RDONLY  # what it shows is not the container's alone (RT-21)
     return ops.cgroup_tree(target, layout, own_namespace=groups.own_namespace, attributes=attributes)

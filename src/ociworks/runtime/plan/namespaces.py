@@ -89,6 +89,14 @@ class IDMaps:
     helpers: tuple[str, str] | None = None
     """newuidmap and newgidmap, by absolute path, when the caller may not write the maps itself."""
 
+    def host_uid(self, uid: int) -> int:
+        """What a user of the container is outside; -1 for one that is not mapped."""
+        numbers = [int(word) for word in self.uid_map.split()]  # trusted: written by us
+        for inside, outside, size in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+            if inside <= uid < inside + size:
+                return outside + uid - inside
+        return -1
+
     def encode(self) -> tuple[str, str, bool, tuple[str, str] | None]:
         """The plain form that the launcher reads."""
         return (self.uid_map, self.gid_map, self.deny_setgroups, self.helpers)
