@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime.attach import Attachment, Chunk, DetachKeys
     from ociworks.runtime.binary import BinaryContainer, RuntimeBinary
+    from ociworks.runtime.cgroups.counters import ContainerStats
+    from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
@@ -43,16 +45,20 @@ __all__ = [
     "Console",
     "Container",
     "ContainerProcess",
+    "ContainerStats",
     "Detach",
     "DetachKeys",
     "Event",
     "Exit",
+    "GroupEvent",
+    "GroupWatch",
     "HostStep",
     "LogRecord",
     "OCIContainer",
     "OCIRuntime",
     "OverlayBundle",
     "Plan",
+    "PressureTrigger",
     "RootfsOverlay",
     "Runtime",
     "RuntimeBinary",
@@ -62,6 +68,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ContainerStats": "ociworks.runtime.cgroups.counters",
+    "GroupEvent": "ociworks.runtime.cgroups.watch",
+    "GroupWatch": "ociworks.runtime.cgroups.watch",
+    "PressureTrigger": "ociworks.runtime.cgroups.watch",
     "Attachment": "ociworks.runtime.attach",
     "Chunk": "ociworks.runtime.attach",
     "BinaryContainer": "ociworks.runtime.binary",

@@ -330,7 +330,7 @@ class Container:
             self._spec = attrs.evolve(spec, linux=linux)
             state.save_config(self._host.root, self.id, to_json(self._spec))
 
-    def events(self, pressure: cgroups.PressureTrigger | None = None) -> cgroups.Watch:
+    def events(self, pressure: cgroups.PressureTrigger | None = None) -> cgroups.GroupWatch:
         """What happens to it from now on: out of memory, killed for it, stopped; with a trigger, memory pressure.
 
         Iterate over it, or poll its ``fileno()`` and ``read(0)``; close it, unless ``stopped`` came. No thread is used.
@@ -339,7 +339,7 @@ class Container:
         state.allow("events", self.status, self.id)
         with self._pidfd() as pidfd:
             own = fcntl.fcntl(pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
-        return cgroups.Watch(self._record.cgroups, own, container_id=self.id, pressure=pressure)
+        return cgroups.GroupWatch(self._record.cgroups, own, container_id=self.id, pressure=pressure)
 
     def processes(self) -> tuple[int, ...]:
         """The pids of all its processes on the host."""

@@ -12,7 +12,7 @@
 ``update``         new limits for groups that exist, all or none (``rollback``), and what is in force then (``merge``)
 ``counters``       :class:`ContainerStats` and its parts: what a container used
 ``stats``          :func:`stats`, which reads them
-``watch``          :class:`Watch`: out of memory, killed for it, short of it, stopped
+``watch``          :class:`GroupWatch`: out of memory, killed for it, short of it, stopped
 =================  =====================================================================================
 
 The loops themselves are in ``runtime/_cgroupfs.py`` and ``_cgroupkill.py``, which the launcher runs without any of
@@ -42,17 +42,17 @@ from ociworks.runtime.cgroups.paths import DEFAULT_PARENT
 from ociworks.runtime.cgroups.plan import CgroupPlan, delegated, plan
 from ociworks.runtime.cgroups.stats import stats
 from ociworks.runtime.cgroups.update import update
-from ociworks.runtime.cgroups.watch import Event, PressureTrigger, Watch
+from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
 
 __all__ = [
     "DEFAULT_PARENT",
     "CgroupPlan",
     "ContainerStats",
-    "Event",
+    "GroupEvent",
+    "GroupWatch",
     "Hierarchies",
     "Hierarchy",
     "PressureTrigger",
-    "Watch",
     "apply",
     "delegated",
     "detect",

@@ -29,7 +29,7 @@ from ociworks.errors import NotSupported
 from ociworks.runtime._cgroupkill import number, write
 from ociworks.runtime.cgroups.operations import cgroup_errors
 
-__all__ = ["Event", "PressureTrigger", "Watch"]
+__all__ = ["GroupEvent", "GroupWatch", "PressureTrigger"]
 
 Level = Literal["low", "medium", "critical"]
 
@@ -39,7 +39,7 @@ _PRIORITY: Final = select.EPOLLPRI
 
 
 @attrs.frozen(kw_only=True)
-class Event:
+class GroupEvent:
     """Something that happened to a container. ``count`` is how often since the event before it.
 
     ``oom``: it needed memory and got none. ``oom_kill``: processes of it were killed for that. ``pressure``: it stood
@@ -65,7 +65,7 @@ class PressureTrigger:
     level: Level = "medium"
 
 
-class Watch:
+class GroupWatch:
     """The events of one container: an iterator that waits, and a descriptor for callers with a loop of their own.
 
     Holds a few descriptors until :meth:`close`, the end of a ``with`` block, or the event ``stopped``.
@@ -79,14 +79,14 @@ class Watch:
         container_id: str = "",
         pressure: PressureTrigger | None = None,
     ) -> None:
-        """Watch the groups ``directories`` and the process of ``pidfd``, which becomes this object's."""
+        """GroupWatch the groups ``directories`` and the process of ``pidfd``, which becomes this object's."""
         self._id = container_id
         self._poll = select.epoll()
         self._pidfd = pidfd
         self._owned = [pidfd]
         self._counters: _Counters | None = None
         self._pressure = -1
-        self._waiting: list[Event] = []
+        self._waiting: list[GroupEvent] = []
         self._ended = False
         try:
             self._poll.register(pidfd, _POLL)
@@ -102,7 +102,7 @@ class Watch:
         """Readable when :meth:`read` has something to look at."""
         return self._poll.fileno()
 
-    def read(self, timeout: float | None = None) -> tuple[Event, ...]:
+    def read(self, timeout: float | None = None) -> tuple[GroupEvent, ...]:
         """What happened, after waiting for at most ``timeout`` seconds (None: until something does); often one event.
 
         Nothing when the time is over, and after ``stopped``.
@@ -127,7 +127,7 @@ class Watch:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> GroupEvent:
         while not self._waiting:
             if self._ended:
                 raise StopIteration
@@ -140,16 +140,18 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _look(self, ready: set[int]) -> tuple[Event, ...]:
-        events: list[Event] = []
+    def _look(self, ready: set[int]) -> tuple[GroupEvent, ...]:
+        events: list[GroupEvent] = []
         ended = self._pidfd in ready
         if self._counters is not None and (ended or self._counters.announcer in ready):
-            events += [Event(kind=kind, container_id=self._id, count=n) for kind, n in self._counters.news()]
+            events += [
+                GroupEvent(kind=kind, container_id=self._id, count=n) for kind, n in self._counters.news()
+            ]
         if self._pressure in ready and not ended:
             _drain(self._pressure)
-            events.append(Event(kind="pressure", container_id=self._id))
+            events.append(GroupEvent(kind="pressure", container_id=self._id))
         if ended:
-            events.append(Event(kind="stopped", container_id=self._id))
+            events.append(GroupEvent(kind="stopped", container_id=self._id))
             self.close()
         return tuple(events)
 
