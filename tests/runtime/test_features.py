@@ -119,20 +119,35 @@ def test_seccomp(linux: LinuxFeatures, bundle: spec.Bundle) -> None:
 
 Ask = Callable[[spec.Bundle], spec.Bundle]
 SECTIONS: dict[str, Ask] = {
-    "apparmor": lambda bundle: with_process(bundle, apparmor_profile="x"),
-    "selinux": lambda bundle: with_process(bundle, selinux_label="x"),
+    "apparmor": lambda bundle: with_process(bundle, apparmor_profile="no-such-profile"),
+    "selinux": lambda bundle: with_process(bundle, selinux_label="a:b:c"),
     "intel_rdt": lambda bundle: with_linux(bundle, intel_rdt=spec.runtime.IntelRdt(clos_id="x")),
-    "net_devices": lambda bundle: with_linux(bundle, net_devices={"eth0": spec.runtime.NetDevice()}),
+    "net_devices": lambda bundle: with_linux(bundle, net_devices={"no-such": spec.runtime.NetDevice()}),
 }
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_what_is_off_is_refused(linux: LinuxFeatures, bundle: spec.Bundle, name: str) -> None:
-    """What is said to be off is refused before anything exists."""
-    enabled = getattr(linux, name).enabled
-    assert enabled is not None
-    if not enabled:
-        assert not accepted(SECTIONS[name](bundle))
+def test_sections(linux: LinuxFeatures, name: str) -> None:
+    """We can do it, where the kernel can."""
+    assert getattr(linux, name).enabled
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_what_this_host_cannot_do_is_refused(bundle: spec.Bundle, name: str) -> None:
+    """Before anything exists: there is no such profile, policy, file system or device."""
+    assert not accepted(SECTIONS[name](bundle))
+
+
+def test_memory_policies(linux: LinuxFeatures, bundle: spec.Bundle) -> None:
+    """Every mode and flag that is named is taken by a plan."""
+    assert linux.memory_policy is not None
+    for mode in linux.memory_policy.modes or ():
+        nodes = None if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else "0"
+        policy = spec.runtime.MemoryPolicy(mode=mode, nodes=nodes)
+        assert accepted(with_linux(bundle, memory_policy=policy)), mode
+    for flag in linux.memory_policy.flags or ():
+        policy = spec.runtime.MemoryPolicy(mode="MPOL_BIND", nodes="0", flags=(flag,))
+        assert accepted(with_linux(bundle, memory_policy=policy)), flag
 
 
 def test_all_hooks_run(found: Features, bundle: spec.Bundle) -> None:

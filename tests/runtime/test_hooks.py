@@ -103,19 +103,56 @@ def test_one_that_takes_too_long(runtime: Runtime, bundle: spec.Bundle, tmp_path
         runtime.create("late", changed(bundle, hooks=hooks_at(**{point: (endless,)})))
 
 
-@pytest.mark.parametrize("point", ["poststart", "poststop"])
-def test_one_that_fails_afterwards(
-    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, point: str, caplog: pytest.LogCaptureFixture
+def test_one_that_fails_at_the_end(
+    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Logged; the others run, and the container goes on."""
+    """Logged; the others run."""
     log = tmp_path / "log"
     failing = Hook(path="/bin/sh", args=("sh", "-c", "exit 3"))
-    hooked = changed(bundle, hooks=hooks_at(**{point: (failing, noting(log, "second"))}))
+    hooked = changed(bundle, hooks=hooks_at(poststop=(failing, noting(log, "second"))))
     with runtime.create("after", hooked, ["sleep", "1000"]) as container:
         container.start()
         assert container.status == "running"
     assert [name for name, _ in noted(log)] == ["second"]
     assert "/bin/sh" in caplog.text
+
+
+def test_one_that_fails_after_the_start(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """The container is stopped and the others do not run, but those of the end do (Lifecycle 9, since 1.3)."""
+    log = tmp_path / "log"
+    failing = Hook(path="/bin/sh", args=("sh", "-c", "exit 3"))
+    hooks = hooks_at(poststart=(failing, noting(log, "second")), poststop=(noting(log, "end"),))
+    hooked = changed(bundle, hooks=hooks)
+    with runtime.create("after", hooked, ["sleep", "1000"]) as container:
+        with pytest.raises(errors.CreateFailed, match="status 3"):
+            container.start()
+        assert container.wait(60) == -9
+    assert [name for name, _ in noted(log)] == ["end"]
+    with pytest.raises(errors.CreateFailed, match="status 3"):
+        runtime.run(hooked, ["sleep", "1000"], timeout=60)
+    assert [name for name, _ in noted(log)] == ["end", "end"]
+
+
+@pytest.mark.parametrize("point", ["prestart", "create_runtime", "create_container"])
+def test_a_failed_creation_ends_properly(
+    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, point: str
+) -> None:
+    """What undoes a hook's work is run when a later hook fails (Lifecycle 3 to 5)."""
+    log = tmp_path / "log"
+    failing = Hook(path="/bin/sh", args=("sh", "-c", "exit 3"))
+    hooked = changed(bundle, hooks=hooks_at(**{point: (failing,), "poststop": (noting(log, "end"),)}))
+    with pytest.raises(errors.CreateFailed):
+        runtime.create("failed", hooked)
+    assert [(name, state["status"]) for name, state in noted(log)] == [("end", "stopped")]
+
+
+def test_every_hook_of_a_run(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """In the order of the lifecycle, as with create and delete."""
+    log = tmp_path / "log"
+    points = ("prestart", "create_runtime", "create_container", "poststart", "poststop")
+    hooked = changed(bundle, hooks=hooks_at(**{point: (noting(log, point),) for point in points}))
+    runtime.run(hooked, ["true"], timeout=60, check=True)
+    assert [name for name, _ in noted(log)] == list(points)
 
 
 def test_rt_31_what_a_hook_inherits(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:

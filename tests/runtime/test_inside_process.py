@@ -267,17 +267,3 @@ def test_personality(runtime: Runtime, bundle: spec.Bundle) -> None:
     old = with_linux(bundle, personality=Personality(domain="LINUX32"))
     assert shell(runtime, old, "cat /proc/self/personality") == "00000008\n"
     assert shell(runtime, bundle, "cat /proc/self/personality") == "00000000\n"
-
-
-@pytest.mark.parametrize("name", ["apparmor_profile", "selinux_label", "exec_cpu_affinity"])
-def test_rt_27_what_we_cannot_do_is_refused(runtime: Runtime, bundle: spec.Bundle, name: str) -> None:
-    """A protection that was asked for and is not in force would be worse than none."""
-    values = {"exec_cpu_affinity": spec.runtime.ExecCPUAffinity()}
-    refused = with_process(bundle, **{name: values.get(name, "x")})
-    with pytest.raises(errors.NotSupported):
-        runtime.create("refused", refused)
-    assert refused.spec.process is not None
-    with runtime.create("plain", bundle, ["sleep", "1000"]) as container:
-        container.start()
-        with pytest.raises(errors.NotSupported):
-            container.exec(refused.spec.process)

@@ -120,8 +120,7 @@ def test_all_problems_at_once(bundle: spec.Bundle) -> None:
     ("change", "path"),
     [
         ({"intel_rdt": spec.runtime.IntelRdt()}, "intelRdt"),
-        ({"mount_label": "x"}, "mountLabel"),
-        ({"net_devices": {"eth0": spec.runtime.NetDevice()}}, "netDevices"),
+        ({"mount_label": "system_u:object_r:container_file_t:s0"}, "mountLabel"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -40,6 +40,7 @@ _NUMBERS: Final = {
     "x86_64": {
         "rt_sigaction": 13,
         "pivot_root": 155,
+        "set_mempolicy": 238,
         "keyctl": 250,
         "ioprio_set": 251,
         "sched_setattr": 314,
@@ -51,6 +52,7 @@ _NUMBERS: Final = {
         "pivot_root": 41,
         "rt_sigaction": 134,
         "keyctl": 219,
+        "set_mempolicy": 237,
         "sched_setattr": 274,
         "renameat2": 276,
         "seccomp": 277,

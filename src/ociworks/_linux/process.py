@@ -39,6 +39,8 @@ __all__ = [
     "sealed_copy",
     "set_domainname",
     "set_hostname",
+    "set_io_priority",
+    "set_memory_policy",
     "set_personality",
     "set_scheduler",
     "setns",
@@ -118,6 +120,8 @@ class _SchedAttr(ctypes.Structure):
         ("runtime", ctypes.c_uint64),
         ("deadline", ctypes.c_uint64),
         ("period", ctypes.c_uint64),
+        ("util_min", ctypes.c_uint32),
+        ("util_max", ctypes.c_uint32),
     ]
 
 
@@ -211,6 +215,14 @@ def set_personality(persona: int) -> None:
     """personality(2)."""
     if libc.personality(check_uint(persona, 32, "personality")) == -1:
         raise oserror("personality")
+
+
+def set_memory_policy(mode: int, nodes: bytes) -> None:
+    """set_mempolicy(2) for this thread; ``nodes`` is a bit mask in machine words, empty for no nodes."""
+    # The kernel reads one bit less than the number says.
+    bits = len(nodes) * 8 + 1 if nodes else 0
+    number = syscall_number("set_mempolicy")
+    syscall(number, check_uint(mode, 32, "memory policy"), nodes or 0, bits, call="set_mempolicy")
 
 
 def set_scheduler(values: Sequence[int]) -> None:

@@ -1,12 +1,13 @@
 """Containers from Python: plan, launch, execute, end.
 
-Files: ``runtime`` (Runtime), ``container`` (Container), ``process`` (ContainerProcess), ``completed``
-(CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime can do), ``binary``
-(other people's runtimes), ``features``, ``seams`` (what a custom runtime overrides), ``events``, ``ids``, ``stdio``,
-``console``, ``overlay`` (OverlayBundle), ``cli`` (the command ``ociworks-runtime``), ``_progress`` (follows an init),
-``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start), ``_ending`` (kill and sweep), ``_root``
-(where state is), ``_command`` (run something else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime
-namespaces),
+Files: ``runtime`` (Runtime), ``container`` (Container), ``process`` (ContainerProcess), ``execs`` (ExecOptions),
+``options`` (RunOptions), ``netdevices`` and ``_rtnetlink`` (network devices), ``_points`` (what the following stops
+for), ``completed`` (CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime
+can do), ``binary`` (other people's runtimes), ``features``, ``seams`` (what a custom runtime overrides), ``events``,
+``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command ``ociworks-runtime``),
+``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
+``_ending`` (kill and sweep), ``_root`` (where state is), ``_command`` (run something else), ``_facts`` (small
+documents), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``detach`` (options and results of detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side),
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from ociworks.runtime.container import Container
     from ociworks.runtime.detach import Detach, Exit
     from ociworks.runtime.events import Event, Watch
+    from ociworks.runtime.execs import ExecOptions
     from ociworks.runtime.logs import LogRecord
+    from ociworks.runtime.options import RunOptions
     from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
     from ociworks.runtime.plan import Plan
-    from ociworks.runtime.process import ContainerProcess, SpawnOptions
+    from ociworks.runtime.process import ContainerProcess
     from ociworks.runtime.protocol import OCIContainer, OCIRuntime
     from ociworks.runtime.runtime import Runtime
     from ociworks.runtime.seams import HostStep, Subject
@@ -49,6 +52,7 @@ __all__ = [
     "Detach",
     "DetachKeys",
     "Event",
+    "ExecOptions",
     "Exit",
     "GroupEvent",
     "GroupWatch",
@@ -60,9 +64,9 @@ __all__ = [
     "Plan",
     "PressureTrigger",
     "RootfsOverlay",
+    "RunOptions",
     "Runtime",
     "RuntimeBinary",
-    "SpawnOptions",
     "Subject",
     "Watch",
 ]
@@ -88,11 +92,12 @@ _HOMES = {
     "Exit": "ociworks.runtime.detach",
     "HostStep": "ociworks.runtime.seams",
     "LogRecord": "ociworks.runtime.logs",
+    "ExecOptions": "ociworks.runtime.execs",
     "OverlayBundle": "ociworks.runtime.overlay",
     "Plan": "ociworks.runtime.plan",
     "RootfsOverlay": "ociworks.runtime.overlay",
+    "RunOptions": "ociworks.runtime.options",
     "Runtime": "ociworks.runtime.runtime",
-    "SpawnOptions": "ociworks.runtime.process",
     "Subject": "ociworks.runtime.seams",
     "Watch": "ociworks.runtime.events",
 }

@@ -7,6 +7,7 @@ import os
 import select
 
 from ociworks.runtime import _cgroupfs, _cgroupkill, state
+from ociworks.runtime._init import resctrl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +82,12 @@ def signal_all(directories: Sequence[str], number: int) -> None:
             os.close(pidfd)
 
 
-def sweep(root: str, name: str, groups: Sequence[str], shared: Sequence[str]) -> None:
+def sweep(
+    root: str, name: str, groups: Sequence[str], shared: Sequence[str], own: Sequence[str] = ()
+) -> None:
     """Remove what is left of a container whose first process has ended: processes in its groups, groups, state.
+
+    ``own`` are its resource control groups.
 
     Raises ContainerError when a group stays in use, and OSError.
     """
@@ -94,6 +99,7 @@ def sweep(root: str, name: str, groups: Sequence[str], shared: Sequence[str]) ->
             from ociworks.errors import CgroupError
 
             raise CgroupError(f"control group {busy[0]} is still in use")
+    resctrl.remove(own)
     _remove_state(f"{root}/{name}")
 
 

@@ -42,7 +42,11 @@ def open_gate(root: str, record: state.Record) -> bytes:
         )  # the whole path may be too long for an address
         _prove(channel, record.pid)
         wire.send(channel, wire.CONTINUE)
-        kind, body, _ = wire.receive(channel)
+        kind, body, fds = wire.receive(channel)
+        while kind == wire.POINT:
+            _reach(root, record, body, fds)
+            wire.send(channel, wire.CONTINUE)
+            kind, body, fds = wire.receive(channel)
         os.unlink(state.GATE, dir_fd=place)
         return body if kind == wire.FAILED else b""
     except ConnectionRefusedError:
@@ -51,6 +55,16 @@ def open_gate(root: str, record: state.Record) -> bytes:
     finally:
         channel.close()
         os.close(place)
+
+
+def _reach(root: str, record: state.Record, name: bytes, fds: list[int]) -> None:
+    """A filter that asks somebody was installed: give its descriptor away."""
+    from ociworks.runtime._points import listener_point
+    from ociworks.spec.runtime import State
+
+    told = State(id=record.id, status="created", bundle=record.bundle, pid=record.pid)
+    actions = listener_point(state.load_config(root, record.id), told, record.pid)
+    actions[name.decode("ascii", "replace")](*fds)
 
 
 def _prove(channel: _socket.socket, pid: int) -> None:

@@ -1,43 +1,60 @@
-"""Hooks that run in the runtime's namespaces: by the caller, with nothing of the caller's but the standard streams."""
+"""Hooks that run in the runtime's namespaces: by the caller, with nothing of the caller's but the standard streams.
+
+Each gets the state of the container on its standard input. Those before the end abort what goes on when one fails
+(:func:`run_before`, :func:`run_started`); those after it are all run, and somebody hears of a failing one
+(:func:`run_stopped`), as runtime-spec runtime.md, Lifecycle, has it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from ociworks.errors import CreateFailed
 from ociworks.runtime import plan
 from ociworks.runtime._init import hooks
 from ociworks.runtime._init.context import StepError
 from ociworks.spec.runtime import Hook, Hooks, Spec
 
-__all__ = ["run_after", "run_hook"]
+__all__ = ["run_before", "run_started", "run_stopped"]
 
 
-def run_hook(hook: Hook, spec: Spec, container_id: str, bundle: str, status: str, pid: int) -> None:
-    """Run one hook to its end with the state of ``status`` on its standard input.
+def run_before(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
+    """Run those of ``prestart`` and ``createRuntime``. CreateFailed by the first that fails or takes too long."""
+    found = spec.hooks or Hooks()
+    _must((*found.prestart, *found.create_runtime), spec, container_id, bundle, "creating", pid)
 
-    Raises StepError or OSError when it cannot start, fails, or takes longer than its timeout.
-    """
+
+def run_started(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
+    """Run those of ``poststart``. CreateFailed by the first that fails: the container is to be stopped then."""
+    _must((spec.hooks or Hooks()).poststart, spec, container_id, bundle, "running", pid)
+
+
+def run_stopped(spec: Spec, container_id: str, bundle: str, warn: Callable[[str], object]) -> None:
+    """Run those of ``poststop``, whatever single ones do; ``warn`` hears of that."""
+    for hook in (spec.hooks or Hooks()).poststop:
+        try:
+            _run(hook, spec, container_id, bundle, "stopped", 0)
+        except StepError as error:
+            warn(f"poststop hook {hook.path} of container {container_id}: {error.text}")
+        except OSError as error:
+            warn(f"poststop hook {hook.path} of container {container_id}: {error.strerror}")
+
+
+def _must(found: Iterable[Hook], spec: Spec, container_id: str, bundle: str, status: str, pid: int) -> None:
+    for hook in found:
+        try:
+            _run(hook, spec, container_id, bundle, status, pid)
+        except OSError as error:
+            raise CreateFailed(f"hook {hook.path}: {error.strerror}", step="hook", path=hook.path) from error
+        except StepError as error:
+            raise CreateFailed(f"hook {error.path}: {error.text}", step="hook", path=error.path) from error
+
+
+def _run(hook: Hook, spec: Spec, container_id: str, bundle: str, status: str, pid: int) -> None:
     before, after = plan.state_around_pid(spec, container_id, bundle, status)
     state = before + str(pid).encode() + after
     hooks.run(hook.path, hook.args, hook.env, hook.timeout or 0, state, _inheritable())
-
-
-def run_after(
-    point: str, spec: Spec, container_id: str, bundle: str, pid: int, warn: Callable[[str], object]
-) -> None:
-    """Run the hooks after the fact, ``poststart`` or ``poststop``; ``warn`` hears of a failing one, and the others run.
-
-    (runtime-spec runtime.md, Lifecycle)
-    """
-    status = "running" if point == "poststart" else "stopped"
-    for hook in getattr(spec.hooks or Hooks(), point):
-        try:
-            run_hook(hook, spec, container_id, bundle, status, pid)
-        except StepError as error:
-            warn(f"{point} hook {hook.path} of container {container_id}: {error.text}")
-        except OSError as error:
-            warn(f"{point} hook {hook.path} of container {container_id}: {error.strerror}")
 
 
 def _inheritable() -> tuple[int, ...]:

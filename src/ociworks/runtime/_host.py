@@ -117,9 +117,11 @@ class Host:
         except (CgroupError, NotSupported) as error:
             _log.warning("container %s is gone, but its unit may not be: %s", name, error)
 
-    def sweep(self, name: str, groups: Sequence[str], shared: Sequence[str]) -> None:
+    def sweep(
+        self, name: str, groups: Sequence[str], shared: Sequence[str], resctrl: Sequence[str] = ()
+    ) -> None:
         """Remove what no launcher holds (any more): processes by control group, the groups, the state."""
-        _ending.sweep(self.root, name, groups, shared)
+        _ending.sweep(self.root, name, groups, shared, resctrl)
 
     @property
     def watched(self) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
+from ociworks.runtime._points import Points
 from ociworks.runtime.console import Console
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.stdio import Streams
@@ -19,7 +19,7 @@ _NOT_FOUND = (1, 2, 8, 13, 20)  # EPERM, ENOENT, ENOEXEC, EACCES, ENOTDIR
 class Follower:
     """One init's progress. ``points`` are called when the init reaches them; the terminal is kept in ``console``."""
 
-    def __init__(self, spawned: Spawned, points: dict[str, Callable[[], None]] | None = None) -> None:
+    def __init__(self, spawned: Spawned, points: Points | None = None) -> None:
         self._spawned = spawned
         self._points = points or {}
         self.console: Console | None = None
@@ -55,7 +55,7 @@ class Follower:
             if kind == wire.CONSOLE and len(fds) == 1:
                 self.console = Console(fds[0])
             elif kind == wire.POINT:
-                self._reach(body)
+                self._reach(body, fds)
             elif kind == wire.FAILED:
                 raise failure(body)
             else:
@@ -63,11 +63,11 @@ class Follower:
                     os.close(fd)
                 raise LauncherError(f"unexpected message {kind!r} from a container's init")
 
-    def _reach(self, name: bytes) -> None:
+    def _reach(self, name: bytes, fds: list[int]) -> None:
         action = self._points.get(name.decode("ascii", "replace"))
         if action is None:
             raise LauncherError(f"a container's init reached an unknown point {name!r}")
-        action()
+        action(*fds)
         self.go_on()
 
 

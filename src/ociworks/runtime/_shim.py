@@ -107,7 +107,9 @@ class Making:
         if self._is_ours():
             with contextlib.suppress(ContainerNotFound), state.Lock(self._host.root, name):
                 if self._is_ours():
-                    self._host.sweep(name, group.directories, group.shared)
+                    rdt = self._planned.resctrl
+                    own = rdt.remove if rdt is not None else ()
+                    self._host.sweep(name, group.directories, group.shared, own)
 
     def _is_ours(self) -> bool:
         saved = detach.load(self._host.root, self._planned.container_id)

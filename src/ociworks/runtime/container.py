@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -30,15 +29,17 @@ from ociworks.errors import (
 )
 from ociworks.runtime import cgroups, plan, state
 from ociworks.runtime._gate import open_gate
-from ociworks.runtime._hooks import run_after
+from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
+from ociworks.runtime._points import Points, listener_point
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
+from ociworks.runtime.execs import ExecOptions
 from ociworks.runtime.launcher import Spawned, SpawnRequest
 from ociworks.runtime.plan.build import IN_SCOPE
-from ociworks.runtime.process import ContainerProcess, SpawnOptions
+from ociworks.runtime.process import ContainerProcess
 from ociworks.runtime.seams import Subject, undo_steps
-from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams, communicate
+from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
 from ociworks.spec import FrozenDict, to_json
 from ociworks.spec.runtime import Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
@@ -50,10 +51,10 @@ if TYPE_CHECKING:
     from ociworks.runtime.detach import Exit
     from ociworks.runtime.logs import LogRecord
 
-__all__ = ["Container", "check_terminal", "finish"]
+__all__ = ["Container", "check_terminal"]
 
 _KILL_TIMEOUT = 10.0
-_AS_USUAL = SpawnOptions()
+_AS_USUAL = ExecOptions()
 _log = logging.getLogger(__name__)
 
 
@@ -168,7 +169,7 @@ class Container:
         if failed:
             raise failure(failed)
         self._host.tell("started", self.id, self._record.pid)
-        self._run_hooks("poststart")
+        self._poststart()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; the exit status, or the negative number of the signal.
@@ -239,31 +240,21 @@ class Container:
         timeout: float | None = None,
         check: bool = False,
         stdin: Stream = DEVNULL,
+        options: ExecOptions | None = None,
     ) -> CompletedContainer:
-        """Run a further program to its end, as the container's user or as a whole Process says.
+        """Run a further program to its end, as the container's user, as ``options`` say, or as a whole Process says.
 
         With a terminal, which must be captured, ``stdout`` is all that was written to it and ``input`` what is typed.
 
-        Raises ContainerTimeout after ``timeout`` seconds (the program is killed), CommandNotFound, and with ``check``
-        CommandFailed.
+        Raises ContainerTimeout after ``timeout`` seconds (the program is killed), CommandNotFound, InvalidSpec,
+        NotSupported, CreateFailed, and with ``check`` CommandFailed.
         """
-        target = self._exec_process(args)
+        target = self._exec_process(args, options)
         check_terminal(target, captured=capture_output)
         output = PIPE if capture_output else None
         streams = Streams(PIPE if input is not None else stdin, output, output)
-        try:
-            spawned = self._spawn_exec(target, streams)
-            try:
-                streams.started()
-                Follower(spawned, self._points(spawned.pid)).run_on(streams)
-                self._host.tell("exec", self.id, spawned.pid)
-                done = finish(spawned, streams, target.args, input, timeout)
-                self._host.tell("exec-exited", self.id, spawned.pid, done.returncode)
-            finally:
-                spawned.end()
-        finally:
-            streams.close()
-        done = attrs.evolve(done, container_id=self.id)
+        with self._begin(target, streams, options) as running:
+            done = running.communicate(input, timeout)
         if check and done.returncode:
             raise CommandFailed(done)
         return done
@@ -275,35 +266,24 @@ class Container:
         stdin: Stream = DEVNULL,
         stdout: Stream = None,
         stderr: Stream = None,
-        options: SpawnOptions = _AS_USUAL,
+        options: ExecOptions | None = None,
     ) -> ContainerProcess:
-        """Start a further program, as the container's user or as a whole Process says, and return at once.
+        """Begin a further program and return when it runs; the streams are as :class:`subprocess.Popen` has them.
 
-        It ends with the launcher of this Runtime, unless ``options`` say that it outlives us.
-
-        Raises CommandNotFound and CreateFailed.
+        With a terminal the streams are not used: :attr:`ContainerProcess.console` takes their place. It ends with the
+        launcher of this Runtime, unless ``options`` say that it outlives us. Raises as :meth:`exec`.
         """
-        target = self._exec_process(args)
-        streams = Streams(stdin, stdout, stderr)
-        try:
-            spawned = self._spawn_exec(target, streams, options)
-        except BaseException:
-            streams.close()
-            raise
-        streams.started()
-        follower = Follower(spawned, self._points(spawned.pid))
-        try:
-            follower.until_waiting()
-            self._host.tell("exec", self.id, spawned.pid)
-            if options.detach:
-                self._host.launcher().release(self.id, spawned.pid)
-        except BaseException:
-            spawned.end()
-            streams.close()
-            if follower.console is not None:
-                follower.console.close()
-            raise
-        return ContainerProcess(spawned, streams, follower.console)
+        target = self._exec_process(args, options)
+        if target.terminal:
+            stdin = stdout = stderr = DEVNULL
+        running = self._begin(target, Streams(stdin, stdout, stderr), options)
+        if options is not None and options.detach:
+            try:
+                self._host.launcher().release(self.id, running.pid)
+            except BaseException:
+                running.end()
+                raise
+        return running
 
     def stats(self) -> cgroups.ContainerStats:
         """What its control groups count. Raises CgroupError when it has none."""
@@ -381,7 +361,7 @@ class Container:
                 self.console.close()
         undo()
         self._host.tell("deleted", self.id)
-        self._run_hooks("poststop")
+        self._poststop()
 
     def __enter__(self) -> Self:
         return self
@@ -400,7 +380,8 @@ class Container:
             if self.status != "stopped":
                 self.kill("KILL")
                 self._wait_foreign(_KILL_TIMEOUT, reap=False)
-            self._host.sweep(self.id, state.own_groups(self._record), self._record.shared_cgroups)
+            record = self._record
+            self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
     def _remove_held(self, shim: Shim) -> None:
@@ -411,7 +392,8 @@ class Container:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 cgroups.kill(self._record.cgroups)
             shim.leave()
-            self._host.sweep(self.id, self._record.cgroups, self._record.shared_cgroups)
+            record = self._record
+            self._host.sweep(self.id, record.cgroups, record.shared_cgroups, record.resctrl)
 
     @functools.cached_property
     def _shim(self) -> Shim | None:
@@ -497,31 +479,70 @@ class Container:
         )
         return functools.partial(undo_steps, seams.host_steps(subject), subject)
 
-    def _exec_process(self, args: Sequence[str] | Process) -> Process:
-        target = self._given_process(args)
+    def _exec_process(self, args: Sequence[str] | Process, options: ExecOptions | None) -> Process:
+        target = self._given_process(args, options)
         seams = self._host.seams
         return target if seams is None else seams.edit_process(target, self.spec)
 
-    def _given_process(self, args: Sequence[str] | Process) -> Process:
+    def _given_process(self, args: Sequence[str] | Process, options: ExecOptions | None) -> Process:
         if isinstance(args, Process):
             return args
         own = self.spec.process
         if own is None:
             raise InvalidSpec([Problem("$.process", "the container has none to take the settings from")])
-        return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None)
+        if options is None:
+            return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None)
+        with self._root() as root:
+            return options.process(own, args, root)
 
     @property
     def _moved_by_systemd(self) -> bool:
         """Whether the kernel lets only systemd move processes into its groups: a user's outside of the user's tree."""
         return self._record.scope.startswith("user:")
 
-    def _points(self, pid: int) -> dict[str, Callable[[], None]]:
-        if not self._moved_by_systemd:
-            return {}
-        return {IN_SCOPE: lambda: self._host.let_go("", self._record.scope, pid)}
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int]:
+        """A descriptor of the container's root as its first process has it."""
+        with self._pidfd() as pidfd:
+            fd = os.open(f"/proc/{self._record.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                signal.pidfd_send_signal(pidfd, 0)  # the pid was not somebody else's by then
+                yield fd
+            finally:
+                os.close(fd)
 
-    def _spawn_exec(self, target: Process, streams: Streams, options: SpawnOptions = _AS_USUAL) -> Spawned:
+    def _begin(self, target: Process, streams: Streams, options: ExecOptions | None) -> ContainerProcess:
+        """Spawn, and follow to the program; the streams are closed when that fails."""
+        try:
+            spawned = self._spawn_exec(target, streams, options)
+            streams.started()
+        except BaseException:
+            streams.close()
+            raise
+        ended = functools.partial(self._host.tell, "exec-exited", self.id)
+        running = ContainerProcess(spawned, streams, target.args, self.id, ended)
+        try:
+            running.begin(self._points(spawned.pid))
+        except BaseException:
+            running.end()
+            raise
+        self._host.tell("exec", self.id, spawned.pid)
+        return running
+
+    def _points(self, pid: int) -> Points:
+        """What to do when an exec must be moved to its scope, and when its filter asks somebody."""
+        actions: dict[str, Callable[..., None]] = {}
+        if self._moved_by_systemd:
+            actions[IN_SCOPE] = functools.partial(self._host.let_go, "", self._record.scope, pid)
+        filtered = self.spec.linux.seccomp if self.spec.linux is not None else None
+        if filtered is not None and filtered.listener_path:
+            actions.update(listener_point(self.spec, self.state(), pid))
+        return actions
+
+    def _spawn_exec(self, target: Process, streams: Streams, options: ExecOptions | None) -> Spawned:
+        options = options or _AS_USUAL
         self._allow_exec(options)
+        chosen = options.run_options()
         planned = plan.build_exec(
             self._record.kinds,
             target,
@@ -529,6 +550,7 @@ class Container:
             may_set_groups=not self._record.deny_setgroups,
             in_scope=self._moved_by_systemd,
             detached=options.detach,
+            options=chosen,
         )
         tasks, unified = _places(self._record, options.groups)
         request = SpawnRequest(
@@ -538,22 +560,35 @@ class Container:
             unified="" if self._moved_by_systemd else unified,
             join_kinds=planned.kinds,
             oom_score_adj=planned.oom_score_adj,
+            affinity=planned.affinity,
+            passed=len(chosen.pass_fds),
         )
         with self._pidfd() as pidfd:
             try:
-                return self._host.launcher().spawn(request, streams.child, pidfd)
+                return self._host.launcher().spawn(request, streams.child, pidfd, chosen.pass_fds)
             except CreateFailed:
                 self._allow_exec(options)  # it may have ended meanwhile
                 raise
 
-    def _allow_exec(self, options: SpawnOptions) -> None:
+    def _allow_exec(self, options: ExecOptions) -> None:
         status = self.status
         if not (options.ignore_paused and status == "paused"):
             state.allow("exec", status, self.id)
 
-    def _run_hooks(self, point: str) -> None:
-        if point in self._record.hooks:
-            run_after(point, self.spec, self.id, self.bundle, self._record.pid, _log.warning)
+    def _poststart(self) -> None:
+        """A failing one stops the container (runtime-spec runtime.md, Lifecycle, 9)."""
+        if "poststart" not in self._record.hooks:
+            return
+        try:
+            run_started(self.spec, self.id, self.bundle, self._record.pid)
+        except CreateFailed:
+            with contextlib.suppress(ContainerError):
+                self.kill("KILL")
+            raise
+
+    def _poststop(self) -> None:
+        if "poststop" in self._record.hooks:
+            run_stopped(self.spec, self.id, self.bundle, _log.warning)
 
 
 def _places(record: state.Record, below: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
@@ -590,20 +625,3 @@ def check_terminal(process: Process, *, captured: bool) -> None:
         raise NotSupported(
             "$.process.terminal: use capture_output=True, or Runtime.create and Container.console to talk to it"
         )
-
-
-def finish(
-    spawned: Spawned, streams: Streams, args: Sequence[str], data: bytes | None, timeout: float | None
-) -> CompletedContainer:
-    """Feed and drain a started program to its end; ContainerTimeout, with the output so far, when it takes too long."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    stdout, stderr, late = communicate(streams, data, deadline, spawned.monitor.fileno(), spawned.kill)
-    status = spawned.wait()
-    if late:
-        raise ContainerTimeout(
-            f"{args!r} did not end within {timeout} seconds and was killed",
-            timeout=timeout or 0.0,
-            stdout=stdout,
-            stderr=stderr,
-        )
-    return CompletedContainer(args=tuple(args), returncode=status or 0, stdout=stdout, stderr=stderr)

@@ -1,51 +1,38 @@
-"""What this runtime can do (runtime-spec features.md), read off the tables and refusals of the code itself.
+"""What this runtime can do (runtime-spec features.md), read off the tables of the code itself.
 
-Names come from the tables that the plan uses. Whether a section is supported is found out by asking what refuses it,
-so the answer cannot differ from what ``create`` does. It is about the code, not about this host.
+Names come from the tables that the plan uses, so the answer cannot differ from what ``create`` does. It is about the
+code, not about this host: a label is refused where the kernel has no module for it, and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from ociworks import __version__
 from ociworks._linux.capabilities import CAPABILITIES
-from ociworks.errors import NotSupported
-from ociworks.runtime.plan.build import compile_filter
 from ociworks.runtime.plan.namespaces import KINDS
+from ociworks.runtime.plan.numa import MODE_FLAGS, MODES
 from ociworks.runtime.plan.options import KNOWN_OPTIONS
-from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
 from ociworks.runtime.seccomp.names import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from ociworks.spec import FrozenDict
-from ociworks.spec.defaults import default_spec
 from ociworks.spec.runtime import (
     VERSION,
     CgroupFeatures,
     Feature,
     Features,
     Hooks,
-    IntelRdt,
     IntelRdtFeatures,
-    Linux,
     LinuxFeatures,
-    MemoryPolicy,
     MemoryPolicyFeatures,
     MountExtensions,
-    NetDevice,
-    Process,
-    Seccomp,
     SeccompFeatures,
-    Syscall,
 )
 
 __all__ = ["features"]
 
 _OLDEST: Final = "1.0.0"
-_NOTIFY: Final = "SCMP_ACT_NOTIFY"
-_PROCESS: Final = Process(args=("true",), cwd="/")
 
 
 def features() -> Features:
@@ -78,51 +65,16 @@ def _linux() -> LinuxFeatures:
         cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=True),
         seccomp=SeccompFeatures(
             enabled=True,
-            actions=tuple(name for name in ACTIONS if name != _NOTIFY or _takes_a_listener()),
+            actions=tuple(ACTIONS),
             operators=tuple(OPERATORS),
             archs=tuple(ARCHITECTURES),
             known_flags=tuple(FLAGS),
             supported_flags=tuple(FLAGS),
         ),
-        apparmor=Feature(enabled=_takes_process(attrs.evolve(_PROCESS, apparmor_profile="x"))),
-        selinux=Feature(enabled=_takes_process(attrs.evolve(_PROCESS, selinux_label="x"))),
-        intel_rdt=_intel_rdt(),
-        memory_policy=_memory_policy(),
+        apparmor=Feature(enabled=True),
+        selinux=Feature(enabled=True),
+        intel_rdt=IntelRdtFeatures(enabled=True, schemata=True, monitoring=True),
+        memory_policy=MemoryPolicyFeatures(modes=tuple(MODES), flags=tuple(MODE_FLAGS)),
         mount_extensions=MountExtensions(idmap=Feature(enabled="idmap" in KNOWN_OPTIONS)),
-        net_devices=Feature(enabled=_takes(Linux(net_devices=FrozenDict({"eth0": NetDevice()})))),
+        net_devices=Feature(enabled=True),
     )
-
-
-def _takes_a_listener() -> bool:
-    rule = Syscall(names=("getcwd",), action=_NOTIFY)
-    profile = Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/l", syscalls=(rule,))
-    return _accepts(lambda: compile_filter(profile))
-
-
-def _intel_rdt() -> IntelRdtFeatures:
-    enabled = _takes(Linux(intel_rdt=IntelRdt(clos_id="x")))
-    return IntelRdtFeatures(enabled=enabled, schemata=enabled, monitoring=enabled)
-
-
-def _memory_policy() -> MemoryPolicyFeatures | None:
-    if not _takes(Linux(memory_policy=MemoryPolicy(mode="MPOL_DEFAULT"))):
-        return MemoryPolicyFeatures(modes=(), flags=())
-    return MemoryPolicyFeatures()
-
-
-def _takes(linux: Linux) -> bool:
-    """Whether a configuration with these settings is not refused as a whole."""
-    spec = attrs.evolve(default_spec(), linux=linux)
-    return _accepts(lambda: refuse_unsupported(spec, linux))
-
-
-def _takes_process(process: Process) -> bool:
-    return _accepts(lambda: refuse_process(process))
-
-
-def _accepts(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except NotSupported:
-        return False
-    return True

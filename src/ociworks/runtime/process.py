@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Sequence
 from typing import Self
 
-from attrs import field, frozen
+import attrs
 
-from ociworks.errors import ContainerTimeout, InvalidSpec, Problem, quote
+from ociworks.errors import ContainerTimeout, quote
+from ociworks.runtime._points import Points
+from ociworks.runtime._progress import Follower
+from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.console import Console
 from ociworks.runtime.launcher import Spawned
-from ociworks.runtime.stdio import Streams
+from ociworks.runtime.stdio import Streams, communicate
 from ociworks.spec.signals import signal_number
 
-__all__ = ["ContainerProcess", "SpawnOptions"]
-
-
-@frozen(kw_only=True)
-class SpawnOptions:
-    """How a further process of a container is started."""
-
-    detach: bool = False
-    """It outlives this Runtime and its process; whoever adopts it learns its status."""
-    ignore_paused: bool = False
-    """Start it in a paused container too; it runs when that is resumed."""
-    groups: Mapping[str, str] = field(factory=dict)
-    """Control groups below the container's, which exist: controller → relative path; ``""`` is for all the others."""
-
-    def __attrs_post_init__(self) -> None:
-        for path in self.groups.values():
-            parts = path.strip("/").split("/")
-            if not set(parts).isdisjoint(("", ".", "..")):
-                raise InvalidSpec(
-                    [Problem("cgroup", f"expected a path below the container's, got {quote(path)}")]
-                )
+__all__ = ["ContainerProcess", "finish"]
 
 
 class ContainerProcess:
     """Made by :meth:`Container.spawn`. As a context manager it is killed, if it still runs, at the end of the block."""
 
-    def __init__(self, spawned: Spawned, streams: Streams, console: Console | None) -> None:
+    def __init__(
+        self,
+        spawned: Spawned,
+        streams: Streams,
+        args: Sequence[str] = (),
+        container_id: str = "",
+        ended: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.args = tuple(args)
+        self.container_id = container_id
+        self.console: Console | None = None
+        """Its terminal, when it was given one; ``console.resize`` tells it of a new size."""
         self._spawned = spawned
         self._streams = streams
-        self.console = console
-        """Its terminal, when it was given one."""
+        self._ended = ended
+
+    def begin(self, points: Points) -> None:
+        """Follow it to its program. Raises CreateFailed and CommandNotFound; it is gone then."""
+        follower = Follower(self._spawned, points)
+        try:
+            follower.until_waiting()
+        finally:
+            self.console = follower.console
 
     @property
     def pid(self) -> int:
@@ -71,14 +73,36 @@ class ContainerProcess:
         """Our end of its standard error, when that was given as PIPE; a descriptor."""
         return self._streams.stderr
 
+    def poll(self) -> int | None:
+        """The exit status, or the negative number of the signal; None while it runs."""
+        return self._tell(self._spawned.wait(0))
+
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; the exit status, or the negative number of the signal.
 
         Raises ContainerTimeout after ``timeout`` seconds; the process goes on.
         """
-        status = self._spawned.wait(timeout)
+        status = self._tell(self._spawned.wait(timeout))
         if status is None:
             raise ContainerTimeout(f"process {self.pid} is still running", timeout=timeout or 0.0)
+        return status
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> CompletedContainer:
+        """Write ``input``, read what the pipes (or the terminal) give, and wait for the end.
+
+        Raises ContainerTimeout, with the output so far, after ``timeout`` seconds; the program is killed then.
+        """
+        if self.console is not None:
+            self._streams.use_terminal(self.console.fileno())
+            self.console.close()
+        done = finish(self._spawned, self._streams, self.args, input, timeout)
+        self._tell(done.returncode)
+        return attrs.evolve(done, container_id=self.container_id)
+
+    def _tell(self, status: int | None) -> int | None:
+        if status is not None and self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended(self.pid, status)
         return status
 
     def kill(self, signum: int | str = "TERM") -> None:
@@ -100,7 +124,32 @@ class ContainerProcess:
     def __enter__(self) -> Self:
         return self
 
+    def end(self) -> None:
+        """Kill it if it still runs, wait for its end, close everything of ours; again is harmless."""
+        try:
+            self._spawned.end()
+        finally:
+            self.close()
+
     def __exit__(self, *_: object) -> None:
-        if self._spawned.alive():
-            self._spawned.kill()
-        self.close()
+        self.end()
+
+    def __repr__(self) -> str:
+        return f"<ContainerProcess {self.pid} in {self.container_id}: {' '.join(map(quote, self.args))}>"
+
+
+def finish(
+    spawned: Spawned, streams: Streams, args: Sequence[str], data: bytes | None, timeout: float | None
+) -> CompletedContainer:
+    """Feed and drain a started program to its end; ContainerTimeout, with the output so far, when it takes too long."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    stdout, stderr, late = communicate(streams, data, deadline, spawned.monitor.fileno(), spawned.kill)
+    status = spawned.wait()
+    if late:
+        raise ContainerTimeout(
+            f"{args!r} did not end within {timeout} seconds and was killed",
+            timeout=timeout or 0.0,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    return CompletedContainer(args=tuple(args), returncode=status or 0, stdout=stdout, stderr=stderr)

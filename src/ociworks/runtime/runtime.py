@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
@@ -20,21 +21,24 @@ from ociworks.errors import (
     ContainerNotFound,
     CreateFailed,
     LauncherError,
+    NotSupported,
 )
 from ociworks.runtime import _cgroupfs, plan, state
 from ociworks.runtime._command import with_command
-from ociworks.runtime._hooks import run_hook
+from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
-from ociworks.runtime._init.context import StepError
+from ociworks.runtime._points import points
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import default_root
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import Container, check_terminal, finish
+from ociworks.runtime.container import Container, check_terminal
 from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.options import RunOptions
 from ociworks.runtime.plan import Plan
-from ociworks.runtime.plan.build import CREATE_RUNTIME, IN_SCOPE
+from ociworks.runtime.plan.build import IN_SCOPE
+from ociworks.runtime.process import finish
 from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, undo_steps, with_points
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, to_json
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Runtime", "default_root"]
 
 _EEXIST = 17
+_log = logging.getLogger(__name__)
 
 
 class Runtime(Seams):
@@ -89,27 +94,33 @@ class Runtime(Seams):
         """What :meth:`create` would do, as data. Raises what create raises before anything exists."""
         return self._plan(bundle, check_id(container_id))
 
-    def _plan(self, bundle: Bundle, container_id: str, *, wait: bool = True, detached: bool = False) -> Plan:
-        if self._host.seams is None:
-            return self._build(bundle, container_id, wait=wait, detached=detached)
-        edited = self.edit_spec(bundle, container_id)
-        first = edited.spec.process
-        if first is not None and (process := self.edit_process(first, edited.spec)) is not first:
-            edited = edited.replace(attrs.evolve(edited.spec, process=process))
-        planned = self._build(edited, container_id, wait=wait, detached=detached)
-        planned = self.edit_plan(with_points(planned, self._steps(planned)))
-        self._host.tell("planned", container_id)
-        return planned
-
-    def _build(self, bundle: Bundle, container_id: str, *, wait: bool, detached: bool) -> Plan:
-        return plan.build(
-            bundle,
-            container_id,
+    def _plan(
+        self,
+        bundle: Bundle,
+        container_id: str,
+        *,
+        wait: bool = True,
+        detached: bool = False,
+        options: RunOptions | None = None,
+    ) -> Plan:
+        build = functools.partial(
+            plan.build,
             wait=wait,
             detached=detached,
             hierarchies=self._host.hierarchies,
             systemd_cgroup=self._systemd_cgroup,
+            options=options or RunOptions(),
         )
+        if self._host.seams is None:
+            return build(bundle, container_id)
+        edited = self.edit_spec(bundle, container_id)
+        first = edited.spec.process
+        if first is not None and (process := self.edit_process(first, edited.spec)) is not first:
+            edited = edited.replace(attrs.evolve(edited.spec, process=process))
+        planned = build(edited, container_id)
+        planned = self.edit_plan(with_points(planned, self._steps(planned)))
+        self._host.tell("planned", container_id)
+        return planned
 
     def _steps(self, planned: Plan) -> Sequence[HostStep]:
         return self.host_steps(self._subject(planned)) if self._host.seams is not None else ()
@@ -123,7 +134,7 @@ class Runtime(Seams):
             pid=pid,
         )
 
-    def create(
+    def create(  # noqa: PLR0913 - the keywords of subprocess.Popen
         self,
         container_id: str,
         bundle: Bundle,
@@ -133,6 +144,7 @@ class Runtime(Seams):
         stdout: Stream = None,
         stderr: Stream = None,
         detach: bool | Detach = False,
+        options: RunOptions | None = None,
     ) -> Container:
         """Make a container, ready to be started, of ``args`` (None: the configuration's own).
 
@@ -144,10 +156,12 @@ class Runtime(Seams):
         Raises ContainerExists, InvalidSpec, NotSupported, CgroupError, CreateFailed; nothing is left behind then.
         """
         changed = bundle if args is None else with_command(bundle, args, None)
-        planned = self._plan(changed, check_id(container_id), detached=detach is True)
+        planned = self._plan(changed, check_id(container_id), detached=detach is True, options=options)
         if not isinstance(detach, bool):
             if (stdin, stdout, stderr) != (None, None, None):
                 raise ValueError("a container with a shim has the streams of its Detach options")
+            if planned.passed:
+                raise NotSupported("pass_fds: a container with a shim has its standard streams only")
             return self._create_held(planned, detach)
         return self._create_from(planned, Streams(stdin, stdout, stderr), detach=detach)
 
@@ -183,6 +197,7 @@ class Runtime(Seams):
         check: bool = False,
         env: Mapping[str, str] | None = None,
         stdin: Stream = None,
+        options: RunOptions | None = None,
     ) -> CompletedContainer:
         """Run ``args`` (None: the configuration's own) in a new container to its end, and remove the container.
 
@@ -193,7 +208,7 @@ class Runtime(Seams):
         ``check``, CommandFailed.
         """
         changed = with_command(bundle, args, env)
-        planned = self._plan(changed, new_id(), wait=False)
+        planned = self._plan(changed, new_id(), wait=False, options=options)
         if planned.spec.process is not None:
             check_terminal(planned.spec.process, captured=capture_output)
         output = PIPE if capture_output else None
@@ -206,12 +221,14 @@ class Runtime(Seams):
             try:
                 self._follower(spawned, planned, begun).run_on(streams)
                 self._host.tell("started", planned.container_id, spawned.pid)
+                run_started(planned.spec, planned.container_id, planned.bundle, spawned.pid)
                 done = finish(spawned, streams, command, input, timeout)
             except LauncherError:
-                self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
+                self._sweep(planned)
                 raise
             finally:
                 spawned.end()
+                self._poststop(planned)
         finally:
             streams.close()
             self._host.leave(planned)
@@ -300,7 +317,7 @@ class Runtime(Seams):
             ephemeral=ephemeral,
             cgroup=group.plain() if group.directories else None,
             groups=tuple(group.directories),
-            tasks=group.tasks,
+            tasks=planned.tasks,
             unified=group.cloned_into,
             flags=planned.clone_flags,
             gate=state.GATE if not ephemeral else "",
@@ -309,10 +326,12 @@ class Runtime(Seams):
             sources=planned.sources,
             time_offsets=planned.time_offsets,
             shim=making.settings(_record(planned, 0)) if making is not None else None,
+            resctrl=planned.resctrl.plain() if planned.resctrl is not None else None,
+            passed=len(planned.passed),
         )
         self._host.hold(planned)
         try:
-            spawned = self._host.launcher().spawn(request, streams)
+            spawned = self._host.launcher().spawn(request, streams, passed=planned.passed)
         except CreateFailed as error:
             if not ephemeral:
                 self._host.leave(planned)
@@ -325,14 +344,21 @@ class Runtime(Seams):
         return spawned
 
     def _follower(self, spawned: Spawned, planned: Plan, begun: MutableSequence[HostStep]) -> Follower:
-        points = {CREATE_RUNTIME: lambda: _runtime_hooks(planned, spawned.pid)}
+        actions = dict(points(planned.spec, planned.container_id, planned.bundle, spawned.pid))
         if (scope := planned.cgroup.scope) is not None:
             moved = spawned.pid if scope.user else 0
-            points[IN_SCOPE] = lambda: self._host.let_go(planned.container_id, scope.key, moved)
+            actions[IN_SCOPE] = lambda: self._host.let_go(planned.container_id, scope.key, moved)
         for step in (steps := self._steps(planned)):
             subject = self._subject(planned, spawned.pid)
-            points[POINTS[step.at]] = functools.partial(do_steps, steps, step.at, subject, begun)
-        return Follower(spawned, points)
+            actions[POINTS[step.at]] = functools.partial(do_steps, steps, step.at, subject, begun)
+        return Follower(spawned, actions)
+
+    def _poststop(self, planned: Plan) -> None:
+        run_stopped(planned.spec, planned.container_id, planned.bundle, _log.warning)
+
+    def _sweep(self, planned: Plan) -> None:
+        group, resctrl = planned.cgroup, planned.resctrl.remove if planned.resctrl is not None else ()
+        self._host.sweep(planned.container_id, group.directories, group.shared, resctrl)
 
     def _create(self, planned: Plan, streams: Streams, *, detach: bool) -> Container:
         spawned = self._spawn(planned, streams.child, ephemeral=False)
@@ -344,10 +370,11 @@ class Runtime(Seams):
                 self._host.launcher().release(planned.container_id)
         except BaseException:
             if not self._host.remove(planned.container_id):
-                self._host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
+                self._sweep(planned)
             spawned.close()
             self._host.leave(planned)
             undo_steps(begun, self._subject(planned))
+            self._poststop(planned)
             raise
         if detach:
             spawned.close()
@@ -369,6 +396,7 @@ class Runtime(Seams):
                 making.undo(spawned)
                 self._host.leave(planned)
                 undo_steps(begun, self._subject(planned))
+                self._poststop(planned)
                 raise
             finally:
                 if spawned is not None:
@@ -397,6 +425,7 @@ def _is_custom(kind: type[Runtime]) -> bool:
 
 
 def _record(planned: Plan, pid: int) -> state.Record:
+    rdt = planned.resctrl
     return state.Record(
         id=planned.container_id,
         bundle=planned.bundle,
@@ -415,18 +444,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         kinds=planned.namespaces.private,
         deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
         created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        resctrl=rdt.remove if rdt is not None else (),
+        resctrl_tasks=rdt.tasks if rdt is not None else (),
         hooks=tuple(point for point in ("poststart", "poststop") if getattr(planned.spec.hooks, point, ())),
     )
-
-
-def _runtime_hooks(planned: Plan, pid: int) -> None:
-    found = planned.spec.hooks
-    if found is None:
-        return
-    for hook in (*found.prestart, *found.create_runtime):
-        try:
-            run_hook(hook, planned.spec, planned.container_id, planned.bundle, "creating", pid)
-        except OSError as error:
-            raise CreateFailed(f"hook {hook.path}: {error.strerror}", step="hook", path=hook.path) from error
-        except StepError as error:
-            raise CreateFailed(f"hook {error.path}: {error.text}", step="hook", path=error.path) from error

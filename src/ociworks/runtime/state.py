@@ -108,6 +108,8 @@ class Record:
         "oci_version",
         "owner",
         "pid",
+        "resctrl",
+        "resctrl_tasks",
         "rootfs",
         "scope",
         "shared_cgroups",
@@ -136,6 +138,8 @@ class Record:
         kinds: int = 0,
         deny_setgroups: bool = False,
         hooks: tuple[str, ...] = (),
+        resctrl: tuple[str, ...] = (),
+        resctrl_tasks: tuple[str, ...] = (),
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -167,11 +171,16 @@ class Record:
         self.deny_setgroups = deny_setgroups
         self.hooks = hooks
         """The points after creation at which the configuration has hooks."""
+        self.resctrl = resctrl
+        """The resource control groups that go with the container, children first."""
+        self.resctrl_tasks = resctrl_tasks
+        """The files through which a further process enters the resource control groups."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The files of version 1 through which a further process enters the control groups."""
-        return tuple(f"{path}/tasks" for path in self.cgroups if path != self.unified_cgroup)
+        """The files of version 1, and of resource control, through which a further process enters the groups."""
+        groups = (f"{path}/tasks" for path in self.cgroups if path != self.unified_cgroup)
+        return (*groups, *self.resctrl_tasks)
 
     def encode(self) -> bytes:
         """The bytes of the state file."""
@@ -197,9 +206,10 @@ class Record:
         return record
 
 
+_PATHS: Final = ("cgroups", "sharedCgroups", "resctrl", "resctrlTasks")
 _KINDS: Final = {
     **dict.fromkeys(("pid", "startTime", "owner", "kinds"), int),
-    **dict.fromkeys(("cgroups", "cgroupIds", "sharedCgroups", "hooks"), list),
+    **dict.fromkeys((*_PATHS, "cgroupIds", "hooks"), list),
     "annotations": dict,
     "denySetgroups": bool,
 }
@@ -219,7 +229,7 @@ def _checked(name: str, value: object) -> object:
         inner = [*value, *value.values()]
     if type(value) is not kind or any(type(item) is not str for item in inner):
         raise ValueError(f"member {name} is of the wrong type")
-    paths = inner if name in ("cgroups", "sharedCgroups") else [value] if name in ("bundle", "rootfs") else []
+    paths = inner if name in _PATHS else [value] if name in ("bundle", "rootfs") else []
     for path in paths:
         if not isinstance(path, str) or not path.startswith("/") or "/../" in f"{path}/":
             raise ValueError(f"member {name} is no absolute path")

@@ -11,7 +11,8 @@ Files:
 - reading and writing: ``_io`` (``parse``, ``to_json``), ``_json`` (strict JSON), ``_model`` (what the classes share),
   ``_table``, ``_readers``, ``_convert`` (JSON ↔ values), ``_where`` (JSON paths), ``document`` (bytes and value)
 - classes: ``runtime`` and ``image``, ``distribution``, ``cni``, ``cdi``, ``bundle``; rules: ``validate``
-- kinds of text: ``digest``, ``platform``, ``numbers`` and ``signals`` (how external ones are read); ``frozen`` maps
+- kinds of text: ``digest``, ``platform``, ``numbers`` and ``signals`` (how external ones are read); ``frozen`` maps;
+  ``users`` (names to numbers, by a root filesystem's own database)
 - ``notebook``: how any of these values looks in a notebook
 - ``defaults`` and ``defaults_seccomp``: the profile of a container for which nobody wrote one
 

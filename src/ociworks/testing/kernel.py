@@ -220,8 +220,14 @@ class _FakeLauncher(Launcher):
         super().__init__()
         self._kernel = kernel
 
-    def spawn(self, request: SpawnRequest, streams: tuple[int, ...], pidfd: int = -1) -> Spawned:  # noqa: ARG002 - nothing is joined
-        return super().spawn(self._kernel.take(request), streams)
+    def spawn(
+        self,
+        request: SpawnRequest,
+        streams: tuple[int, ...],
+        pidfd: int = -1,  # noqa: ARG002 - nothing is joined
+        passed: tuple[int, ...] = (),
+    ) -> Spawned:
+        return super().spawn(self._kernel.take(request), streams, passed=passed)
 
     def remove(self, name: str) -> None:
         super().remove(name)

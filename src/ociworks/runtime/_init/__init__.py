@@ -12,8 +12,9 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``execute``: runs the operations of a plan, one after the other
 - ``maps``, ``sources``: id maps, and what the launcher opens on the host for the mounts of a container
 - ``targets``: places in the root, resolved once; ``copyup``: what a tmpfs starts with
-- ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``hooks``, ``start``: the operations by
-  concern
+- ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``labels``, ``hooks``, ``start``: the
+  operations by concern
+- ``resctrl``: makes and removes resource control groups, in the launcher
 """
 
 ALLOWED_IMPORTS = frozenset(

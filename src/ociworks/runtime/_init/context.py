@@ -38,9 +38,13 @@ class Context:
         self.root = -1
         self.null = -1
         self.terminal = -1
+        self.labels: dict[str, int] = {}
         self.cwd_pending = ""
         self.no_new_privileges = False
         self.outlives = False
+        self.passed = 0
+        """How many descriptors from 3 on the program inherits."""
+        self.listen = 0
         self.expected_ids: tuple[int, int] | None = None
         self.superblocks: list[int] = []
         self.given: list[int] = []

@@ -22,6 +22,7 @@ __all__ = ["run", "run_in_container"]
 
 _SIGKILL: Final = 9
 _OUTPUT: Final = 4096
+_FIRST: Final = 3
 
 
 def run_in_container(
@@ -33,7 +34,8 @@ def run_in_container(
     state: tuple[bytes, bytes],
 ) -> None:
     """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs."""
-    run(program, args, env, timeout, state[0] + str(context.host_pid).encode() + state[1])
+    passed = tuple(range(_FIRST, _FIRST + context.passed))
+    run(program, args, env, timeout, state[0] + str(context.host_pid).encode() + state[1], passed)
 
 
 def run(

@@ -31,6 +31,7 @@ __all__ = [
     "capability_sets",
     "change_directory",
     "close_descriptors",
+    "cpu_affinity",
     "domainname",
     "hostname",
     "identity",
@@ -38,6 +39,8 @@ __all__ = [
     "join_cgroups",
     "keyring",
     "loopback_up",
+    "memory_policy",
+    "network_devices",
     "no_new_privileges",
     "oom_score_adj",
     "personality",
@@ -45,6 +48,7 @@ __all__ = [
     "rlimit",
     "scheduler",
     "seccomp",
+    "seccomp_listener",
     "session",
     "umask",
     "unshare",
@@ -58,6 +62,7 @@ _SIGKILL: Final = 9
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
+_NETLINK_ROUTE: Final = 0
 _INFINITY: Final = (1 << 64) - 1
 
 
@@ -134,6 +139,16 @@ def scheduler(context: Context, values: tuple[int, ...]) -> None:  # noqa: ARG00
     process.set_scheduler(values)
 
 
+def memory_policy(context: Context, mode: int, nodes: bytes) -> None:  # noqa: ARG001
+    """set_mempolicy(2), which the program inherits."""
+    process.set_memory_policy(mode, nodes)
+
+
+def cpu_affinity(context: Context, cpus: tuple[int, ...]) -> None:  # noqa: ARG001
+    """sched_setaffinity(2)."""
+    os.sched_setaffinity(0, cpus)
+
+
 def io_priority(context: Context, class_: int, level: int) -> None:  # noqa: ARG001
     """ioprio_set(2)."""
     process.set_io_priority(class_, level)
@@ -149,12 +164,21 @@ def session(context: Context) -> None:  # noqa: ARG001
     os.setsid()
 
 
-def reach(context: Context, name: str) -> None:
-    """Report a named point (the caller runs hooks there) and wait to go on."""
-    wire.send(context.sync, wire.POINT, name.encode())
+def reach(context: Context, name: str, fds: tuple[int, ...] = ()) -> None:
+    """Report a named point (the caller runs hooks there), with what it needs for it, and wait to go on."""
+    wire.send(context.sync, wire.POINT, name.encode(), fds)
     kind, _, _ = wire.receive(context.sync)
     if kind != wire.CONTINUE:
         os._exit(128 + _SIGKILL)
+
+
+def network_devices(context: Context) -> None:
+    """Give the caller a netlink socket, which belongs to the namespace that it was made in, and wait."""
+    channel = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+    try:
+        reach(context, wire.NETWORK_DEVICES, (channel.fileno(),))
+    finally:
+        channel.close()
 
 
 def no_new_privileges(context: Context) -> None:
@@ -218,11 +242,21 @@ def change_directory(context: Context, cwd: str, last: bool) -> None:  # noqa: F
         raise StepError("the working directory is outside the container's root", cwd, errno.EPERM)
 
 
-def close_descriptors(context: Context) -> None:  # noqa: ARG001
-    """Mark all but the standard streams close-on-exec; before the filter, which may deny close_range."""
-    process.close_on_exec_from(3)
+def close_descriptors(context: Context) -> None:
+    """Mark all but the program's own close-on-exec; before the filter, which may deny close_range."""
+    process.close_on_exec_from(3 + context.passed)
 
 
 def seccomp(context: Context, program: bytes, flags: int) -> None:  # noqa: ARG001
     """Install the compiled filter."""
     process.install_seccomp(program, flags)
+
+
+def seccomp_listener(context: Context, program: bytes, flags: int) -> None:
+    """Install a filter that asks somebody, who gets the descriptor before the first call that would be asked about.
+
+    Until it is sent we make no call but sendmsg(2), about which no filter may ask (``seccomp.check``).
+    """
+    listener = process.install_seccomp(program, flags)
+    reach(context, wire.LISTENER, (listener,))
+    os.close(listener)

@@ -41,7 +41,8 @@ def spawn(
 ) -> tuple[int, int]:
     """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
 
-    ``fds`` are the sync socket, the three standard streams and, for an exec, the container's pidfd. ``gate`` is the
+    ``fds`` are the sync socket, the three standard streams, for an exec the container's pidfd, and what the program
+    inherits from descriptor 3 on. ``gate`` is the
     socket at which an init waits to be started, ``groups`` the one over which it gets the files of its control groups
     (:func:`admit`); without that they are there already.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
@@ -125,6 +126,8 @@ class _Child:
         self.groups = self.gate = -1
         self.given: Sequence[int] = ()
         self.in_joined_users = any(kind & process.CLONE_NEWUSER for kind, _ in request["joins"])
+        self.passed = fds[len(fds) - request["passed"] :]
+        self.affinity = request["affinity"]
         self.oom_score_adj = request["oom_score_adj"]
         self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
 
@@ -132,6 +135,8 @@ class _Child:
         """Never returns."""
         try:
             process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+            for fd in self.tasks:
+                os.write(fd, b"0")
             if self.mapped is not None:
                 _wait_mapped(*self.mapped)
             if self.mapped is not None or self.in_joined_users:
@@ -142,20 +147,22 @@ class _Child:
             os._exit(255)
 
     def _context(self) -> Context:
-        """Leave only the standard streams (0–2), sync (3), and what comes by number open."""
+        """Leave only the standard streams, what is passed, sync, and what comes by number open."""
         extra = [fd for fd in (self.groups, self.gate) if fd >= 0]
         given = [fd for fd in self.given if fd >= 0]
-        keep = [self.fds[1], self.fds[2], self.fds[3], self.fds[0], *extra, *given]
+        keep = [self.fds[1], self.fds[2], self.fds[3], *self.passed, self.fds[0], *extra, *given]
+        first = _FIRST_FREE + len(self.passed)
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
-            os.dup2(fd, place, inheritable=place < _FIRST_FREE)
+            os.dup2(fd, place, inheritable=place < first)
         os.closerange(len(moved), max(moved) + 1)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
         first_given = len(moved) - len(given)
-        sync, *sockets = (_socket.socket(fileno=fd) for fd in range(_FIRST_FREE, first_given))
+        sync, *sockets = (_socket.socket(fileno=fd) for fd in range(first, first_given))
         gate = sockets.pop() if self.gate >= 0 else None
         groups = sockets.pop() if self.groups >= 0 else None
         context = Context(sync, groups, gate, self.last_capability, host_pid)
+        context.passed = len(self.passed)
         numbers = iter(range(first_given, len(moved)))
         context.given = [next(numbers) if fd >= 0 else -1 for fd in self.given]
         return context
@@ -180,9 +187,10 @@ def _clone_joined(
     """Clone through a joiner, which enters the namespaces, makes the process as our child, and ends."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
-        joiner, joiner_fd = process.clone(0, cgroup=unified)
+        late = unified >= 0 and bool(child.affinity)
+        joiner, joiner_fd = process.clone(0, cgroup=-1 if late else unified)
         if joiner == 0:
-            _join(child, joins, theirs)
+            _join(child, joins, theirs, unified if late else -1)
         os.close(joiner_fd)
         theirs.close()
         try:
@@ -220,12 +228,21 @@ def _serve_joiner(
         wire.send(ours, wire.CONTINUE)
 
 
-def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket) -> None:
-    """In the joiner; never returns. The user namespace goes first if it is joined: it gives the right to the others."""
+def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket, unified: int) -> None:
+    """In the joiner; never returns. The user namespace goes first if it is joined: it gives the right to the others.
+
+    ``unified`` is the control group to enter here, after the CPU affinity was set that belongs before it.
+    """
     step = "setns"
     try:
         process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
         process.prctl(_PR_SET_DUMPABLE, 0)
+        if child.affinity:
+            step = "cpu_affinity"
+            os.sched_setaffinity(0, child.affinity)
+            step = "setns"
+        if unified >= 0:
+            _enter(unified)
         for fd in child.tasks:
             os.write(fd, b"0")
         child.tasks = ()
@@ -249,6 +266,12 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         )
     finally:
         os._exit(255)
+
+
+def _enter(unified: int) -> None:
+    fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=unified)
+    os.write(fd, b"0")
+    os.close(fd)
 
 
 def _make_time_namespace(child: _Child, channel: _socket.socket) -> None:

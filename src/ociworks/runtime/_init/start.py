@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociworks.runtime._init.context import Context
 
-__all__ = ["execute", "find_program", "outlive", "wait_start"]
+__all__ = ["execute", "find_program", "listen", "outlive", "wait_start"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -85,13 +85,20 @@ def _end(number: int, _frame: object) -> None:
     os._exit(128 + number)
 
 
-def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], search: bytes) -> None:  # noqa: ARG001
+def listen(context: Context, count: int) -> None:
+    """The program will be told of sockets, by the pid that it has inside."""
+    context.listen = count
+
+
+def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], search: bytes) -> None:
     """Reset every signal to its default action and become the program."""
     for number in _signal.valid_signals():
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     environment = dict(entry.split(b"=", 1) for entry in env)
+    if context.listen:
+        environment.update({b"LISTEN_FDS": b"%d" % context.listen, b"LISTEN_PID": b"%d" % os.getpid()})
     _exec(args, environment, search)
 
 

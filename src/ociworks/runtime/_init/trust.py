@@ -9,7 +9,7 @@ import os
 
 from ociworks._linux import path
 from ociworks.runtime import _cgroupfs
-from ociworks.runtime._init import spawn
+from ociworks.runtime._init import resctrl, spawn
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ class Trust:
         self.making: _cgroupfs.Making | None = None
         self.groups: Sequence[str] = ()
         self.gate: _socket.socket | None = None
+        self.resctrl: Sequence[str] = ()
+        """Resource control groups, children first."""
 
     def open_gate(self, name: str) -> None:
         """Bind the socket at which the init will wait; the directory's whole path may be too long for an address."""
@@ -55,6 +57,8 @@ class Trust:
         if request["gate"] and self.gate is None:
             self.open_gate(request["gate"])
         gate = self.gate.fileno() if self.gate is not None else -1
+        if request["resctrl"]:
+            self.resctrl = resctrl.make(*request["resctrl"])
         making = self.making
         if making is None:
             return spawn.spawn(request, fds, last_capability, gate=gate)
@@ -90,5 +94,7 @@ class Trust:
                 if busy:
                     raise StepError("the control group is still in use", busy[0], errno.EBUSY)
         self.making = None
+        resctrl.remove(self.resctrl)
+        self.resctrl = ()
         self.close_gate()
         path.remove_tree(self.directory)

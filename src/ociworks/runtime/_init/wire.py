@@ -47,6 +47,11 @@ EXITED: Final = b"X"
 DONE: Final = b"D"
 KEEP: Final = b"K"
 
+CREATE_RUNTIME: Final = "createRuntime"
+NETWORK_DEVICES: Final = "netDevices"
+LISTENER: Final = "seccompFd"
+"""The points that an init reaches: for hooks, and with a descriptor to do something with, attached."""
+
 MAX_MESSAGE: Final = 16384
 MAX_FRAME: Final = 64 << 20
 MAX_FDS: Final = 200

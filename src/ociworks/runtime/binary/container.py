@@ -25,8 +25,9 @@ from ociworks.runtime import state
 from ociworks.runtime.binary.command import Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.stats import parse_stats
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import check_terminal, finish
+from ociworks.runtime.container import check_terminal
 from ociworks.runtime.launcher import Spawned
+from ociworks.runtime.process import finish
 from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
 from ociworks.spec import parse, to_json
 from ociworks.spec.runtime import Process, Resources, Spec, State

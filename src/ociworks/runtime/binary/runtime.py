@@ -24,8 +24,9 @@ from ociworks.runtime._command import with_command
 from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import check_terminal, finish
+from ociworks.runtime.container import check_terminal
 from ociworks.runtime.ids import check_id, new_id
+from ociworks.runtime.process import finish
 from ociworks.runtime.stdio import PIPE, Stream, Streams
 from ociworks.spec import Bundle, parse
 from ociworks.spec.runtime import Features, Mount, Root, Spec

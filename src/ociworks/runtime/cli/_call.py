@@ -68,12 +68,11 @@ class Call:
             return self.custom.at(self.root, systemd_cgroup=systemd)
         return Runtime(self.root, systemd_cgroup=systemd)
 
-    def run_hooks(self, point: str, record: state.Record, spec: Spec | None = None) -> None:
-        """Run the hooks after the fact; what fails is logged."""
-        from ociworks.runtime._hooks import run_after
+    def run_stopped(self, record: state.Record, spec: Spec) -> None:
+        """Run the hooks after the end; what fails is logged."""
+        from ociworks.runtime._hooks import run_stopped
 
-        config = spec or state.load_config(self.root, record.id)
-        run_after(point, config, record.id, record.bundle, record.pid, self.log.caution)
+        run_stopped(spec, record.id, record.bundle, self.log.caution)
 
     def container(self) -> Container:
         """The container, as the library has it."""

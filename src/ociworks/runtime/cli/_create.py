@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ociworks.errors import InvalidSpec, NotSupported, Problem
-from ociworks.runtime import Container, Runtime
+from ociworks.runtime import Container, RunOptions, Runtime
 from ociworks.runtime.cli import _files, _tty
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._words import failed
 from ociworks.spec import Bundle
 
-__all__ = ["main"]
+__all__ = ["main", "run_options"]
 
 
 def main(call: Call) -> int:
@@ -45,16 +45,22 @@ def _terminal(bundle: Bundle) -> bool:
 
 
 def _refuse(call: Call) -> None:
-    for flag in ("no-pivot", "no-new-keyring"):
-        if call.flags.flag(flag):
-            raise NotSupported(f"--{flag} is not supported")
-    if call.flags.number("preserve-fds"):
-        raise NotSupported("--preserve-fds is not supported")
+    if call.flags.flag("no-pivot"):
+        raise NotSupported("--no-pivot is not supported")
+
+
+def run_options(call: Call) -> RunOptions:
+    """What the command line and its environment (``LISTEN_FDS``) say of descriptors and keys."""
+    listening = _files.listening()
+    preserved = _files.preserved(listening + (call.flags.number("preserve-fds") or 0))
+    return RunOptions(
+        pass_fds=preserved, listen_fds=listening, new_keyring=not call.flags.flag("no-new-keyring")
+    )
 
 
 def _create(call: Call, runtime: Runtime, bundle: Bundle) -> Container:
     """Make a detached container and tell who waits for its terminal and its pid; on failure nothing is left."""
-    container = runtime.create(call.container_id, bundle, detach=True)
+    container = runtime.create(call.container_id, bundle, detach=True, options=run_options(call))
     try:
         if container.console is not None:
             _tty.send_console(call.flags.text("console-socket"), container.console)

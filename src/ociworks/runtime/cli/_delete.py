@@ -40,9 +40,9 @@ def _remove(call: Call, record: state.Record) -> None:
     hooks = "poststop" in record.hooks
     spec = state.load_config(root, record.id) if hooks else None
     with state.Lock(root, record.id):
-        _ending.sweep(root, record.id, state.own_groups(record), record.shared_cgroups)
-    if hooks:
-        call.run_hooks("poststop", record, spec)
+        _ending.sweep(root, record.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
+    if spec is not None:
+        call.run_stopped(record, spec)
 
 
 def _remains(root: str, name: str) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ociworks.errors import NotSupported
-from ociworks.runtime import Console, Container, SpawnOptions
+from ociworks.runtime import Console, Container, ExecOptions
 from ociworks.runtime.cli import _files, _tty
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._process import process_of, sub_groups
@@ -26,8 +25,6 @@ def main(call: Call) -> int:
 
 
 def _exec(call: Call) -> int:
-    if call.flags.number("preserve-fds"):
-        raise NotSupported("--preserve-fds is not supported")
     with call.runtime() as runtime:
         container = runtime.get(call.container_id)
         _refuse(container.status, ignore_paused=call.flags.flag("ignore-paused"))
@@ -43,8 +40,9 @@ def _refuse(status: str, *, ignore_paused: bool) -> None:
         raise ValueError("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def _options(call: Call, *, detach: bool) -> SpawnOptions:
-    return SpawnOptions(
+def _options(call: Call, *, detach: bool) -> ExecOptions:
+    return ExecOptions(
+        pass_fds=_files.preserved(call.flags.number("preserve-fds") or 0),
         detach=detach,
         ignore_paused=call.flags.flag("ignore-paused"),
         groups=sub_groups(call.flags.texts("cgroup")),

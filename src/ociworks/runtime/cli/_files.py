@@ -9,10 +9,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["MAX_DOCUMENT", "read_document", "write_pid"]
+__all__ = ["MAX_DOCUMENT", "listening", "preserved", "read_document", "write_pid"]
 
 MAX_DOCUMENT: Final = 4 << 20
 """Bytes of a process or of resources."""
+
+
+def preserved(count: int) -> tuple[int, ...]:
+    """The first ``count`` descriptors after the standard ones, which the caller must have left open for us (RT-07).
+
+    All of our own are close-on-exec, so what is not came from outside. Raises ValueError for another.
+    """
+    fds = tuple(range(3, 3 + count))
+    for fd in fds:
+        try:
+            given = os.get_inheritable(fd)
+        except OSError:
+            given = False
+        if not given:
+            raise ValueError(f"file descriptor {fd} is to be preserved, but it was not passed to us")
+    return fds
+
+
+def listening() -> int:
+    """How many sockets we were given by sd_listen_fds(3)."""
+    count, pid = os.environ.get("LISTEN_FDS", ""), os.environ.get("LISTEN_PID", "")
+    if pid != str(os.getpid()) or not (count.isascii() and count.isdigit() and len(count) < 4):
+        return 0
+    return int(count)  # trusted: a few ASCII digits
 
 
 def write_pid(path: str, pid: int) -> None:

@@ -8,6 +8,7 @@ from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import Container
 from ociworks.runtime.cli import _files
 from ociworks.runtime.cli._call import Call
+from ociworks.runtime.cli._create import run_options
 from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
 from ociworks.spec import Bundle
 
@@ -25,7 +26,7 @@ def run(call: Call, bundle: Bundle) -> int:
     with caught_signals() as signals:
         runtime = call.runtime()
         try:
-            container = runtime.create(call.container_id, bundle, detach=adopt)
+            container = runtime.create(call.container_id, bundle, detach=adopt, options=run_options(call))
             try:
                 if call.flags.given("pid-file"):
                     _files.write_pid(call.flags.text("pid-file"), container.pid)

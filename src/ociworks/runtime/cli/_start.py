@@ -26,8 +26,20 @@ def main(call: Call) -> int:
 
         raise failure(failed)
     if "poststart" in record.hooks:
-        call.run_hooks("poststart", record)
+        _poststart(root, record)
     return 0
+
+
+def _poststart(root: str, record: state.Record) -> None:
+    """A failing hook stops the container."""
+    from ociworks.runtime import _ending
+    from ociworks.runtime._hooks import run_started
+
+    try:
+        run_started(state.load_config(root, record.id), record.id, record.bundle, record.pid)
+    except BaseException:
+        _ending.kill(record)
+        raise
 
 
 def _refuse(status: str) -> None:

@@ -41,6 +41,12 @@ class SpawnRequest:
     oom_score_adj: int | None = None
     """Of a process that joins; an init sets its own."""
     maps: tuple[Any, ...] | None = None
+    resctrl: tuple[Any, ...] | None = None
+    """Resource control groups to make, see ``_init.resctrl``."""
+    affinity: tuple[int, ...] = ()
+    """The CPUs of a process that joins, until it is in the control groups."""
+    passed: int = 0
+    """How many descriptors the program inherits."""
     gate: str = ""
     """The name of the socket in the state directory at which an init waits to be started."""
     sources: tuple[tuple[Any, ...], ...] = ()
@@ -137,17 +143,24 @@ class Launcher:
         """End the launcher, wait until it has cleaned up; again is harmless."""
         self._finalizer()
 
-    def spawn(self, request: SpawnRequest, streams: tuple[int, ...], pidfd: int = -1) -> Spawned:
+    def spawn(
+        self,
+        request: SpawnRequest,
+        streams: tuple[int, ...],
+        pidfd: int = -1,
+        passed: tuple[int, ...] = (),
+    ) -> Spawned:
         """Make a process. ``streams`` become its standard streams; ``pidfd`` names the container to join.
 
-        A shim makes the streams; it gets the directory of its log file in their place, or nothing.
+        ``passed`` become its descriptors from 3 on. A shim makes the streams; it gets the directory of its log file in
+        their place, or nothing.
 
         Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``.
         """
         sync, init_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with init_sync:
-                fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()))
+                fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()), *passed)
                 monitor = self._ask(request.encode(), fds)
             try:
                 pid, new_pidfd = self._spawned(monitor)

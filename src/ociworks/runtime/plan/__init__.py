@@ -1,8 +1,9 @@
 """From a configuration to a plan, and from a plan to what the launcher reads.
 
 ``build`` decides, ``value`` is the plan that it makes, ``ops`` are the operations, ``options`` sorts mount options,
-``mounts``, ``devices``, ``protect``, ``groups``, ``namespaces``, ``process``, ``sysctl`` each translate one concern,
-``sources`` collects what the launcher opens for mounts, ``refuse`` says what is not done.
+``mounts``, ``devices``, ``protect``, ``groups``, ``namespaces``, ``process``, ``labels``, ``numa``, ``resctrl``,
+``sysctl`` each translate one concern, ``sources`` collects what the launcher opens for mounts, ``refuse`` says what is
+not done.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import weakref
@@ -15,9 +16,12 @@ from ociworks._linux import mount, process
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime import seccomp as filters
+from ociworks.runtime._init import wire
 from ociworks.runtime._same import Same
+from ociworks.runtime.netdevices import check_devices
+from ociworks.runtime.options import RunOptions
 from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
-from ociworks.runtime.plan import ops
+from ociworks.runtime.plan import labels, ops
 from ociworks.runtime.plan import process as processes
 from ociworks.runtime.plan.devices import device_ops
 from ociworks.runtime.plan.groups import Groups, delegated_files
@@ -26,6 +30,7 @@ from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, t
 from ociworks.runtime.plan.options import PROPAGATION
 from ociworks.runtime.plan.protect import protect_ops
 from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
+from ociworks.runtime.plan.resctrl import plan_resctrl
 from ociworks.runtime.plan.sources import Maps, Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.runtime.plan.value import Plan, rootfs_of
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExecPlan", "build", "build_exec", "compile_filter", "state_around_pid"]
 
-CREATE_RUNTIME: Final = "createRuntime"
+_NO_OPTIONS: Final = RunOptions()
 IN_SCOPE: Final = "scope"
 """The point at which a first process is in its scope of systemd, or waits to be moved there."""
 _NO_HOOKS: Final = Hooks()
@@ -54,9 +59,11 @@ class ExecPlan:
     """The namespaces to join, as the kernel's flags."""
     oom_score_adj: int | None = None
     """Set before anything is joined: inside, ``/proc`` is the container's word (RT-12)."""
+    affinity: tuple[int, ...] = ()
+    """The CPUs to run on before the control groups are entered."""
 
 
-def build(
+def build(  # noqa: PLR0913 - the ways in which one configuration can be carried out
     bundle: Bundle,
     container_id: str,
     *,
@@ -65,6 +72,7 @@ def build(
     no_pivot: bool = False,
     hierarchies: cgroups.Hierarchies | None = None,
     systemd_cgroup: bool = False,
+    options: RunOptions = _NO_OPTIONS,
 ) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
@@ -76,7 +84,7 @@ def build(
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
     """
-    spec = bundle.spec
+    spec = options.apply(bundle.spec)
     if _valid.get(id(spec)) is not spec:
         problems = validate(spec)
         if problems:
@@ -86,6 +94,7 @@ def build(
     return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid()).plan(
         container_id,
         hierarchies or cgroups.detect(),
+        options,
         wait=wait,
         detached=detached,
         no_pivot=no_pivot,
@@ -113,7 +122,7 @@ class _Builder:
         self.rootfs = rootfs_of(spec, bundle)
         self.linux = spec.linux or Linux()
         self.hooks = spec.hooks or _NO_HOOKS
-        refuse_unsupported(spec, self.linux)
+        refuse_unsupported(spec)
         refuse_process(self.process)
         self.namespaces = namespaces(self.linux)
         if not self.namespaces.new & process.CLONE_NEWNS:
@@ -125,7 +134,7 @@ class _Builder:
         self.before_hooks = tuple(self._before_hooks())
         self.before_pivot = tuple(self._before_pivot())
         self.root_propagation = tuple(self._root_propagation())
-        self.setup = tuple(processes.setup_ops(self.process, self.linux.personality))
+        self.setup = tuple(processes.setup_ops(self.process, self.linux))
         self.final = tuple(
             processes.final_ops(
                 self.process,
@@ -138,6 +147,7 @@ class _Builder:
         self,
         container_id: str,
         hierarchies: cgroups.Hierarchies,
+        options: RunOptions,
         *,
         wait: bool,
         detached: bool,
@@ -159,9 +169,12 @@ class _Builder:
             directories=tuple(group.directories),
             own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
         )
+        if self.linux.net_devices:
+            check_devices(self.linux.net_devices)
+        rdt = self.linux.intel_rdt
         sources = Sources(self._container_maps(), in_user_namespace=self.has_user_namespace)
         operations = (
-            ops.keyring(f"_ses.{container_id}"),
+            *((ops.keyring(f"_ses.{container_id}"),) if options.new_keyring else ()),
             *self.entry,
             self._pin_root(),
             *self._mounts(groups, group, sources),
@@ -173,6 +186,7 @@ class _Builder:
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
             *self._hooks(container_id, self.hooks.start_container, "created"),
+            *((ops.listen(options.listen_fds),) if options.listen_fds else ()),
             *self.final,
         )
         return Plan(
@@ -183,6 +197,8 @@ class _Builder:
             maps=self.maps,
             cgroup=group,
             operations=operations,
+            resctrl=None if rdt is None else plan_resctrl(rdt, container_id),
+            passed=options.pass_fds,
             sources=sources.asked,
             time_offsets=self.time_offsets,
         )
@@ -250,8 +266,12 @@ class _Builder:
         """The mounts; control groups are entered where they are shown first, while the launcher makes them."""
         entered = False
         layout = Layout(bundle=self.bundle, rootfs=self.rootfs)
-        yield from early_ops(self.spec, layout)
-        for op in mount_ops(self.spec, layout, groups, sources):
+        planned = itertools.chain(early_ops(self.spec, layout), mount_ops(self.spec, layout, groups, sources))
+        label = self.linux.mount_label
+        if label:
+            labels.check_mount_label(label)
+        for unlabelled in planned:
+            op = labels.with_context(unlabelled, label) if label else unlabelled
             if op.name == "cgroup_tree" and not entered:
                 yield from self._control_groups(group)
                 entered = True
@@ -276,8 +296,15 @@ class _Builder:
             yield ops.open_terminal(
                 (size.width, size.height) if size else (0, 0), (user.uid, user.gid), own_root=True
             )
+        if self.linux.net_devices:
+            self._own_network()
+            yield ops.network_devices()
         if self.hooks.prestart or self.hooks.create_runtime:
-            yield ops.reach(CREATE_RUNTIME)
+            yield ops.reach(wire.CREATE_RUNTIME)
+
+    def _own_network(self) -> None:
+        if not self.namespaces.private & process.CLONE_NEWNET:
+            raise NotSupported("$.linux.netDevices: give the container a network namespace to move them into")
 
     def _before_pivot(self) -> Iterator[ops.Op]:
         linux = self.linux
@@ -287,6 +314,7 @@ class _Builder:
         yield from protect_ops(linux)
         if self.spec.root is not None and self.spec.root.readonly:
             yield ops.root_read_only()
+        yield from labels.open_label_ops(self.process, own_root=True)
 
     def _root_propagation(self) -> Iterator[ops.Op]:
         if self.linux.rootfs_propagation:
@@ -320,22 +348,33 @@ def build_exec(
     may_set_groups: bool,
     detached: bool = False,
     in_scope: bool = False,
+    options: RunOptions = _NO_OPTIONS,
 ) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
     refuse_process(target)
     operations: list[ops.Op] = [ops.reach(IN_SCOPE)] if in_scope else []
-    operations += [ops.keyring("_ses.exec"), ops.session()]
+    if options.new_keyring:
+        operations.append(ops.keyring("_ses.exec"))
+    operations.append(ops.session())
+    operations += labels.open_label_ops(target, own_root=False)
     if target.terminal:
         size = target.console_size
         owner = (target.user.uid, target.user.gid)
         operations.append(
             ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
         )
-    operations += processes.setup_ops(target, linux.personality)
+    operations += processes.setup_ops(target, linux, joins=True)
     if detached:
         operations.append(ops.outlive())
+    if options.listen_fds:
+        operations.append(ops.listen(options.listen_fds))
     operations += processes.final_ops(target, compile_filter(linux.seccomp), may_set_groups=may_set_groups)
-    return ExecPlan(operations=tuple(operations), kinds=kinds, oom_score_adj=target.oom_score_adj)
+    return ExecPlan(
+        operations=tuple(operations),
+        kinds=kinds,
+        oom_score_adj=target.oom_score_adj,
+        affinity=processes.initial_affinity(target),
+    )
 
 
 def compile_filter(profile: Seccomp | None) -> filters.CompiledFilter | None:
@@ -345,10 +384,7 @@ def compile_filter(profile: Seccomp | None) -> filters.CompiledFilter | None:
 
 @functools.lru_cache(8)
 def _compiled(profile: Same[Seccomp]) -> filters.CompiledFilter:
-    compiled = filters.compile(profile.value)
-    if compiled.needs_listener:
-        raise NotSupported("$.linux.seccomp: SCMP_ACT_NOTIFY with a listener is not supported yet")
-    return compiled
+    return filters.compile(profile.value)
 
 
 def _propagation(name: str) -> int:

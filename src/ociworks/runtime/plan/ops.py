@@ -28,6 +28,7 @@ __all__ = [
     "cgroup_tree",
     "change_directory",
     "close_descriptors",
+    "cpu_affinity",
     "dev_link",
     "domainname",
     "execute",
@@ -40,13 +41,18 @@ __all__ = [
     "io_priority",
     "join_cgroups",
     "keyring",
+    "label",
+    "listen",
     "loopback_up",
     "make_device",
     "mask",
+    "memory_policy",
     "mount_read_only",
     "move_root",
+    "network_devices",
     "no_new_privileges",
     "oom_score_adj",
+    "open_label",
     "open_terminal",
     "outlive",
     "personality",
@@ -60,6 +66,7 @@ __all__ = [
     "root_read_only",
     "scheduler",
     "seccomp",
+    "seccomp_listener",
     "session",
     "superblock",
     "sysctl",
@@ -364,3 +371,38 @@ def seccomp(program: bytes, flags: int) -> Op:
 def execute(args: Sequence[bytes], env: Sequence[bytes], search: bytes) -> Op:
     """execve(2); ``search`` is the PATH for a program without a slash."""
     return Op("execute", (tuple(args), tuple(env), search))
+
+
+def seccomp_listener(program: bytes, flags: int) -> Op:
+    """Install a compiled filter that asks a listener, and hand the listener's descriptor to the caller."""
+    return Op("seccomp_listener", (program, flags))
+
+
+def open_label(kind: str, *, own_root: bool) -> Op:
+    """Open the kernel's file for a label, ``apparmor`` or ``selinux``, before or after the root was switched."""
+    return Op("open_label", (kind, own_root))
+
+
+def label(kind: str, value: str) -> Op:
+    """Ask for the label of the next program."""
+    return Op("label", (kind, value))
+
+
+def memory_policy(mode: int, nodes: bytes) -> Op:
+    """set_mempolicy(2); ``nodes`` is a bit mask."""
+    return Op("memory_policy", (mode, nodes))
+
+
+def cpu_affinity(cpus: Sequence[int]) -> Op:
+    """sched_setaffinity(2)."""
+    return Op("cpu_affinity", (tuple(cpus),))
+
+
+def network_devices() -> Op:
+    """Give the caller a netlink socket of the network namespace, and wait until it has moved the devices."""
+    return Op("network_devices")
+
+
+def listen(count: int) -> Op:
+    """Tell the program of sockets from descriptor 3 on (``LISTEN_FDS``, sd_listen_fds(3))."""
+    return Op("listen", (count,))

@@ -10,11 +10,12 @@ from typing import Final
 
 from ociworks._linux.capabilities import CAPABILITIES, last_capability
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
-from ociworks.runtime.plan import ops
+from ociworks.runtime.plan import labels, ops
+from ociworks.runtime.plan.numa import memory_policy, numbers
 from ociworks.runtime.seccomp import CompiledFilter
-from ociworks.spec.runtime import Capabilities, IOPriority, Personality, Process, Scheduler
+from ociworks.spec.runtime import Capabilities, IOPriority, Linux, Personality, Process, Scheduler
 
-__all__ = ["capability_mask", "entry_ops", "final_ops", "setup_ops", "waiting_ops"]
+__all__ = ["capability_mask", "entry_ops", "final_ops", "initial_affinity", "setup_ops", "waiting_ops"]
 
 _NUMBERS: Final = {name: number for number, name in enumerate(CAPABILITIES)}
 _POLICIES: Final = {
@@ -37,6 +38,7 @@ _SCHEDULER_FLAGS: Final = {
 }
 _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
+_AFFINITY: Final = "$.process.execCPUAffinity"
 _DEFAULT_UMASK: Final = 0o022
 _last_capability = functools.cache(last_capability)
 
@@ -54,6 +56,14 @@ def capability_mask(names: Iterable[str], where: str) -> int:
     return mask
 
 
+def initial_affinity(process: Process) -> tuple[int, ...]:
+    """The CPUs of a process that joins, before it enters the control groups; none when they are not given."""
+    affinity = process.exec_cpu_affinity
+    if affinity is None or not affinity.initial:
+        return ()
+    return numbers(affinity.initial, f"{_AFFINITY}.initial")
+
+
 def entry_ops(process: Process) -> Iterator[ops.Op]:
     """After the keyring: a session of its own, and the out-of-memory score."""
     yield ops.session()
@@ -61,8 +71,12 @@ def entry_ops(process: Process) -> Iterator[ops.Op]:
         yield ops.oom_score_adj(process.oom_score_adj)
 
 
-def setup_ops(process: Process, personality: Personality | None) -> Iterator[ops.Op]:
-    """What needs the rights of the runtime and comes after the root switch: limits and scheduling."""
+def setup_ops(process: Process, linux: Linux, *, joins: bool = False) -> Iterator[ops.Op]:
+    """What needs the rights of the runtime and comes after the root switch: limits, scheduling, labels.
+
+    ``joins``: the process comes to a container that runs.
+    """
+    personality = linux.personality
     if process.terminal:
         yield ops.take_terminal()
     if personality is not None:
@@ -78,6 +92,11 @@ def setup_ops(process: Process, personality: Personality | None) -> Iterator[ops
         yield ops.scheduler(_scheduler(process.scheduler))
     if process.io_priority is not None:
         yield ops.io_priority(*_io_priority(process.io_priority))
+    if linux.memory_policy is not None:
+        yield memory_policy(linux.memory_policy)
+    if joins and process.exec_cpu_affinity is not None and process.exec_cpu_affinity.final:
+        yield ops.cpu_affinity(numbers(process.exec_cpu_affinity.final, f"{_AFFINITY}.final"))
+    yield from labels.label_ops(process)
 
 
 def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_groups: bool) -> Iterator[ops.Op]:
@@ -88,7 +107,7 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
         yield ops.no_new_privileges()
     yield ops.close_descriptors()
     if early and compiled is not None:
-        yield ops.seccomp(compiled.program, compiled.flags)
+        yield _filter(compiled)
     sets = process.capabilities or Capabilities()
     masks = {
         name: capability_mask(getattr(sets, name), f"$.process.capabilities.{name}")
@@ -107,7 +126,7 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
     yield ops.change_directory(process.cwd, last=True)
     yield ops.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
     if compiled is not None and not early:
-        yield ops.seccomp(compiled.program, compiled.flags)
+        yield _filter(compiled)
     yield _execute(process)
 
 
@@ -124,6 +143,11 @@ def waiting_ops(process: Process, *, detached: bool) -> Iterator[ops.Op]:
 def _search(environment: Iterable[bytes]) -> bytes:
     """The last ``PATH``."""
     return next((entry[5:] for entry in reversed([*environment]) if entry.startswith(b"PATH=")), b"")
+
+
+def _filter(compiled: CompiledFilter) -> ops.Op:
+    build = ops.seccomp_listener if compiled.needs_listener else ops.seccomp
+    return build(compiled.program, compiled.flags)
 
 
 def _execute(process: Process) -> ops.Op:

@@ -12,6 +12,7 @@ from ociworks.errors import NotSupported, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan.namespaces import IDMaps, Namespaces
+from ociworks.runtime.plan.resctrl import ResctrlPlan
 from ociworks.runtime.plan.sources import Source
 from ociworks.spec.runtime import Spec
 
@@ -70,6 +71,14 @@ class Plan:
     """What the launcher opens on the host for binds, by number."""
     time_offsets: str = ""
     """The clocks' offsets in the container's time namespace, as the kernel reads them."""
+    resctrl: ResctrlPlan | None = None
+    passed: tuple[int, ...] = ()
+    """Descriptors of the caller's that the program inherits, from 3 on."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The files by which a process enters the control groups that it is not cloned into."""
+        return self.cgroup.tasks if self.resctrl is None else (*self.cgroup.tasks, *self.resctrl.tasks)
 
     @property
     def rootfs(self) -> str:
@@ -137,6 +146,7 @@ def rootfs_of(spec: Spec, bundle: str) -> str:
 
 
 def _head(plan: Plan) -> list[str]:
+    rdt = plan.resctrl or ResctrlPlan()
     return [
         f"container {plan.container_id}",
         f"bundle {plan.bundle}",
@@ -147,6 +157,8 @@ def _head(plan: Plan) -> list[str]:
         ),
         *(f"cgroup {path}" for path in plan.cgroup.directories),
         *(f"set {ways[0][0]} = {ways[0][1]!a}" for ways in plan.cgroup.settings),
+        *(f"resctrl {path}" for path in rdt.make),
+        *(f"set {path} = {line!a}" for path, line in rdt.write),
     ]
 
 

@@ -1,0 +1,52 @@
+"""What the caller does at the points that a container's process reaches before its program (``_init.wire``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ociworks.runtime._hooks import run_before
+from ociworks.runtime._init import wire
+from ociworks.spec.runtime import Linux, State
+
+if TYPE_CHECKING:
+    from ociworks.spec.runtime import Spec
+
+__all__ = ["Points", "listener_point", "points"]
+
+Points = Mapping[str, Callable[..., None]]
+"""An action by the point's name; it gets the descriptor that comes with it, if any, and closes that."""
+
+
+def points(spec: Spec, container_id: str, bundle: str, pid: int) -> Points:
+    """The actions for the first process ``pid`` of a container."""
+
+    def hooks() -> None:
+        run_before(spec, container_id, bundle, pid)
+
+    def devices(channel: int) -> None:
+        from ociworks.runtime.netdevices import move_devices
+
+        move_devices((spec.linux or Linux()).net_devices, pid, channel)
+
+    return {
+        wire.CREATE_RUNTIME: hooks,
+        wire.NETWORK_DEVICES: devices,
+        **listener_point(spec, State(id=container_id, status="created", bundle=bundle, pid=pid), pid),
+    }
+
+
+def listener_point(spec: Spec, state: State, pid: int) -> Points:
+    """The action for a filter that asks somebody, of the process ``pid`` in a container of ``state``."""
+
+    def listener(descriptor: int) -> None:
+        import attrs
+
+        from ociworks.runtime.seccomp.handover import hand_over
+
+        filtered = (spec.linux or Linux()).seccomp
+        if filtered is not None:
+            told = attrs.evolve(state, oci_version=spec.oci_version, annotations=spec.annotations)
+            hand_over(filtered, told, pid, descriptor)
+
+    return {wire.LISTENER: listener}
