@@ -310,19 +310,28 @@ def test_wrong_usage(command: Command, arguments: list[str], status: int, messag
 
 
 def test_hooks_after_the_fact(command: Command, forever: spec.Bundle, tmp_path: Path) -> None:
-    """Poststart and poststop run in the process that starts and deletes; one that fails is logged, and that is all."""
+    """Poststart and poststop run in the process that starts and deletes; one that fails at the end is only logged."""
     note = tmp_path / "note"
-    script = f"cat >> {note}; exit 1"
-    hook = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", script))
+    good = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", f"cat >> {note}"))
+    bad = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", f"cat >> {note}; exit 1"))
     hooked = forever.replace(
-        attrs.evolve(forever.spec, hooks=spec.runtime.Hooks(poststart=(hook,), poststop=(hook,)))
+        attrs.evolve(forever.spec, hooks=spec.runtime.Hooks(poststart=(good,), poststop=(bad,)))
     )
     with command.created("h", hooked):
-        assert "poststart hook" in command("start", "h")
+        command("start", "h")
         command("kill", "h", "KILL")
         assert "poststop hook" in command("delete", "--force", "h")
     text = note.read_text()
     assert text.index('"running"') < text.index('"stopped"')
+
+
+def test_a_failing_hook_after_the_start(command: Command, forever: spec.Bundle) -> None:
+    """It stops the container, and the command says so (runtime-spec runtime.md, Lifecycle, 9)."""
+    bad = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", "exit 7"))
+    hooked = forever.replace(attrs.evolve(forever.spec, hooks=spec.runtime.Hooks(poststart=(bad,))))
+    with command.created("h", hooked):
+        assert "status 7" in command("start", "h", status=1)
+        assert '"stopped"' in command("state", "h")
 
 
 def test_a_runtime_of_ones_own(tmp_path: Path, bundle: spec.Bundle) -> None:
