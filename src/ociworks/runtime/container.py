@@ -393,7 +393,7 @@ class Container:
                 cgroups.kill(self._record.cgroups)
             shim.leave()
             record = self._record
-            self._host.sweep(self.id, record.cgroups, record.shared_cgroups, record.resctrl)
+            self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
 
     @functools.cached_property
     def _shim(self) -> Shim | None:
