@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,7 @@ from ociworks.spec.frozen import FrozenDict
 from ociworks.spec.runtime import CPU, DeviceRule, Memory, Pids, Resources
 from tests.runtime.boxes import with_linux
 from tests.runtime.hierarchies import V1, V2
+from tests.source_tree import CHECKOUT
 
 MIB = 1 << 20
 INFINITY = (1 << 64) - 1
@@ -278,3 +283,31 @@ def test_rt_32_a_unit_of_somebody_else_stays(systemd: Runtime, bundle: spec.Bund
             assert theirs.poll() is None
         finally:
             theirs.kill()
+
+
+@pytest.mark.root
+def test_a_manager_of_an_ordinary_user() -> None:
+    """From outside of the user's tree of groups, where only systemd may move processes into it."""
+    if not manager.booted() or os.geteuid() != 0:
+        pytest.skip("needs root and systemd")
+    users = [entry for entry in pwd.getpwall() if 1000 <= entry.pw_uid < 65000]
+    if "VMRUN" not in os.environ or not users:
+        pytest.skip("makes directories accessible; only in a virtual machine, and for a user there")
+    for place in (*Path(sys.executable).resolve().parents, *CHECKOUT.parents, CHECKOUT):
+        place.chmod(place.stat().st_mode | 0o011)
+    uid = users[0].pw_uid
+    subprocess.run(["systemctl", "start", f"user@{uid}.service"], check=True, timeout=60)
+    call = ["setpriv", f"--reuid={uid}", f"--regid={users[0].pw_gid}", "--clear-groups"]
+    done = subprocess.run(
+        [*call, sys.executable, "-B", "-m", "tests.runtime.users_scope"],
+        env={"XDG_RUNTIME_DIR": f"/run/user/{uid}", "HOME": "/tmp", "PATH": os.environ["PATH"]},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    status, group, inside, limit, members = json.loads(done.stdout)
+    assert (status, inside, limit, members) == (0, "0::/", 30, 1)
+    assert re.fullmatch(rf"0::/user\.slice/.*/user@{uid}\.service/user\.slice/ociworks-box\.scope", group)
