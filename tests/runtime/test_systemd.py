@@ -25,7 +25,8 @@ from ociworks.runtime.systemd.properties import cpu_bits, device_properties, pro
 from ociworks.runtime.systemd.scope import Driver, expand, parse
 from ociworks.spec.frozen import FrozenDict
 from ociworks.spec.runtime import CPU, DeviceRule, Memory, Pids, Resources
-from tests.runtime.boxes import with_linux
+from tests.interop.peers import peer
+from tests.runtime.boxes import box, with_linux
 from tests.runtime.hierarchies import V1, V2
 from tests.source_tree import CHECKOUT
 
@@ -199,7 +200,11 @@ def show(unit: str, *names: str) -> dict[str, str]:
     """What systemd says of a unit."""
     call = ["systemctl", "show", unit, *(f"--property={name}" for name in names)]
     text = subprocess.run(call, check=True, capture_output=True, text=True, timeout=60).stdout
-    return dict(line.partition("=")[::2] for line in text.splitlines())
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition("=")
+        found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
 
 
 @pytest.fixture
@@ -283,6 +288,45 @@ def test_rt_32_a_unit_of_somebody_else_stays(systemd: Runtime, bundle: spec.Bund
             assert theirs.poll() is None
         finally:
             theirs.kill()
+
+
+KNOWN = ("MemoryMax", "MemoryLow", "MemorySwapMax", "TasksMax", "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "Delegate",
+         "DevicePolicy", "DeviceAllow", "Slice", "MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting",
+         "DefaultDependencies", "AllowedCPUs")  # fmt: skip
+
+
+@pytest.mark.root
+@pytest.mark.interop
+def test_the_properties_are_those_that_runc_sets(
+    systemd: Runtime, bundle: spec.Bundle, tmp_path: Path
+) -> None:
+    """Weights apart, for which runc 1.1 has the older formula."""
+    limits = Resources(
+        memory=Memory(limit=64 * MIB, swap=80 * MIB, reservation=32 * MIB),
+        pids=Pids(limit=50),
+        cpu=CPU(quota=50_000, period=200_000),
+        devices=(
+            DeviceRule(allow=False, access="rwm"),
+            DeviceRule(allow=True, type="b", major=8, access="r"),
+        ),
+    )
+    boxed = with_linux(bundle, resources=limits, cgroups_path="test-box.slice:theirs:x")
+    theirs = box(tmp_path / "theirs", boxed.spec)
+    state = ["--root", str(tmp_path / "runc"), "--systemd-cgroup"]
+    runc = peer("runc")
+    subprocess.run([runc, *state, "create", "--bundle", theirs.path, "x"], check=True, timeout=60,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+    try:
+        expected = show("theirs-x.scope", *KNOWN)
+    finally:
+        subprocess.run([runc, *state, "delete", "--force", "x"], check=True, timeout=60)
+    with systemd, systemd.create("x", with_linux(boxed, cgroups_path="test-box.slice:ours:x")):
+        found = show("ours-x.scope", *KNOWN)
+    allowed = [set(each.pop("DeviceAllow").splitlines()) for each in (expected, found)]
+    assert found == expected
+    by_number = {entry for entry in allowed[1] if re.match(r"(char|block)-[0-9]+ ", entry)}
+    assert by_number == {"block-8 r", "char-136 rwm"}  # which runc 1.1 looks up by name in /proc/devices
+    assert allowed[1] - by_number <= allowed[0]
 
 
 @pytest.mark.root
