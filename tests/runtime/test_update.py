@@ -11,7 +11,7 @@ import pytest
 from ociworks import spec
 from ociworks.errors import CgroupError, IllegalTransition, NotSupported
 from ociworks.runtime import Container, Runtime, cgroups
-from ociworks.runtime.cgroups.merge import merge
+from ociworks.runtime.cgroups.merging import merge
 from ociworks.spec.runtime import (
     CPU,
     BlockIO,

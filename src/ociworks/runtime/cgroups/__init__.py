@@ -9,9 +9,9 @@
 ``rules``          device rules, folded into a default and exceptions
 ``devices_bpf``    the same as an eBPF program, for version 2
 ``operations``     apply, join, kill, freeze, thaw, remove, processes, and proof of membership
-``update``         new limits for groups that exist, all or none (``rollback``), and what is in force then (``merge``)
+``changing``       new limits for groups that exist, all or none (``rollback``), and what is in force then (``merging``)
 ``counters``       :class:`ContainerStats` and its parts: what a container used
-``stats``          :func:`stats`, which reads them
+``reading``        :func:`stats`, which reads them
 ``watch``          :class:`GroupWatch`: out of memory, killed for it, short of it, stopped
 =================  =====================================================================================
 
@@ -24,9 +24,10 @@ the above: planning happens in the caller, doing in the process that can still c
 
 from __future__ import annotations
 
-from ociworks.runtime.cgroups.counters import ContainerStats
+import importlib
+from typing import TYPE_CHECKING
+
 from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy, detect
-from ociworks.runtime.cgroups.merge import merge
 from ociworks.runtime.cgroups.operations import (
     apply,
     freeze,
@@ -40,9 +41,13 @@ from ociworks.runtime.cgroups.operations import (
 )
 from ociworks.runtime.cgroups.paths import DEFAULT_PARENT
 from ociworks.runtime.cgroups.plan import CgroupPlan, delegated, plan
-from ociworks.runtime.cgroups.stats import stats
-from ociworks.runtime.cgroups.update import update
-from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
+
+if TYPE_CHECKING:
+    from ociworks.runtime.cgroups.changing import update
+    from ociworks.runtime.cgroups.counters import ContainerStats
+    from ociworks.runtime.cgroups.merging import merge
+    from ociworks.runtime.cgroups.reading import stats
+    from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
 
 __all__ = [
     "DEFAULT_PARENT",
@@ -69,3 +74,26 @@ __all__ = [
     "update",
     "verify_membership",
 ]
+
+_LATER = {
+    "ContainerStats": "counters",
+    "GroupEvent": "watch",
+    "GroupWatch": "watch",
+    "PressureTrigger": "watch",
+    "merge": "merging",
+    "stats": "reading",
+    "update": "changing",
+}
+"""What making a container does not need, by module."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

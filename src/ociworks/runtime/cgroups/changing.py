@@ -21,9 +21,9 @@ from ociworks.runtime.cgroups import v1
 from ociworks.runtime.cgroups.devices_bpf import device_program
 from ociworks.runtime.cgroups.operations import cgroup_errors
 from ociworks.runtime.cgroups.plan import Place, find, limits
+from ociworks.runtime.cgroups.reading import UNLIMITED
 from ociworks.runtime.cgroups.rollback import apply_all
 from ociworks.runtime.cgroups.rules import reduce_rules
-from ociworks.runtime.cgroups.stats import UNLIMITED
 
 if TYPE_CHECKING:
     from ociworks.runtime.cgroups.detect import Hierarchies
