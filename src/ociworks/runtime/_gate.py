@@ -14,6 +14,7 @@ removed once it was opened: a container without one has been started. Who connec
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
@@ -43,28 +44,40 @@ def open_gate(root: str, record: state.Record) -> bytes:
         _prove(channel, record.pid)
         wire.send(channel, wire.CONTINUE)
         kind, body, fds = wire.receive(channel)
-        while kind == wire.POINT:
-            _reach(root, record, body, fds)
+        if kind == wire.POINT and body == wire.LISTENER.encode():
+            wire.expect(kind, body, fds)
+            _reach(root, record, fds)
             wire.send(channel, wire.CONTINUE)
             kind, body, fds = wire.receive(channel)
         os.unlink(state.GATE, dir_fd=place)
-        return body if kind == wire.FAILED else b""
+        return _last(kind, body, fds)
     except ConnectionRefusedError:
         os.unlink(state.GATE, dir_fd=place)  # opened by somebody who ended before tidying up
         raise
+    except wire.ProtocolError as error:
+        raise OSError(errno.EPROTO, str(error)) from error
     finally:
         channel.close()
         os.close(place)
 
 
-def _reach(root: str, record: state.Record, name: bytes, fds: list[int]) -> None:
+def _reach(root: str, record: state.Record, fds: list[int]) -> None:
     """A filter that asks somebody was installed: give its descriptor away."""
     from ociworks.runtime._points import listener_point
     from ociworks.spec.runtime import State
 
     told = State(id=record.id, status="created", bundle=record.bundle, pid=record.pid)
     actions = listener_point(state.load_config(root, record.id), told, record.pid)
-    actions[name.decode("ascii", "replace")](*fds)
+    actions[wire.LISTENER](*fds)
+
+
+def _last(kind: bytes, body: bytes, fds: list[int]) -> bytes:
+    """The last that a first process says here: nothing, or what failed."""
+    wire.expect(kind, body, fds)
+    if kind not in (b"", wire.FAILED):
+        wire.close_all(fds)
+        raise wire.ProtocolError(f"message {kind!r} instead of the end")
+    return body
 
 
 def _prove(channel: _socket.socket, pid: int) -> None:

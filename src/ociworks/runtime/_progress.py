@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
@@ -21,7 +20,7 @@ class Follower:
 
     def __init__(self, spawned: Spawned, points: Points | None = None) -> None:
         self._spawned = spawned
-        self._points = points or {}
+        self._points = dict(points or {})
         self.console: Console | None = None
 
     def run_on(self, streams: Streams) -> None:
@@ -47,33 +46,47 @@ class Follower:
         Raises CreateFailed or CommandNotFound for a failed step.
         """
         while True:
-            kind, body, fds = wire.receive(self._spawned.sync)
+            kind, body, fds = self._receive()
             if kind == wire.READY:
                 return True
             if not kind:
                 return False
-            if kind == wire.CONSOLE and len(fds) == 1:
+            if kind == wire.CONSOLE:
                 self.console = Console(fds[0])
             elif kind == wire.POINT:
                 self._reach(body, fds)
             elif kind == wire.FAILED:
                 raise failure(body)
             else:
-                for fd in fds:
-                    os.close(fd)
                 raise LauncherError(f"unexpected message {kind!r} from a container's init")
 
+    def _receive(self) -> tuple[bytes, bytes, list[int]]:
+        """The next message; of one that is not in the table nothing stays open here (RT-23)."""
+        try:
+            kind, body, fds = wire.receive(self._spawned.sync)
+            wire.expect(kind, body, fds)
+        except wire.ProtocolError as error:
+            raise LauncherError(f"a container's init: {error}") from error
+        if kind == wire.CONSOLE and self.console is not None:
+            wire.close_all(fds)
+            raise LauncherError("a container's init sent a second terminal")
+        return kind, body, fds
+
     def _reach(self, name: bytes, fds: list[int]) -> None:
-        action = self._points.get(name.decode("ascii", "replace"))
+        action = self._points.pop(name.decode("ascii", "replace"), None)
         if action is None:
-            raise LauncherError(f"a container's init reached an unknown point {name!r}")
+            wire.close_all(fds)
+            raise LauncherError(f"a container's init reached point {name!r}, which is unknown or behind it")
         action(*fds)
         self.go_on()
 
 
 def failure(body: bytes) -> CreateFailed:
     """The error for a step that failed in an init."""
-    number, index, step, text, path = wire.unpack_failure(body)
+    try:
+        number, index, step, text, path = wire.unpack_failure(body)
+    except wire.ProtocolError as error:
+        return CreateFailed(f"a container's init failed and could not say why: {error}", step="init")
     if step in ("execute", "find_program"):
         kind: type[CreateFailed] = CommandNotFound if number in _NOT_FOUND else CreateFailed
         return kind(f"exec: {path}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)

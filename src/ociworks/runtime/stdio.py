@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import IO, Final, TypeAlias
 
+from ociworks.runtime._standard import fill_standard
+
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Stream", "Streams", "communicate"]
 
 PIPE: Final = subprocess.PIPE
@@ -29,6 +31,7 @@ class Streams:
     """
 
     def __init__(self, stdin: Stream, stdout: Stream, stderr: Stream) -> None:
+        fill_standard()
         self._mine: list[int] = []
         self.stdin: int | None = None
         self.stdout: int | None = None
@@ -60,7 +63,7 @@ class Streams:
         return self._given(stream, default), None
 
     def _given(self, stream: Stream, default: int) -> int:
-        if stream == DEVNULL or (stream is None and not _is_open(default)):
+        if stream == DEVNULL:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             self._mine.append(null)
             return null
@@ -90,14 +93,6 @@ class Streams:
             if fd is not None:
                 os.close(fd)
                 setattr(self, name, None)
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def communicate(  # noqa: C901 - one loop over three streams and an end

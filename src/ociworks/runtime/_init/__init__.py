@@ -11,6 +11,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
 - ``maps``, ``sources``: id maps, and what the launcher opens on the host for the mounts of a container
+- ``procfs``: writes to kernel settings
 - ``targets``: places in the root, resolved once; ``copyup``: what a tmpfs starts with
 - ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``labels``, ``hooks``, ``start``: the
   operations by concern

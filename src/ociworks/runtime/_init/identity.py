@@ -17,7 +17,7 @@ import struct
 
 from ociworks._linux import capabilities, process
 from ociworks.runtime import _cgroupfs, _cgroupkill
-from ociworks.runtime._init import wire
+from ociworks.runtime._init import procfs, wire
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -121,8 +121,7 @@ def loopback_up(context: Context) -> None:  # noqa: ARG001
 
 def oom_score_adj(context: Context, value: int) -> None:  # noqa: ARG001
     """Write our oom_score_adj through the host's procfs, before the root changes."""
-    with open("/proc/self/oom_score_adj", "wb", buffering=0) as stream:  # trusted: procfs
-        stream.write(str(value).encode())
+    procfs.write("self/oom_score_adj", b"%d" % value, links=True)
 
 
 def rlimit(context: Context, number: int, soft: int, hard: int) -> None:  # noqa: ARG001

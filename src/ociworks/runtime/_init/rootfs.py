@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 
-from ociworks._linux import mount, overlay, path
-from ociworks.runtime._init import targets
+from ociworks._linux import mount, overlay
+from ociworks.runtime._init import procfs, targets
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -115,16 +115,7 @@ def prepare_cwd(context: Context, cwd: str) -> None:
 
 def sysctl(context: Context, name: str, value: str) -> None:  # noqa: ARG001 - operations share one signature
     """Write one namespaced kernel setting through the host's procfs, before the root changes."""
-    base = os.open("/proc/sys", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        resolve = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDEV
-        fd = path.openat2(base, name, os.O_WRONLY, resolve=resolve)
-    finally:
-        os.close(base)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+    procfs.write(f"sys/{name}", value.encode())
 
 
 def root_read_only(context: Context) -> None:

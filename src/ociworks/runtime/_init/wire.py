@@ -52,6 +52,13 @@ NETWORK_DEVICES: Final = "netDevices"
 LISTENER: Final = "seccompFd"
 """The points that an init reaches: for hooks, and with a descriptor to do something with, attached."""
 
+_ATTACHED: Final = {
+    (CONSOLE, b""): 1,
+    (POINT, NETWORK_DEVICES.encode()): 1,
+    (POINT, LISTENER.encode()): 1,
+}
+"""How many descriptors come with what an init says, where it is not none."""
+
 MAX_MESSAGE: Final = 16384
 MAX_FRAME: Final = 64 << 20
 MAX_FDS: Final = 200
@@ -86,6 +93,7 @@ def receive_frame(channel: _socket.socket) -> tuple[Any, list[int]] | None:
         header += _some(channel, _HEADER.size - len(header))
     length, count = _HEADER.unpack(header)
     if length > MAX_FRAME or count != len(fds):
+        close_all(fds)
         raise ProtocolError(f"frame of {length} bytes with {len(fds)} descriptors instead of {count}")
     body = bytearray()
     while len(body) < length:
@@ -106,9 +114,28 @@ def send(channel: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[
 
 
 def receive(channel: _socket.socket, most: int = 1) -> tuple[bytes, bytes, list[int]]:
-    """The next message as (kind, body, at most ``most`` descriptors); kind is empty at end of file."""
-    data, fds = _receive_with_fds(channel, MAX_MESSAGE, most)
+    """The next message as (kind, body, at most ``most`` descriptors); kind is empty at end of file.
+
+    An other side that ended without reading what we said is an end of file too.
+    """
+    try:
+        data, fds = _receive_with_fds(channel, MAX_MESSAGE, most)
+    except ConnectionResetError:
+        return b"", b"", []
     return data[:1], data[1:], fds
+
+
+def expect(kind: bytes, body: bytes, fds: Sequence[int]) -> None:
+    """Close the descriptors and raise ProtocolError when it is not their number that comes with this message."""
+    if len(fds) != _ATTACHED.get((kind, body), 0):
+        close_all(fds)
+        raise ProtocolError(f"message {kind!r} with {len(fds)} descriptors")
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors that came with a message and have no place in it."""
+    for fd in fds:
+        os.close(fd)
 
 
 def pack_number(value: int) -> bytes:
@@ -156,8 +183,7 @@ def _receive_with_fds(channel: _socket.socket, size: int, most: int) -> tuple[by
     for level, kind, rights in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             fds.extend(value for (value,) in _INT.iter_unpack(rights[: len(rights) // _INT.size * _INT.size]))
-    if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
-        for fd in fds:
-            os.close(fd)
+    if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC) or len(fds) > most:  # padding has room for one more
+        close_all(fds)
         raise ProtocolError("a message or its descriptors were cut")
     return data, fds
