@@ -6,8 +6,8 @@ for), ``completed`` (CompletedContainer), ``state`` (lifecycle table and state f
 can do), ``binary`` (other people's runtimes), ``features``, ``seams`` (what a custom runtime overrides), ``events``,
 ``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command ``ociworks-runtime``),
 ``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
-``_ending`` (kill and sweep), ``_root`` (where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something else), ``_facts`` (small
-documents), ``_hooks`` (hooks of the runtime namespaces),
+``_ending`` (kill and sweep), ``_root`` (where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something
+else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
 ``_init`` (what runs in the helper and in the container),
 ``detach`` (options and results of detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
 from ociworks.runtime._points import Points
