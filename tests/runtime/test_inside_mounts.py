@@ -246,12 +246,10 @@ ROOTS = {"shared": {"shared"}, "slave": {"master"}, "private": set(), "unbindabl
 
 @pytest.mark.parametrize("kind", [*ROOTS, "rshared", "rslave", "rprivate", "runbindable"])
 def test_propagation_of_the_root(runtime: Runtime, bundle: spec.Bundle, kind: str) -> None:
-    """``linux.rootfsPropagation``; and the host's table of mounts stays what it was."""
-    before = Path("/proc/self/mountinfo").read_text()
+    """``linux.rootfsPropagation``, as mountinfo tells it."""
     line = look(runtime, with_linux(bundle, rootfs_propagation=kind), "head -n 1 /proc/self/mountinfo")[0]
     found = {word.split(":")[0] for word in line.split(" - ")[0].split()[6:]}
     assert found - {"master"} == ROOTS[kind.removeprefix("r") if kind not in ROOTS else kind] - {"master"}
-    assert Path("/proc/self/mountinfo").read_text() == before
 
 
 @pytest.mark.parametrize("readonly", [False, True])

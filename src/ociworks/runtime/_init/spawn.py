@@ -190,13 +190,14 @@ def _clone_joined(
         late = unified >= 0 and bool(child.affinity)
         joiner, joiner_fd = process.clone(0, cgroup=-1 if late else unified)
         if joiner == 0:
+            ours.close()
             _join(child, joins, theirs, unified if late else -1)
         os.close(joiner_fd)
         theirs.close()
         try:
             kind, body, fds = _serve_joiner(ours, joiner, id_maps, child.time_offsets)
         finally:
-            ours.close()
+            ours.close()  # one that still waits for us ends now
             os.waitpid(joiner, 0)
     finally:
         ours.close()

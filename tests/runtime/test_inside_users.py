@@ -1,0 +1,290 @@
+"""User and time namespaces, mapped owners, and roots that are entered in other ways than by pivot_root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ociworks import errors, spec
+from ociworks.runtime import OverlayBundle, RootfsOverlay, Runtime, plan
+from ociworks.spec.runtime import IDMapping, Mount, Namespace, TimeOffset, TimeOffsets
+from tests.runtime.boxes import changed, with_linux, with_process
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ids of others")]
+
+FIRST = 200_000
+MAPPED = (IDMapping(container_id=0, host_id=FIRST, size=65_536),)
+OFFSETS = TimeOffsets(
+    monotonic=TimeOffset(secs=7881, nanosecs=2_718_281), boottime=TimeOffset(secs=1337, nanosecs=3_141_519)
+)
+
+
+def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
+    """The lines that a script in a new container writes."""
+    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
+
+
+def mounted(bundle: spec.Bundle, *mounts: Mount) -> spec.Bundle:
+    """The bundle with further mounts."""
+    return changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
+
+
+def reachable(folder: Path) -> None:
+    """Let everybody go through the directories above, which pytest closes."""
+    for path in folder.parents:
+        if path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+
+
+def further(bundle: spec.Bundle, *namespaces: Namespace) -> tuple[Namespace, ...]:
+    """The bundle's namespaces and more."""
+    linux = bundle.spec.linux
+    assert linux is not None
+    return (*linux.namespaces, *namespaces)
+
+
+@pytest.fixture
+def remapped(bundle: spec.Bundle) -> spec.Bundle:
+    """A bundle in a user namespace whose root is somebody else outside."""
+    reachable(bundle.path)
+    subprocess.run(["chown", "-R", f"{FIRST}:{FIRST}", bundle.path], check=True)
+    users = further(bundle, Namespace(type="user"))
+    return with_linux(bundle, namespaces=users, uid_mappings=MAPPED, gid_mappings=MAPPED)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """Files of several users, with a tmpfs below that has some too."""
+    place = tmp_path / "data"
+    place.mkdir()
+    (place / "file").write_text("")
+    os.chown(place / "file", 100, 211)
+    (place / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", place / "below"], check=True)
+    (place / "below/file").write_text("")
+    os.chown(place / "below/file", 100, 211)
+    yield place
+    subprocess.run(["umount", place / "below"], check=True)
+
+
+def ids(first: int, host: int) -> tuple[IDMapping, ...]:
+    return (IDMapping(container_id=first, host_id=host, size=10),)
+
+
+STAT = "stat -c %u:%g /data/file /data/below/file"
+
+
+@pytest.mark.parametrize(
+    ("options", "owners"),
+    [
+        (("rbind",), ["1100:2211", "100:211"]),
+        (("rbind", "idmap"), ["1100:2211", "100:211"]),
+        (("rbind", "ridmap"), ["1100:2211", "1100:2211"]),
+    ],
+)
+def test_owners_that_are_mapped(
+    runtime: Runtime, bundle: spec.Bundle, data: Path, options: tuple[str, ...], owners: list[str]
+) -> None:
+    """Without a user namespace the files show the mapped ids; below the mount only with ridmap."""
+    mount = Mount(
+        destination="/data",
+        type="bind",
+        source=str(data),
+        options=options,
+        uid_mappings=ids(100, 1100),
+        gid_mappings=ids(210, 2210),
+    )
+    assert look(runtime, mounted(bundle, mount), STAT) == owners
+
+
+def test_owners_in_a_user_namespace(runtime: Runtime, remapped: spec.Bundle, data: Path) -> None:
+    """By the mount's own maps, or by those of the container; a plain bind shows nobody."""
+    own = {"uid_mappings": ids(100, FIRST + 7), "gid_mappings": ids(210, FIRST + 8)}
+    mounts = (
+        Mount(destination="/data", type="bind", source=str(data), options=("rbind", "ridmap"), **own),
+        Mount(destination="/same", type="bind", source=str(data), options=("bind", "idmap", "ro", "nosuid")),
+        Mount(destination="/plain", type="bind", source=str(data), options=("rbind",)),
+    )
+    script = (
+        f"{STAT}; stat -c %u:%g /same/file /plain/file; touch /same/x 2>/dev/null || echo no; touch /data/x"
+    )
+    expected = ["7:9", "7:9", "100:211", "65534:65534", "no"]
+    lines = look(runtime, mounted(remapped, *mounts), f"chmod 777 /data 2>/dev/null; {script}; true")
+    assert lines == expected
+
+
+def test_an_ordinary_user_maps_no_mount(bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused with its path, before anything exists."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    mount = Mount(
+        destination="/data",
+        type="bind",
+        source="/tmp",
+        options=("bind",),
+        uid_mappings=MAPPED,
+        gid_mappings=MAPPED,
+    )
+    with pytest.raises(errors.NotSupported, match=r"\$\.mounts\[[0-9]+\]\.uidMappings"):
+        plan.build(mounted(bundle, mount), "x")
+
+
+@pytest.mark.parametrize("matching", [True, False, None])
+def test_a_user_namespace_by_path(runtime: Runtime, remapped: spec.Bundle, matching: bool | None) -> None:
+    """Joined, with the same maps in the configuration or none; other maps are an error."""
+    with runtime.create("first", remapped, ["sleep", "1000"]) as first:
+        first.start()
+        linux = remapped.spec.linux
+        assert linux is not None
+        users = Namespace(type="user", path=f"/proc/{first.pid}/ns/user")
+        namespaces = (*(each for each in linux.namespaces if each.type != "user"), users)
+        wrong = (IDMapping(container_id=0, host_id=FIRST, size=1000),)
+        maps = () if matching is None else MAPPED if matching else wrong
+        joined = with_linux(remapped, namespaces=namespaces, uid_mappings=maps, gid_mappings=maps)
+        if matching is False:
+            with pytest.raises(errors.CreateFailed, match="other maps"):
+                runtime.create("second", joined)
+            return
+        lines = look(
+            runtime, joined, "readlink /proc/self/ns/user; id -u; touch /made; stat -c %u /made /dev/null"
+        )
+        assert lines == [os.readlink(users.path or ""), "0", "0", "65534"]
+        assert (remapped.rootfs / "made").stat().st_uid == FIRST
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_clocks(runtime: Runtime, bundle: spec.Bundle, users: bool, request: pytest.FixtureRequest) -> None:
+    """Offsets of a new time namespace, also in a user namespace; further processes have them too."""
+    base = request.getfixturevalue("remapped") if users else bundle
+    timed = with_linux(base, namespaces=further(base, Namespace(type="time")), time_offsets=OFFSETS)
+    with runtime.create("timed", timed, ["sleep", "1000"]) as container:
+        container.start()
+        assert os.readlink(f"/proc/{container.pid}/ns/time") != os.readlink("/proc/self/ns/time")
+        lines = container.exec(["cat", "/proc/self/timens_offsets"], timeout=60).stdout.decode().splitlines()
+        assert [line.split() for line in lines] == [
+            ["monotonic", "7881", "2718281"],
+            ["boottime", "1337", "3141519"],
+        ]
+        uptime = float(container.exec(["cat", "/proc/uptime"], timeout=60).stdout.split()[0])
+        assert 1300 < uptime - float(Path("/proc/uptime").read_text().split()[0]) < 1400
+        joined = Namespace(type="time", path=f"/proc/{container.pid}/ns/time")
+        other = with_linux(bundle, namespaces=further(bundle, joined))
+        assert "7881" in look(runtime, other, "cat /proc/self/timens_offsets")[0]
+        with pytest.raises(errors.InvalidSpec, match="timeOffsets"):
+            runtime.create("both", with_linux(other, time_offsets=OFFSETS))
+
+
+def test_clocks_without_offsets(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A time namespace alone has none."""
+    timed = with_linux(bundle, namespaces=further(bundle, Namespace(type="time")))
+    lines = look(runtime, timed, "cat /proc/self/timens_offsets")
+    assert [line.split()[1:] for line in lines] == [["0", "0"], ["0", "0"]]
+
+
+def test_clocks_that_would_run_backwards(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The kernel refuses an offset before its own start, and nothing is left."""
+    timed = with_linux(
+        bundle,
+        namespaces=further(bundle, Namespace(type="time")),
+        time_offsets=TimeOffsets(boottime=TimeOffset(secs=-(10**9))),
+    )
+    with pytest.raises(errors.CreateFailed, match="timens_offsets"):
+        runtime.create("past", timed)
+
+
+def test_rt_28_more_ranges_than_the_kernel_takes(remapped: spec.Bundle) -> None:
+    """Judged before anything is made."""
+    many = tuple(IDMapping(container_id=n * 10, host_id=FIRST + n * 10, size=1) for n in range(400))
+    with pytest.raises(errors.InvalidSpec, match=r"\$\.linux\.uidMappings"):
+        plan.build(with_linux(remapped, uid_mappings=many), "x")
+
+
+def test_many_ranges(runtime: Runtime, remapped: spec.Bundle) -> None:
+    """As many as fit the kernel's page."""
+    many = tuple(IDMapping(container_id=n, host_id=FIRST + n * 2, size=1) for n in range(280))
+    wide = with_linux(remapped, uid_mappings=many, gid_mappings=many)
+    assert look(runtime, wide, "wc -l < /proc/self/uid_map; id -u") == ["280", "0"]
+
+
+def without_pivot(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
+    """The lines that a script writes in a container whose root was moved."""
+    program = with_process(bundle, args=("sh", "-c", f"({script}) > /out"))
+    with runtime.create_from(plan.build(program, "moved", no_pivot=True)) as container:
+        container.start()
+        assert container.wait(timeout=60) == 0
+    return (bundle.rootfs / "out").read_text().splitlines()
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_a_root_that_is_moved(
+    runtime: Runtime, bundle: spec.Bundle, users: bool, request: pytest.FixtureRequest
+) -> None:
+    """``--no-pivot``: the program sees its own root, no mount of the host, and no whole procfs of the host's."""
+    base = request.getfixturevalue("remapped") if users else bundle
+    script = "ls /; cd /; cd ..; pwd; cut -d' ' -f5 /proc/self/mountinfo; ls /proc | grep -cE '^[0-9]+$'"
+    lines = without_pivot(runtime, base, script)
+    assert lines[-1] in ("2", "3", "4", "5")
+    assert "/" in lines
+    assert not any(str(bundle.path) in line or line.startswith("/tmp/") for line in lines)
+    assert "boot" not in lines
+
+
+def overlaid(bundle: spec.Bundle, folder: Path, *, writable: bool = True, layers: int = 2) -> OverlayBundle:
+    """A bundle whose root is the given one and a layer on top of it, and an empty directory on the host."""
+    top = folder / "top"
+    (top / "etc").mkdir(parents=True)
+    (top / "etc/layer").write_text("top\n")
+    empty = folder / "empty"
+    empty.mkdir()
+    for name in ("upper", "work"):
+        (folder / name).mkdir()
+    overlay = RootfsOverlay(
+        lowers=(str(top), str(bundle.rootfs))[-layers:],
+        upper=str(folder / "upper") if writable else None,
+        work=str(folder / "work") if writable else None,
+    )
+    root = spec.runtime.Root(path=str(empty))
+    return OverlayBundle(bundle.path, changed(bundle, root=root).spec, overlay=overlay)
+
+
+def test_a_root_of_layers(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Mounted in the container's own mount namespace: what it changes is in the upper directory, no layer changes."""
+    made = overlaid(bundle, tmp_path / "layers")
+    lines = look(
+        runtime, made, "cat /etc/layer; rm /etc/layer; echo new > /new; grep -c ' / ' /proc/mounts; id -u"
+    )
+    assert lines == ["top", "1", "0"]
+    assert (tmp_path / "layers/upper/new").read_text() == "new\n"
+    assert (tmp_path / "layers/top/etc/layer").read_text() == "top\n"
+    assert not (bundle.rootfs / "new").exists()
+    assert list((tmp_path / "layers/empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_root_of_layers_that_is_only_read(
+    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, layers: int
+) -> None:
+    """Without an upper directory."""
+    made = overlaid(bundle, tmp_path / "layers", writable=False, layers=layers)
+    assert look(
+        runtime, made, "touch /new 2>/dev/null || echo no; touch /dev/shm/x && ls /etc | grep -c passwd"
+    ) == [
+        "no",
+        "1",
+    ]
+
+
+def test_layers_that_are_not_there(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Named, and nothing is left; values that are none are refused at once."""
+    made = overlaid(bundle, tmp_path / "layers")
+    gone = RootfsOverlay(lowers=("/no/such/layer",), upper=made.overlay.upper, work=made.overlay.work)
+    with pytest.raises(errors.CreateFailed, match="/no/such/layer"):
+        runtime.create("gone", OverlayBundle(made.path, made.spec, overlay=gone))
+    for wrong in ({"lowers": ()}, {"lowers": ("/",), "upper": "/tmp"}):
+        with pytest.raises(errors.SpecError):
+            RootfsOverlay(**wrong)  # type: ignore[arg-type]
