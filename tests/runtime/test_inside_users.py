@@ -105,9 +105,15 @@ def test_owners_that_are_mapped(
 
 def test_owners_in_a_user_namespace(runtime: Runtime, remapped: spec.Bundle, data: Path) -> None:
     """By the mount's own maps, or by those of the container; a plain bind shows nobody."""
-    own = {"uid_mappings": ids(100, FIRST + 7), "gid_mappings": ids(210, FIRST + 8)}
     mounts = (
-        Mount(destination="/data", type="bind", source=str(data), options=("rbind", "ridmap"), **own),
+        Mount(
+            destination="/data",
+            type="bind",
+            source=str(data),
+            options=("rbind", "ridmap"),
+            uid_mappings=ids(100, FIRST + 7),
+            gid_mappings=ids(210, FIRST + 8),
+        ),
         Mount(destination="/same", type="bind", source=str(data), options=("bind", "idmap", "ro", "nosuid")),
         Mount(destination="/plain", type="bind", source=str(data), options=("rbind",)),
     )
@@ -285,6 +291,7 @@ def test_layers_that_are_not_there(runtime: Runtime, bundle: spec.Bundle, tmp_pa
     gone = RootfsOverlay(lowers=("/no/such/layer",), upper=made.overlay.upper, work=made.overlay.work)
     with pytest.raises(errors.CreateFailed, match="/no/such/layer"):
         runtime.create("gone", OverlayBundle(made.path, made.spec, overlay=gone))
-    for wrong in ({"lowers": ()}, {"lowers": ("/",), "upper": "/tmp"}):
-        with pytest.raises(errors.SpecError):
-            RootfsOverlay(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(errors.SpecError):
+        RootfsOverlay(lowers=())
+    with pytest.raises(errors.SpecError):
+        RootfsOverlay(lowers=("/",), upper="/tmp")

@@ -37,15 +37,13 @@ def mount_overlay(
     upper: int | None = None,
     work: int | None = None,
     user: bool = False,
-    volatile: bool = False,
 ) -> None:
     """Mount an overlay on the directory ``target``; ``lowers`` are directories, the topmost first.
 
     With ``upper`` and ``work`` (both on one file system, ``work`` empty) it can be written. ``user`` reads overlayfs's
-    marks from ``user.overlay.*`` attributes, as a mount in a user namespace must. ``volatile`` leaves out every sync of
-    ``upper``, for changes that nobody needs after a crash. Raises ``OSError``.
+    marks from ``user.overlay.*`` attributes, as a mount in a user namespace must. Raises ``OSError``.
     """
-    options = _options(upper, work, user=user, volatile=volatile)
+    options = _options(upper, work, user=user)
     try:
         mount = make_filesystem(_FSTYPE, (*(("lowerdir+", _path(fd)) for fd in lowers), *options), 0)
     except OSError as error:
@@ -63,17 +61,9 @@ def _path(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def _options(
-    upper: int | None, work: int | None, *, user: bool, volatile: bool
-) -> tuple[tuple[str, str | None], ...]:
-    options: list[tuple[str, str | None]] = []
-    if upper is not None and work is not None:
-        options += [("upperdir", _path(upper)), ("workdir", _path(work))]
-    if user:
-        options.append(("userxattr", None))
-    if volatile:
-        options.append(("volatile", None))
-    return tuple(options)
+def _options(upper: int | None, work: int | None, *, user: bool) -> tuple[tuple[str, str | None], ...]:
+    writable = () if upper is None or work is None else (("upperdir", _path(upper)), ("workdir", _path(work)))
+    return (*writable, ("userxattr", None)) if user else writable
 
 
 def _mount_old(target: int, lowers: Sequence[int], options: Sequence[tuple[str, str | None]]) -> None:

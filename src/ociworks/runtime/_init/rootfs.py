@@ -68,7 +68,7 @@ def _overlay(
         opened.extend(_open_directory(name) for name in (*lowers, *((upper, work) if upper else ())))
         below, above = opened[: len(lowers)], opened[len(lowers) :]
         if above:
-            overlay.mount_overlay(place, below, upper=above[0], work=above[1], user=user, volatile=True)
+            overlay.mount_overlay(place, below, upper=above[0], work=above[1], user=user)
         elif len(below) > 1:
             overlay.mount_overlay(place, below, user=user)
         else:
