@@ -3,7 +3,7 @@
 - ``images``: ``pull``, ``push``, ``stored``, ``verify``, and where the default store is
 - ``copying``: ``copy`` between registries, layouts, archives and the store
 - ``places``: ``opened``, to read an image wherever it is; ``clients``: ``host_client``, configured as this host is
-- ``containers``: ``run``; ``prepare`` and ``configure`` for those who want the container itself
+- ``containers``: ``run``; ``prepare`` and ``configure`` for those who want the container itself; ``_roots``: on layers
 - ``options``: ``RunOptions`` and ``CopyOptions``, what a person may choose
 """
 

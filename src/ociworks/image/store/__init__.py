@@ -10,7 +10,8 @@
 
 - ``snapshots``: one directory per chain ID; ``snapshot``: one image's, mounted or copied; who uses one keeps it
 - ``usage``: what they take on the disk
-- ``_marks``: overlayfs's whiteouts and opaque directories; ``_merge``: layer directories to one plain tree
+- ``_marks``: overlayfs's whiteouts and opaque directories; ``_merge``: layer directories to one plain tree;
+  ``_lookup``: one file of them
 
 The blobs of images are in a layout (:mod:`ociworks.image.layout`).
 """

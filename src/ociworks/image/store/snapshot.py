@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Self
 from ociworks._linux.mount import ATTR_RDONLY, MNT_DETACH, attach, clone_tree, set_attributes, unmount
 from ociworks._linux.overlay import mount_overlay
 from ociworks._linux.path import remove_tree_at
-from ociworks.errors import ImageError, NotSupported, quote
+from ociworks.errors import ImageError, LimitExceeded, NotSupported, quote
 from ociworks.image import _files
+from ociworks.image.store._lookup import open_file
 from ociworks.image.store._merge import merge
 from ociworks.image.store.usage import FS, Usage, read_usage
 
@@ -46,6 +47,38 @@ class Snapshot:
         if len(self._layers) < len(self.chain_ids):
             raise ImageError("the snapshot is closed")
         return sum(map(read_usage, self._layers), Usage(bytes=0, inodes=0))
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The layers' trees, topmost first: what overlayfs calls lower directories. They stay while this is open."""
+        if not self._layers:
+            raise ImageError("the snapshot has no layers, or is closed")
+        return tuple(f"{os.readlink(f'/proc/self/fd/{fd}')}/{FS}" for fd in reversed(self._layers))
+
+    @property
+    def user_marks(self) -> bool:
+        """Whether whiteouts and opaque directories are marked by ``user.overlay.*``, as a user namespace needs it."""
+        return self._dialect == "user"
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The regular file at ``path`` as the mount would show it; None when there is none.
+
+        Raises :class:`~ociworks.errors.LimitExceeded` for more than ``limit`` bytes, and ``OSError``.
+        """
+        with self._opened() as layers:
+            fd = open_file(layers, path, self._dialect)
+        if fd is None:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise LimitExceeded(f"bytes of {quote(path)}", "bytes", limit)
+        return content
+
+    def describe_root(self, directory: int) -> None:
+        """Give a directory the owner and mode of the image's root, which an overlay's upper directory decides."""
+        with self._opened() as layers:
+            _describe_like(directory, layers[0])
 
     @contextlib.contextmanager
     def mounted(self, target: Path, state: Path | None = None) -> Iterator[str]:
