@@ -115,7 +115,8 @@ def test_the_trial(store: Path) -> None:
     with api.prepare(img) as (runtime, bundle):
         assert isinstance(bundle, OverlayBundle)
         assert _roots._works(runtime, bundle)
-        _roots._seen.clear()
+        for name in ("upper", "work"):
+            subprocess.run(["rm", "-r", bundle.path / f"try-{name}"], check=True)
         broken = OverlayBundle(
             bundle.path,
             bundle.spec,

@@ -140,13 +140,12 @@ def traces() -> tuple[object, ...]:
 def test_the_container_itself(registry: str, store: Path) -> None:
     """Create, start, exec, kill, wait: by the bundle that prepare gives."""
     image = ociworks.pull(f"{registry}/{NAME}")
-    with prepare(image, ["sleep", "1000"]) as (runtime, bundle):
-        with runtime.create("road", bundle) as container:
-            container.start()
-            assert container.exec(["cat", "/bin/busybox"], timeout=60).stdout == busybox().read_bytes()
-            assert b"sleep" in container.exec(["ps"], timeout=60).stdout
-            container.kill("KILL")
-            assert container.wait(timeout=60) == -9
+    with prepare(image, ["sleep", "1000"]) as (runtime, bundle), runtime.create("road", bundle) as container:
+        container.start()
+        assert container.exec(["cat", "/bin/busybox"], timeout=60).stdout == busybox().read_bytes()
+        assert b"sleep" in container.exec(["ps"], timeout=60).stdout
+        container.kill("KILL")
+        assert container.wait(timeout=60) == -9
     assert not bundle.path.exists()
 
 
