@@ -59,6 +59,7 @@
         ├── CommandFailed                raised by ``check=True``; carries the completed run
         ├── ContainerTimeout             carries the output so far
         ├── ExitStatusUnknown            it ended, and who would have been told the status was killed
+        ├── CheckpointFailed             criu could not dump or restore a container
         ├── LauncherError                the helper process ended or broke its protocol
         └── CgroupError                  a control group cannot be made, set or read
 
@@ -81,6 +82,7 @@ __all__ = [
     "BlobNotFound",
     "BundleExists",
     "CgroupError",
+    "CheckpointFailed",
     "CommandFailed",
     "CommandNotFound",
     "CompressionError",
@@ -507,6 +509,14 @@ class ContainerTimeout(ContainerError, TimeoutError):
 
 class ExitStatusUnknown(ContainerError):
     """A detached container has ended, but its shim was killed before it could write down how."""
+
+
+class CheckpointFailed(ContainerError):
+    """A container could not be dumped or restored; ``log`` is the path of criu's log, where there is one."""
+
+    def __init__(self, message: str, *, log: str) -> None:
+        self.log = log
+        super().__init__(message)
 
 
 class LauncherError(ContainerError):

@@ -54,3 +54,13 @@ def test_scopes_of_systemd() -> None:
     ran = re.search(r"([0-9]+) passed", output)
     assert ran, output
     assert "needs root and systemd" not in output, output
+
+
+@pytest.mark.slow
+def test_checkpoint_and_restore() -> None:
+    """Criu works on the machine's kernel: containers of ours and of runc go to disk and come back."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "disk or steps")
+    output = in_a_machine(*pytest_there, "tests/runtime/test_checkpoint.py", accel="tcg")
+    if "criu does not work" in output:
+        pytest.skip(f"criu does not work in the machine: {output[-300:]}")
+    assert "3 passed" in output, output

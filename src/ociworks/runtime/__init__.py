@@ -3,8 +3,8 @@
 Files: ``runtime`` (Runtime), ``container`` (Container), ``process`` (ContainerProcess), ``execs`` (ExecOptions),
 ``options`` (RunOptions), ``netdevices`` and ``_rtnetlink`` (network devices), ``_points`` (what the following stops
 for), ``completed`` (CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime
-can do), ``binary`` (other people's runtimes), ``features``, ``seams`` (what a custom runtime overrides), ``events``,
-``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command ``ociworks-runtime``),
+can do), ``binary`` (other people's runtimes), ``features``, ``checkpoint`` with ``_criu``, ``seams`` (what a custom
+runtime overrides), ``events``, ``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command),
 ``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
 ``_ending`` (kill and sweep), ``_root`` (where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something
 else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.binary import BinaryContainer, RuntimeBinary
     from ociworks.runtime.cgroups.counters import ContainerStats
     from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
+    from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
     from ociworks.runtime.completed import CompletedContainer
     from ociworks.runtime.console import Console
     from ociworks.runtime.container import Container
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attachment",
     "BinaryContainer",
+    "CheckpointOptions",
     "Chunk",
     "CompletedContainer",
     "Console",
@@ -63,6 +65,7 @@ __all__ = [
     "OverlayBundle",
     "Plan",
     "PressureTrigger",
+    "RestoreOptions",
     "RootfsOverlay",
     "RunOptions",
     "Runtime",
@@ -82,6 +85,8 @@ _HOMES = {
     "OCIContainer": "ociworks.runtime.protocol",
     "OCIRuntime": "ociworks.runtime.protocol",
     "RuntimeBinary": "ociworks.runtime.binary",
+    "CheckpointOptions": "ociworks.runtime.checkpoint",
+    "RestoreOptions": "ociworks.runtime.checkpoint",
     "CompletedContainer": "ociworks.runtime.completed",
     "Console": "ociworks.runtime.console",
     "Container": "ociworks.runtime.container",

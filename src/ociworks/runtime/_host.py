@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ociworks.errors import CgroupError, LauncherError, NotSupported
+from ociworks.errors import CgroupError, CreateFailed, LauncherError, NotSupported
 from ociworks.runtime import _ending, cgroups, state
 from ociworks.runtime._root import check_root
 from ociworks.runtime.launcher import Launcher
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.container import Container
     from ociworks.runtime.events import Event, EventKind, Watch
     from ociworks.runtime.launcher import Spawned
+    from ociworks.runtime.launcher.reaper import Reaper
     from ociworks.runtime.plan import Plan
     from ociworks.runtime.seams import Seams
 
@@ -39,6 +41,7 @@ class Host:
         """What a test says in the place of what this host has; see :class:`ociworks.testing.FakeKernel`."""
         self._lock = threading.Lock()
         self._helper: Launcher | None = None
+        self._reaper: Reaper | None = None
         self._trusted = False
         self._holders: dict[str, Spawned] = {}
         self.containers: dict[str, Container] = {}
@@ -54,6 +57,15 @@ class Host:
                 self._helper = self.start_launcher()
                 sweep_debris(self.root)
             return self._helper
+
+    def reaper(self) -> Reaper:
+        """The parent of restored containers."""
+        from ociworks.runtime.launcher.reaper import Reaper
+
+        with self._lock:
+            if self._reaper is None or not self._reaper.usable:
+                self._reaper = Reaper()
+            return self._reaper
 
     def directory(self) -> str:
         """The state root, made (mode 0700) when it is missing. ContainerError when somebody else may write in it."""
@@ -77,6 +89,10 @@ class Host:
             helper.remove(name)
         except LauncherError:
             return False
+        except CreateFailed as error:
+            if error.errno == errno.ENOENT:  # it never held that one: criu restored it
+                return False
+            raise
         return True
 
     def hold(self, planned: Plan) -> None:
@@ -157,6 +173,8 @@ class Host:
         finally:
             self.containers.clear()
             with self._lock:
-                helper, self._helper = self._helper, None
-            if helper is not None:
-                helper.close()
+                helpers = (self._helper, self._reaper)
+                self._helper = self._reaper = None
+            for helper in helpers:
+                if helper is not None:
+                    helper.close()

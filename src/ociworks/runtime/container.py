@@ -47,6 +47,7 @@ from ociworks.spec.signals import signal_number
 if TYPE_CHECKING:
     from ociworks.runtime._shim import Shim
     from ociworks.runtime.attach import Attachment
+    from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
     from ociworks.runtime.detach import Exit
     from ociworks.runtime.logs import LogRecord
@@ -339,6 +340,19 @@ class Container:
         state.allow("resume", self.status, self.id)
         cgroups.thaw(self._record.cgroups)
         self._host.tell("resumed", self.id, self._record.pid)
+
+    def checkpoint(self, options: CheckpointOptions) -> None:
+        """Write the running container to disk, through criu; unless it is left running, it is stopped then.
+
+        Raises CheckpointFailed, NotSupported (no root, a terminal, a user namespace), MissingDependency,
+        IllegalTransition.
+        """
+        from ociworks.runtime._criu import dump
+
+        with state.Lock(self._host.root, self.id):
+            state.allow("checkpoint", self.status, self.id)
+            dump(self._host, self._record, self.spec, options)
+        self._host.tell("checkpointed", self.id, self._record.pid)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove everything that is there because of it; a running one only by ``force``; again is harmless."""

@@ -29,6 +29,8 @@ EventKind: TypeAlias = Literal[
     "exec-exited",
     "paused",
     "resumed",
+    "checkpointed",
+    "restored",
     "exited",
     "deleted",
 ]

@@ -15,6 +15,7 @@ from ociworks.spec.runtime import Features, Process, Resources, State
 
 if TYPE_CHECKING:
     from ociworks.runtime.cgroups import ContainerStats
+    from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
     from ociworks.runtime.console import Console
 
 __all__ = ["OCIContainer", "OCIRuntime"]
@@ -93,6 +94,9 @@ class OCIContainer(Protocol):
     def update(self, resources: Resources) -> None:
         """Change its limits."""
 
+    def checkpoint(self, options: CheckpointOptions) -> None:
+        """Write the running container to disk."""
+
     def delete(self, *, force: bool = False) -> None:
         """Remove everything that is there because of it."""
 
@@ -132,6 +136,18 @@ class OCIRuntime(Protocol):
         env: Mapping[str, str] | None = None,
     ) -> CompletedContainer:
         """Run a program in a new container to its end, and remove the container."""
+
+    def restore(
+        self,
+        container_id: str,
+        bundle: Bundle,
+        options: RestoreOptions,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> OCIContainer:
+        """Make a running container of what a checkpoint wrote."""
 
     def get(self, container_id: str) -> OCIContainer:
         """A container by its ID."""

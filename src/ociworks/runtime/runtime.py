@@ -46,6 +46,7 @@ from ociworks.spec.runtime import Features
 
 if TYPE_CHECKING:
     from ociworks.runtime._shim import Making
+    from ociworks.runtime.checkpoint import RestoreOptions
     from ociworks.runtime.detach import Detach
 
 __all__ = ["Runtime", "default_root"]
@@ -184,6 +185,44 @@ class Runtime(Seams):
         if not detach:
             self._host.containers[container.id] = container
         self._host.tell("created", container.id, container.pid)
+        return container
+
+    def restore(
+        self,
+        container_id: str,
+        bundle: Bundle,
+        options: RestoreOptions,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        detach: bool = False,
+    ) -> Container:
+        """Make a running container of what :meth:`Container.checkpoint` wrote, through criu.
+
+        The bundle is that of the checkpoint; its root filesystem must be as it was then. With ``detach`` the container
+        outlives this Runtime if it was created so, and the nearest subreaper adopts it.
+
+        Raises ContainerExists, CheckpointFailed, NotSupported, MissingDependency; nothing is left behind then.
+        """
+        from ociworks.runtime._criu import restore
+
+        planned = self._plan(bundle, check_id(container_id), detached=detach)
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            spawned = restore(self._host, planned, options, streams)
+            record = _record(planned, spawned.pid)
+            self._host.save(record, to_json(planned.spec))
+        except BaseException:
+            streams.close()
+            raise
+        streams.started()
+        container = Container(self._host, record, planned.spec, None if detach else spawned, None, streams)
+        if detach:
+            spawned.close()
+        else:
+            self._host.containers[container_id] = container
+        self._host.tell("restored", container_id, record.pid)
         return container
 
     def run(  # noqa: PLR0913 - the keywords of subprocess.run

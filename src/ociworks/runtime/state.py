@@ -68,6 +68,7 @@ _ALLOWED: Final[Mapping[str, Collection[str]]] = {
     "exec": ("running",),
     "pause": ("running",),
     "resume": ("paused",),
+    "checkpoint": ("running",),
     "delete": ("stopped", "created"),
     "processes": ("created", "running", "paused"),
     "update": ("created", "running", "paused"),

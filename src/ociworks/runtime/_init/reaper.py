@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import fcntl
 import os
 import select
 import sys
 
-from ociworks._linux import path, process
+from ociworks._linux import mount, path, process
 from ociworks.runtime._init import wire
 
 TYPE_CHECKING = False
@@ -34,6 +35,9 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NAME: Final = 15
 _NAME: Final = b"ociworks-reaper"
 _MAX_PID_FILE: Final = 32
+_HIGH: Final = 512
+_AT_FDCWD: Final = -100
+_DEFAULT: Final = [_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD]
 
 
 class Command:
@@ -110,7 +114,8 @@ class Reaper:
                 os.close(fd)
 
     def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
-        pid = _spawn(request["argv"], request["env"], fds)
+        start = _spawn if request["root"] is None else _spawn_beside
+        pid = start(request["argv"], request["env"], fds, *(request["root"] or ()))
         self.commands[pid] = Command(monitor, request["pid_file"])
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
@@ -188,11 +193,34 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> i
             env,
             file_actions=actions,
             setsigmask=(),
-            setsigdef=[_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD],
+            setsigdef=_DEFAULT,
         )
     finally:
         for fd in high:
             os.close(fd)
+
+
+def _spawn_beside(
+    argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], source: str, target: str
+) -> int:
+    """The same in a mount namespace of its own, with one directory mounted on another."""
+    pid, pidfd = process.clone(process.CLONE_NEWNS)
+    if pid:
+        os.close(pidfd)
+        return pid
+    try:
+        mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
+        place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount.attach(mount.clone_tree(_AT_FDCWD, source, recursive=True), place)
+        for number in _DEFAULT:
+            _signal.signal(number, _signal.SIG_DFL)
+        for fd, free in [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH), at) for at, fd in enumerate(fds)]:
+            os.dup2(fd, free)
+        os.execve(argv[0], list(argv), env)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(127)
 
 
 def _read_pid(name: str) -> int:

@@ -23,6 +23,7 @@ from typing import Final
 from attrs import frozen
 
 from ociworks.errors import (
+    CheckpointFailed,
     CommandNotFound,
     ContainerError,
     ContainerTimeout,
@@ -105,10 +106,13 @@ class Program:
         logs = ("--log", log, "--log-format", "json") if log else ()
         return (self.path, "--root", self.root, *self.options.flags, *logs, *verb)
 
-    def ask(self, *verb: str, data: bytes | None = None) -> bytes:
-        """Run a verb to its end; what it printed. Raises Failed, ContainerTimeout."""
+    def ask(self, *verb: str, data: bytes | None = None, pass_on: tuple[int, ...] = ()) -> bytes:
+        """Run a verb to its end, with further descriptors from 3 on; what it printed.
+
+        Raises Failed, ContainerTimeout.
+        """
         streams = Streams(DEVNULL if data is None else PIPE, PIPE, PIPE)
-        with contextlib.closing(streams), self._running(verb, streams) as (command, log):
+        with contextlib.closing(streams), self._running(verb, streams, pass_on=pass_on) as (command, log):
             streams.started()
             deadline = time.monotonic() + self.options.timeout
             output, said, late = communicate(streams, data, deadline, command.monitor.fileno(), command.kill)
@@ -129,10 +133,10 @@ class Program:
 
     @contextlib.contextmanager
     def _running(
-        self, verb: Sequence[str], streams: Streams, pid_file: str = ""
+        self, verb: Sequence[str], streams: Streams, pid_file: str = "", pass_on: tuple[int, ...] = ()
     ) -> Iterator[tuple[Spawned, str]]:
         log = self.scratch("log") if self.options.json_logs else ""
-        command = self.reaper().start(self.argv(*verb, log=log), streams.child, pid_file)
+        command = self.reaper().start(self.argv(*verb, log=log), (*streams.child, *pass_on), pid_file)
         left = False
         try:
             yield command, log
@@ -193,7 +197,9 @@ def _receive(listening: socket.socket) -> Console:
 def error_for(verb: str, container_id: str, failed: Failed) -> ContainerError:
     """The error for a failed verb, when its cause is not the container's state."""
     text = f"{verb} of container {container_id}: {quote(failed.message, 2000)}"
-    if verb in ("create", "start", "exec", "restore"):
+    if verb in ("checkpoint", "restore"):
+        return CheckpointFailed(text, log="")
+    if verb in ("create", "start", "exec"):
         if _lacks_program(failed.message):
             return CommandNotFound(text, step="execute")
         return CreateFailed(text, step=verb)

@@ -24,6 +24,7 @@ from ociworks.errors import (
 from ociworks.runtime import state
 from ociworks.runtime.binary.command import Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.stats import parse_stats
+from ociworks.runtime.checkpoint import flags
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import check_terminal
 from ociworks.runtime.launcher import Spawned
@@ -36,9 +37,12 @@ from ociworks.spec.signals import signal_number
 if TYPE_CHECKING:
     from ociworks.runtime.binary.runtime import RuntimeBinary
     from ociworks.runtime.cgroups import ContainerStats
+    from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
 
 __all__ = ["BinaryContainer", "listed", "read_state"]
+
+_FIRST_FD = 3
 
 
 class BinaryContainer:
@@ -191,13 +195,25 @@ class BinaryContainer:
         """Change its limits."""
         self._do("update", "update", "--resources", "-", self._id, data=to_json(resources))
 
+    def checkpoint(self, options: CheckpointOptions) -> None:
+        """Write the running container to disk; unless it is left running, the program may have deleted it then."""
+        pass_on = (options.status_fd,) if options.status_fd >= 0 else ()
+        given = attrs.evolve(options, status_fd=_FIRST_FD) if pass_on else options
+        self._do("checkpoint", "checkpoint", *flags(given), self._id, pass_on=pass_on)
+        if not options.leave_running and not options.pre_dump:
+            self._deleted = self._id not in listed(self._runtime.program)
+            if self._deleted:
+                self._runtime.forget(self)
+
     def delete(self, *, force: bool = False) -> None:
         """Remove everything that is there because of it; a running one only by ``force``; again is harmless."""
-        if self._deleted:
-            return
-        self._do("delete", "delete", *(("--force",) if force else ()), self._id)
-        self._deleted = True
-        self._runtime.forget(self)
+        if not self._deleted:
+            self._do("delete", "delete", *(("--force",) if force else ()), self._id)
+            self._deleted = True
+            self._runtime.forget(self)
+        self._close()
+
+    def _close(self) -> None:
         if self._spawned is not None:
             self._spawned.wait(self._runtime.program.options.timeout)
             self._spawned.close()
@@ -216,9 +232,11 @@ class BinaryContainer:
     def __repr__(self) -> str:
         return f"<BinaryContainer {self._id} of {self._runtime.program.path}>"
 
-    def _do(self, operation: str, *verb: str, data: bytes | None = None) -> bytes:
+    def _do(
+        self, operation: str, *verb: str, data: bytes | None = None, pass_on: tuple[int, ...] = ()
+    ) -> bytes:
         try:
-            return self._runtime.program.ask(*verb, data=data)
+            return self._runtime.program.ask(*verb, data=data, pass_on=pass_on)
         except Failed as failed:
             self._explain(operation)
             raise error_for(verb[0], self._id, failed) from failed

@@ -23,6 +23,7 @@ from ociworks.errors import (
 from ociworks.runtime._command import with_command
 from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
+from ociworks.runtime.checkpoint import RestoreOptions, flags
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import check_terminal
 from ociworks.runtime.ids import check_id, new_id
@@ -83,6 +84,25 @@ class RuntimeBinary:
         streams = Streams(stdin, stdout, stderr)
         try:
             return self._create(container_id, changed, streams)
+        except BaseException:
+            streams.close()
+            raise
+
+    def restore(
+        self,
+        container_id: str,
+        bundle: Bundle,
+        options: RestoreOptions,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> BinaryContainer:
+        """Make a running container of what :meth:`BinaryContainer.checkpoint` wrote, as :meth:`Runtime.restore`."""
+        check_id(container_id)
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            return self._create(container_id, bundle, streams, ("restore", "--detach", *flags(options)))
         except BaseException:
             streams.close()
             raise
@@ -175,20 +195,21 @@ class RuntimeBinary:
             shutil.rmtree(ours, ignore_errors=True)
         self.program.reaper().forget(container.id)
 
-    def _create(self, container_id: str, bundle: Bundle, streams: Streams) -> BinaryContainer:
+    def _create(
+        self, container_id: str, bundle: Bundle, streams: Streams, verb: Sequence[str] = ("create",)
+    ) -> BinaryContainer:
         program = self.program
         directory = self._written(bundle)
         process = bundle.spec.process
         terminal = process is not None and bool(process.terminal)
         try:
-            with console_socket(program, wanted=terminal) as (flags, take):
-                verb = ("create", "--bundle", directory, *flags, container_id)
-                spawned = program.leave(verb, streams)
+            with console_socket(program, wanted=terminal) as (more, take):
+                spawned = program.leave((*verb, "--bundle", directory, *more, container_id), streams)
                 console = take()
         except Failed as failed:
             _discard(directory, bundle)
             self._explain(container_id, failed)
-            raise error_for("create", container_id, failed) from failed
+            raise error_for(verb[0], container_id, failed) from failed
         program.reaper().trust(container_id, program.argv("delete", "--force", container_id))
         container = BinaryContainer(
             self, container_id, spawned=spawned, spec=bundle.spec, streams=streams, console=console
