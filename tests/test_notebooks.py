@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.peers import busybox
 from tests.source_tree import CHECKOUT
 
 NOTEBOOKS = sorted((CHECKOUT / "examples").glob("*.ipynb"))
@@ -32,6 +33,15 @@ SHOWN = {
         ("text/html", "<b>Not trusted</b>"),
         ("text/html", "<b>Accepted</b>"),
         ("stream", "rejected by the policy for default"),
+    ),
+    "run-containers": (
+        ("stream", "uid=0"),
+        ("stream", "pivot"),
+        ("text/plain", "-9"),
+        ("stream", "oom_kill"),
+        ("stream", "memory: at most 32 MiB"),
+        ("stream", "ms  deleted"),
+        ("text/plain", "()"),
     ),
 }
 """What must be among the outputs: the kind, and a part of it."""
@@ -105,6 +115,10 @@ def executed(path: Path, work: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_the_notebook_runs(path: Path, kernel: Path) -> None:
     """Nothing raises, nothing complains, and what the text promises is there to be seen."""
+    if path.stem == "run-containers":
+        busybox()
+        if os.geteuid() != 0:
+            pytest.skip("needs root: control groups")
     outputs = executed(path, kernel)
     shown = [(kind, data) for output in outputs for kind, data in output.get("data", {}).items()]
     shown += [("stream", output["text"]) for output in outputs if output["output_type"] == "stream"]

@@ -476,7 +476,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         start_time=state.start_time(pid),
         boot_id=state.boot_id(),
         cgroups=planned.cgroup.directories,
-        cgroup_ids=tuple(_cgroupfs.identities(planned.cgroup.directories)),
+        cgroup_ids=tuple(_cgroupfs.identities(planned.cgroup.directories)) if pid else (),
         shared_cgroups=planned.cgroup.shared,
         unified_cgroup=planned.cgroup.unified,
         scope=planned.cgroup.scope.key if planned.cgroup.scope is not None else "",
