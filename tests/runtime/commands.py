@@ -62,8 +62,9 @@ class Command:
         """Run it with streams that a container may keep: nothing of them is read."""
         null = subprocess.DEVNULL
         streams = {"stdin": null, "stdout": null, "stderr": null, **options}
-        done = subprocess.run(self.arguments(*args), timeout=60, check=False, **streams)
-        assert done.returncode == status, args
+        self.log.unlink(missing_ok=True)
+        done = subprocess.run(self.arguments("--log", self.log, *args), timeout=60, check=False, **streams)
+        assert done.returncode == status, (args, self.log.read_text())
 
     def json(self, *args: str | Path) -> Any:
         """What it printed, read."""

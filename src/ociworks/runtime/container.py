@@ -573,6 +573,7 @@ class Container:
             tasks=tasks,
             unified="" if self._moved_by_systemd else unified,
             join_kinds=planned.kinds,
+            outlives=options.detach,
             oom_score_adj=planned.oom_score_adj,
             affinity=planned.affinity,
             passed=len(chosen.pass_fds),

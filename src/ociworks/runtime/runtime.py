@@ -360,6 +360,7 @@ class Runtime(Seams):
             unified=group.cloned_into,
             flags=planned.clone_flags,
             gate=state.GATE if not ephemeral else "",
+            outlives=any(op.name == "outlive" for op in planned.operations),
             joins=planned.namespaces.joins,
             maps=planned.maps.encode() if planned.maps is not None else None,
             sources=planned.sources,

@@ -46,21 +46,22 @@ class Process:
 
     def __init__(
         self,
-        name: str,
         pid: int,
         monitor: _socket.socket,
         trust: Trust | None,
         *,
         is_init: bool,
-        ephemeral: bool,
+        request: Mapping[str, Any],
     ) -> None:
-        self.name = name
+        self.name = request["name"]
         """The container's."""
         self.pid = pid
         self.monitor = monitor
         self.trust = trust
         self.is_init = is_init
-        self.ephemeral = ephemeral
+        self.ephemeral = request["ephemeral"]
+        self.outlives = request["outlives"]
+        """Somebody else is to learn its status."""
 
 
 class Launcher:
@@ -99,12 +100,11 @@ class Launcher:
                 self._handle(*frame)
             elif fd in self.children:
                 self._reap(fd)
-            elif fd in self.released:
-                self._bury(fd)
         return True
 
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
         monitor = _socket.socket(fileno=fds[0])
+        self._bury()
         try:
             match request["kind"]:
                 case "spawn":
@@ -149,7 +149,7 @@ class Launcher:
         else:
             pid, pidfd = spawn.spawn(request, fds, self.last_capability)
         is_init = bool(request["claim"])
-        child = Process(request["name"], pid, monitor, trust, is_init=is_init, ephemeral=request["ephemeral"])
+        child = Process(pid, monitor, trust, is_init=is_init, request=request)
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
@@ -183,21 +183,26 @@ class Launcher:
             if child.name == name and (child.pid == pid if pid else child.is_init):
                 child.monitor.close()
                 del self.children[pidfd]
+                self.poll.unregister(pidfd)
                 self.released.add(pidfd)
         if trust is not None:
             trust.init = -1
 
-    def _bury(self, pidfd: int) -> None:
-        """Reap a child that was released and ended before us."""
-        self.released.discard(pidfd)
-        self.poll.unregister(pidfd)
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        os.close(pidfd)
+    def _bury(self) -> None:
+        """Reap released children that have ended; only when we are asked for something else.
+
+        Mostly we are about to end: then their status belongs to whoever adopts them.
+        """
+        for pidfd in list(self.released):
+            if os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None:
+                self.released.discard(pidfd)
+                os.close(pidfd)
 
     def _end(self, trust: Trust) -> None:
         """Kill a container's init and wait for it; its PID namespace ends with it."""
         if trust.init in self.children:
             init = trust.init
+            self.children[init].outlives = False
             _signal.pidfd_send_signal(init, _SIGKILL)
             _cgroupkill.thaw_all(trust.groups)
             if not self._reap_until(lambda: init not in self.children):
@@ -231,11 +236,16 @@ class Launcher:
     def _reap(self, pidfd: int) -> None:
         child = self.children.pop(pidfd)
         self.poll.unregister(pidfd)
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        if child.outlives:  # only look: its status is for whoever adopts it
+            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+            self.released.add(pidfd)
+        else:
+            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         status = 0 if result is None else result.si_status
         if result is not None and result.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
             status = -status
-        os.close(pidfd)
+        if not child.outlives:
+            os.close(pidfd)
         if child.is_init and child.trust is not None:
             child.trust.init = -1
             if child.ephemeral:

@@ -47,6 +47,8 @@ class SpawnRequest:
     """The CPUs of a process that joins, until it is in the control groups."""
     passed: int = 0
     """How many descriptors the program inherits."""
+    outlives: bool = False
+    """Leave its exit status to whoever adopts it."""
     gate: str = ""
     """The name of the socket in the state directory at which an init waits to be started."""
     sources: tuple[tuple[Any, ...], ...] = ()
