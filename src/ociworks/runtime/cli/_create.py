@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ociworks.errors import InvalidSpec, NotSupported, Problem
+from ociworks.errors import InvalidSpec, Problem
 from ociworks.runtime import Container, RunOptions, Runtime
 from ociworks.runtime.cli import _files, _tty
 from ociworks.runtime.cli._call import Call
@@ -16,7 +16,6 @@ def main(call: Call) -> int:
     """Make a container, and for ``run`` start it and, unless it shall be left alone, wait for its end."""
     with failed(call.command):
         bundle = _bundle(call.flags.text("bundle") or ".")
-        _refuse(call)
         detach = call.command == "create" or call.flags.flag("detach")
         terminal = _terminal(bundle)
         _tty.check_socket(call.flags.text("console-socket"), terminal=terminal, detach=detach)
@@ -44,17 +43,15 @@ def _terminal(bundle: Bundle) -> bool:
     return bool(bundle.spec.process.terminal)
 
 
-def _refuse(call: Call) -> None:
-    if call.flags.flag("no-pivot"):
-        raise NotSupported("--no-pivot is not supported")
-
-
 def run_options(call: Call) -> RunOptions:
     """What the command line and its environment (``LISTEN_FDS``) say of descriptors and keys."""
     listening = _files.listening()
     preserved = _files.preserved(listening + (call.flags.number("preserve-fds") or 0))
     return RunOptions(
-        pass_fds=preserved, listen_fds=listening, new_keyring=not call.flags.flag("no-new-keyring")
+        pass_fds=preserved,
+        listen_fds=listening,
+        new_keyring=not call.flags.flag("no-new-keyring"),
+        no_pivot=call.flags.flag("no-pivot"),
     )
 
 

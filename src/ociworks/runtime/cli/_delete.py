@@ -20,7 +20,7 @@ def main(call: Call) -> int:
         if not force:
             raise
         return _remains(root, name)
-    if call.custom is not None or record.scope:
+    if call.custom is not None or record.scope or state.has(root, name, "shim.json"):
         container = call.container()
         container.delete(force=force or container.status == "created")
         return 0

@@ -97,7 +97,7 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
         options,
         wait=wait,
         detached=detached,
-        no_pivot=no_pivot,
+        no_pivot=no_pivot or options.no_pivot,
         systemd_cgroup=systemd_cgroup,
     )
 

@@ -106,6 +106,7 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
     if process.no_new_privileges:
         yield ops.no_new_privileges()
     yield ops.close_descriptors()
+    yield ops.change_directory(process.cwd, last=False)  # an early filter may deny what proves it
     if early and compiled is not None:
         yield _filter(compiled)
     sets = process.capabilities or Capabilities()
@@ -114,7 +115,6 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
         for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     }
     yield ops.bounding(masks["bounding"])
-    yield ops.change_directory(process.cwd, last=False)
     if user.additional_gids and not may_set_groups:
         raise NotSupported(
             "$.process.user.additionalGids: a single-identity user namespace cannot set supplementary groups; "
@@ -122,7 +122,8 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
         )
     groups = list(dict.fromkeys((user.gid, *user.additional_gids)))
     yield ops.identity(user.uid, user.gid, groups if may_set_groups else None)
-    yield ops.capability_sets(masks["effective"], masks["permitted"], masks["inheritable"], masks["ambient"])
+    ambient = masks["ambient"] & masks["permitted"] & masks["inheritable"]  # the kernel grants no others
+    yield ops.capability_sets(masks["effective"], masks["permitted"], masks["inheritable"], ambient)
     yield ops.change_directory(process.cwd, last=True)
     yield ops.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
     if compiled is not None and not early:
