@@ -57,7 +57,7 @@ def test_each_at_its_time(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path)
     names = [name for name, _ in noted(log)]
     assert names == [each for name in HOST for each in (name, f"{name}-2")]
     statuses = {name: state["status"] for name, state in noted(log)}
-    assert [statuses[name] for name in HOST] == ["creating", "creating", "creating", "running", "stopped"]
+    assert [statuses[name] for name in HOST] == ["created", "creating", "creating", "running", "stopped"]
     for name, state in noted(log):
         assert state["id"] == "hooked"
         assert state["bundle"] == str(bundle.path)

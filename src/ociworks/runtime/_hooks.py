@@ -22,7 +22,9 @@ __all__ = ["run_before", "run_started", "run_stopped"]
 def run_before(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
     """Run those of ``prestart`` and ``createRuntime``. CreateFailed by the first that fails or takes too long."""
     found = spec.hooks or Hooks()
-    _must((*found.prestart, *found.create_runtime), spec, container_id, bundle, "creating", pid)
+    # Prestart hooks were once called by "start", of a container that was created; they still expect to read that.
+    _must(found.prestart, spec, container_id, bundle, "created", pid)
+    _must(found.create_runtime, spec, container_id, bundle, "creating", pid)
 
 
 def run_started(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
