@@ -22,6 +22,7 @@ from tests.runtime.boxes import box, changed, nothing_left, with_linux, with_pro
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts and namespaces of its own")
 HUNTER = r"""
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -83,11 +83,17 @@ class Follower:
 def failure(body: bytes) -> CreateFailed:
     """The error for a step that failed in an init."""
     try:
-        number, index, step, text, path = wire.unpack_failure(body)
+        number, index, step, said, path = wire.unpack_failure(body)
     except wire.ProtocolError as error:
         return CreateFailed(f"a container's init failed and could not say why: {error}", step="init")
+    text, shown = _shown(said), _shown(path)
     if step in ("execute", "find_program"):
         kind: type[CreateFailed] = CommandNotFound if number in _NOT_FOUND else CreateFailed
-        return kind(f"exec: {path}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
-    where = f" ({path})" if path else ""
-    return CreateFailed(f"step {index}, {step}: {text}{where}", step=step, errno=number, path=path)
+        return kind(f"exec: {shown}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
+    where = f" ({shown})" if path else ""
+    return CreateFailed(f"step {index}, {_shown(step)}: {text}{where}", step=step, errno=number, path=path)
+
+
+def _shown(text: str) -> str:
+    """Text of an init, or of an image through it, for a message: what a terminal would obey is escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
