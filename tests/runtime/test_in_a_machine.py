@@ -64,3 +64,15 @@ def test_checkpoint_and_restore() -> None:
     if "criu does not work" in output:
         pytest.skip(f"criu does not work in the machine: {output[-300:]}")
     assert "3 passed" in output, output
+
+
+@pytest.mark.slow
+def test_every_controller() -> None:
+    """Also cpuset, hugetlb and pressure, which the faster machine lacks: emulated, so this is short."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
+    output = in_a_machine(
+        *pytest_there, "tests/runtime/test_cgroups_full.py", accel="tcg", options=["--disk", "16"]
+    )
+    ran = re.search(r"([0-9]+) passed", output)
+    assert ran, output
+    assert "skipped" not in output, output

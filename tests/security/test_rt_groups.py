@@ -298,3 +298,35 @@ def test_rt_32_deleting_twice_and_from_two_sides(runtime: Runtime, bundle: spec.
     with pytest.raises(ContainerError):
         Runtime(runtime.root).get(NAME)
     other.delete(force=True)
+
+
+def test_rt_22_kill_ends_what_is_frozen(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """By whichever freezer: in version 1's, a process does not die of SIGKILL."""
+    for freeze in (Container.pause, freeze_by_version_1):
+        with runtime.create(NAME, bundle, ["sleep", "1000"]) as container:
+            container.start()
+            freeze(container)
+            assert container.status == "paused"
+            container.kill("KILL")
+            assert container.wait(timeout=10) == -9
+
+
+def freeze_by_version_1(container: Container) -> None:
+    """Without the freezer of version 2, where there are both."""
+    record = state.load(container._host.root, container.id)
+    old = [path for path in record.cgroups if os.path.exists(f"{path}/freezer.state")]
+    cgroups.freeze(old or record.cgroups)
+
+
+def test_rt_22_kill_in_a_shared_pid_namespace_leaves_nobody(runtime: Runtime, bundle: spec.Bundle) -> None:
+    assert bundle.spec.linux is not None
+    kept = tuple(entry for entry in bundle.spec.linux.namespaces if entry.type != "pid")
+    shared = with_linux(bundle, namespaces=kept, masked_paths=(), readonly_paths=())
+    with runtime.create(NAME, shared, ["sh", "-c", "sleep 1000 & exec sleep 1000"]) as container:
+        container.start()
+        while len(container.processes()) < 2:
+            os.sched_yield()
+        pids = container.processes()
+        container.kill("KILL")
+        assert container.wait(timeout=10) == -9
+        assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHARED: Final = "/ociworks"
 """The name of the only parents that are ours to remove, wherever a state file names others (RT-32)."""
 
-__all__ = ["PidFD", "kill", "signal_all", "sweep"]
+__all__ = ["PidFD", "kill", "signal_all", "signal_first", "sweep"]
 
 _PATIENCE: Final = 10.0
 """Seconds; the kernel ends a killed process in milliseconds unless something foreign holds it."""
@@ -61,6 +61,33 @@ def kill(record: state.Record) -> None:
             from ociworks.errors import ContainerError
 
             raise ContainerError(f"container {record.id}: still there {_PATIENCE:.0f} s after SIGKILL")
+
+
+def signal_first(record: state.Record, pidfd: int, number: int) -> None:
+    """Send a signal to the first process. SIGKILL ends the container, also where that alone would not.
+
+    What version 1's freezer holds does not even die of SIGKILL until it is thawed, and in a PID namespace that is not
+    its own a first process takes nobody along.
+    """
+    ends = number == _signal.SIGKILL and bool(record.cgroups)
+    alone = ends and not _is_init(record.pid)
+    try:
+        _signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+    if alone:
+        _cgroupkill.kill(record.cgroups)
+    elif ends and _cgroupkill.frozen(record.cgroups):
+        _cgroupkill.thaw_all(record.cgroups)
+
+
+def _is_init(pid: int) -> bool:
+    """Whether a process is the first of its PID namespace, with which all others end."""
+    try:
+        lines = _cgroupkill.read_text(f"/proc/{pid}/status").splitlines()
+    except OSError:
+        return True
+    return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in lines)
 
 
 def signal_all(directories: Sequence[str], number: int) -> None:

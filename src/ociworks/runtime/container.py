@@ -27,7 +27,7 @@ from ociworks.errors import (
     NotSupported,
     Problem,
 )
-from ociworks.runtime import cgroups, plan, state
+from ociworks.runtime import _ending, cgroups, plan, state
 from ociworks.runtime._gate import open_gate
 from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
@@ -229,8 +229,8 @@ class Container:
         if all:
             self._kill_all(number)
             return
-        with self._pidfd() as pidfd, contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, number)
+        with self._pidfd() as pidfd:
+            _ending.signal_first(self._record, pidfd, number)
 
     def exec(
         self,

@@ -62,7 +62,7 @@ def _linux() -> LinuxFeatures:
     return LinuxFeatures(
         namespaces=tuple(sorted(KINDS)),
         capabilities=tuple(CAPABILITIES),
-        cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=True),
+        cgroup=CgroupFeatures(v1=True, v2=True, systemd=True, systemd_user=True, rdma=True),
         seccomp=SeccompFeatures(
             enabled=True,
             actions=tuple(ACTIONS),

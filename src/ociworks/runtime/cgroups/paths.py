@@ -21,13 +21,15 @@ def normalise(cgroups_path: str | None, container_id: str) -> tuple[tuple[str, .
     """The components of the path, and whether they start at :data:`DEFAULT_PARENT`.
 
     Raises CgroupError for dot components, NUL and control characters, names that are longer than the kernel takes,
-    and for the root group itself. ``a:b:c``, the systemd form, is refused too: there is no systemd driver yet.
+    and for the root group itself. ``a:b:c`` is refused too: that names a scope of systemd.
     """
     path = cgroups_path or container_id
     if len(path.encode("utf-8", "surrogateescape")) > _MAXIMUM:
         raise _refused(path, f"at most {_MAXIMUM} bytes are possible")
     if cgroups_path and path.count(":") == 2 and not path.startswith("/"):
-        raise _refused(path, "slice:prefix:name is for the systemd driver; give a path")
+        raise _refused(
+            path, "slice:prefix:name is for Runtime(systemd_cgroup=True) and --systemd-cgroup; give a path"
+        )
     parts = tuple(part for part in path.split("/") if part)
     if not parts:
         raise _refused(path, "the root group is not a container's")

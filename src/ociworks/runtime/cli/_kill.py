@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
-
 from ociworks.runtime import _ending
 from ociworks.spec.signals import signal_number
 
@@ -29,8 +27,5 @@ def main(call: Call) -> int:
             from ociworks.errors import IllegalTransition
 
             raise IllegalTransition("container not running")
-        try:
-            _signal.pidfd_send_signal(pidfd, number)
-        except ProcessLookupError:
-            return 0
+        _ending.signal_first(record, pidfd, number)
     return 0
