@@ -15,6 +15,7 @@ import sys
 from ociworks._linux.process import sealed_copy
 from ociworks.errors import LauncherError, NotSupported
 from ociworks.runtime._standard import fill_standard
+from ociworks.runtime.launcher.installed import check_installation
 
 __all__ = ["start"]
 
@@ -38,6 +39,7 @@ def start(module: str) -> tuple[int, socket.socket]:
     inner = [(f"ociworks.{name}", os.path.join(package, name)) for name in ("runtime", "testing")]
     boot = _BOOT.format(packages=[("ociworks", package), *inner], module=module, caller=os.getpid())
     interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    check_installation(interpreter, package)
     fill_standard()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
