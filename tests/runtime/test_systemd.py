@@ -290,6 +290,45 @@ def test_rt_32_a_unit_of_somebody_else_stays(systemd: Runtime, bundle: spec.Bund
             theirs.kill()
 
 
+@pytest.mark.root
+def test_a_detached_one_outlives_its_creator(systemd: Runtime, bundle: spec.Bundle) -> None:
+    boxed = with_linux(
+        bundle, cgroups_path="system.slice:box:alone", resources=Resources(pids=Pids(limit=50))
+    )
+    with systemd:
+        systemd.create("alone", boxed, ["sleep", "1000"], detach=True)
+    found = Runtime(systemd.root).get("alone")
+    found.start()
+    assert show("box-alone.scope", "ActiveState", "TasksMax") == {"ActiveState": "active", "TasksMax": "50"}
+    found.update(Resources(pids=Pids(limit=60)))
+    assert show("box-alone.scope", "TasksMax") == {"TasksMax": "60"}
+    found.delete(force=True)
+    assert show("box-alone.scope", "LoadState")["LoadState"] == "not-found"
+
+
+OWNER = """
+import os, sys
+from ociworks import spec
+from ociworks.runtime import Runtime
+runtime = Runtime(sys.argv[1], systemd_cgroup=True)
+runtime.create("orphan", spec.Bundle.load(sys.argv[2]), ["sleep", "1000"]).start()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.root
+def test_a_killed_owner_leaves_no_unit(systemd: Runtime, bundle: spec.Bundle) -> None:
+    boxed = with_linux(bundle, cgroups_path="system.slice:box:orphan")
+    Path(boxed.path, "config.json").write_bytes(spec.to_json(boxed.spec))
+    call = [sys.executable, "-c", OWNER, systemd.root, str(boxed.path)]
+    assert subprocess.run(call, check=False, timeout=60).returncode == -9
+    for _ in range(500):
+        if show("box-orphan.scope", "LoadState")["LoadState"] == "not-found":
+            break
+    assert show("box-orphan.scope", "LoadState")["LoadState"] == "not-found"
+    assert systemd.list() == ()
+
+
 KNOWN = ("MemoryMax", "MemoryLow", "MemorySwapMax", "TasksMax", "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "Delegate",
          "DevicePolicy", "DeviceAllow", "Slice", "MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting",
          "DefaultDependencies", "AllowedCPUs")  # fmt: skip

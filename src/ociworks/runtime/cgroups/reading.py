@@ -23,7 +23,25 @@ __all__ = ["UNLIMITED", "stats"]
 
 UNLIMITED = 1 << 62  # v1 writes "no limit" as the greatest multiple of the page size
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_MANY = 256
+_COUNTED = ("cpu", "memory.", "pids.", "blkio.", "hugetlb.", "rdma.")
 _ABSENT = 95  # EOPNOTSUPP: pressure is compiled in but switched off at boot
+
+
+_KNOWN: dict[str, list[str]] = {}
+"""The files of version 1 groups by the group above: those are the same in every group of a hierarchy."""
+
+
+def _listing(directory: str) -> list[str]:
+    above = os.path.dirname(directory)
+    if above in _KNOWN:
+        return _KNOWN[above]
+    names = os.listdir(directory)
+    if "cgroup.controllers" not in names:
+        if len(_KNOWN) >= _MANY:
+            _KNOWN.clear()
+        _KNOWN[above] = [name for name in names if name.startswith(_COUNTED)]
+    return names
 
 
 class _Files:
@@ -31,7 +49,7 @@ class _Files:
 
     def __init__(self, directories: Sequence[str]) -> None:
         self._where: dict[str, str] = {}
-        listed = [(directory, os.listdir(directory)) for directory in directories]
+        listed = [(directory, _listing(directory)) for directory in directories]
         # On hybrid hosts both versions have a cpu.stat; the one with the controller behind it is version 1.
         for directory, names in sorted(listed, key=lambda item: "cgroup.controllers" in item[1]):
             for name in names:
@@ -127,7 +145,7 @@ def _cpu(files: _Files) -> CPUStats | None:
 
 def _cpu_v1(files: _Files) -> CPUStats:
     table = files.table("cpu.stat")
-    ticks = files.table("cpuacct.stat")
+    ticks = {} if "cpuacct.usage_user" in files else files.table("cpuacct.stat")
     return CPUStats(
         usage=files.number("cpuacct.usage") or 0,
         user=files.number("cpuacct.usage_user") or ticks.get("user", 0) * _TICK,
