@@ -18,6 +18,7 @@ from ociworks.runtime.binary import BinaryOptions
 from ociworks.spec.runtime import Memory, Resources
 from tests.interop.peers import peer
 from tests.runtime.boxes import changed, nothing_left, with_process
+from tests.runtime.commands import program
 
 pytestmark = pytest.mark.root
 
@@ -28,6 +29,7 @@ Make = Callable[[], OCIRuntime]
 @pytest.fixture(
     params=[
         "ours",
+        "ociworks-runtime",
         pytest.param("runc", marks=pytest.mark.interop),
         pytest.param("crun", marks=pytest.mark.interop),
     ]
@@ -37,13 +39,16 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, bundle: spec.Bundle) ->
     root = tmp_path / "state"
     if request.param == "ours":
         return lambda: Runtime(root)
-    program = peer(request.param)
-    with RuntimeBinary(program, root) as probe:
+    if request.param == "ociworks-runtime":
+        command = program(tmp_path)
+        return lambda: RuntimeBinary(command, root)
+    found = peer(request.param)
+    with RuntimeBinary(found, root) as probe:
         try:
             probe.run(bundle, ["true"], timeout=60)
         except errors.CreateFailed as error:
             pytest.skip(f"{request.param} does not run here: {error}")
-    return lambda: RuntimeBinary(program, root)
+    return lambda: RuntimeBinary(found, root)
 
 
 @pytest.fixture
@@ -137,9 +142,9 @@ def test_exec(runtime: OCIRuntime, bundle: spec.Bundle) -> None:
         assert container.exec(user, timeout=60).stdout == b"1000\n"
         with pytest.raises(errors.ContainerTimeout):
             container.exec(FOREVER, timeout=1)
-        for program in ("/no/such", "nowhere", "/etc/passwd"):
+        for missing in ("/no/such", "nowhere", "/etc/passwd"):
             with pytest.raises(errors.CommandNotFound):
-                container.exec([program], timeout=60)
+                container.exec([missing], timeout=60)
         assert container.status == "running"
 
 
@@ -188,11 +193,11 @@ def test_an_id_is_taken_once(runtime: OCIRuntime, make: Make, bundle: spec.Bundl
             runtime.create(name, bundle)
 
 
-@pytest.mark.parametrize("program", ["/no/such", "nowhere", "/etc/passwd"])
-def test_a_program_that_is_not_there(runtime: OCIRuntime, bundle: spec.Bundle, program: str) -> None:
+@pytest.mark.parametrize("missing", ["/no/such", "nowhere", "/etc/passwd"])
+def test_a_program_that_is_not_there(runtime: OCIRuntime, bundle: spec.Bundle, missing: str) -> None:
     """By create or by start, but by the same error; nothing is left."""
     with pytest.raises(errors.CommandNotFound):
-        runtime.run(bundle, [program], timeout=60)
+        runtime.run(bundle, [missing], timeout=60)
     assert runtime.list() == ()
 
 
@@ -273,8 +278,9 @@ def test_the_end_of_the_caller(make: Make, bundle: spec.Bundle, tmp_path: Path) 
 @pytest.mark.interop
 def test_other_flags_and_other_programs(bundle: spec.Bundle, tmp_path: Path) -> None:
     """Global flags are passed on; a program that is not there or fails is one clear error."""
-    program = peer("runc")
-    with RuntimeBinary(program, tmp_path / "flags", options=BinaryOptions(flags=("--debug",))) as runtime:
+    with RuntimeBinary(
+        peer("runc"), tmp_path / "flags", options=BinaryOptions(flags=("--debug",))
+    ) as runtime:
         assert runtime.run(bundle, ["true"], timeout=60).returncode == 0
         features = runtime.features()
         assert "bind" in (features.mount_options or ())

@@ -23,6 +23,7 @@ from ociworks.runtime import (
 from ociworks.spec.runtime import Mount, Namespace
 from tests.interop.peers import peer
 from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.commands import program
 
 REMEMBER = ["sh", "-c", "i=5; while read x; do i=$((i+1)); echo $i $x; done"]
 
@@ -148,14 +149,15 @@ def works() -> None:
         pytest.skip(f"criu does not work on this kernel: {done.stderr.strip()[-200:]}")
 
 
-@pytest.fixture(params=["ours", "runc"])
+@pytest.fixture(params=["ours", "ociworks-runtime", "runc"])
 def kind(request: pytest.FixtureRequest, works: None, tmp_path: Path) -> Iterator[OCIRuntime]:
     root = tmp_path / "state"
     if request.param == "ours":
         with Runtime(root) as ours:
             yield ours
         return
-    with RuntimeBinary(peer("runc"), root) as other:
+    other_program = program(tmp_path) if request.param == "ociworks-runtime" else peer("runc")
+    with RuntimeBinary(other_program, root) as other:
         yield other
 
 

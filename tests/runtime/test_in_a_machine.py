@@ -63,7 +63,7 @@ def test_checkpoint_and_restore() -> None:
     output = in_a_machine(*pytest_there, "tests/runtime/test_checkpoint.py", accel="tcg")
     if "criu does not work" in output:
         pytest.skip(f"criu does not work in the machine: {output[-300:]}")
-    assert "3 passed" in output, output
+    assert "4 passed" in output, output
 
 
 @pytest.mark.slow

@@ -2,17 +2,121 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+import os
+from typing import TYPE_CHECKING, Final, get_args
+
+from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
+from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime
+from ociworks.runtime.checkpoint import CgroupsMode
+from ociworks.runtime.cli import _files
+from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
+from ociworks.runtime.cli._words import failed
+from ociworks.spec import Bundle
+
 if TYPE_CHECKING:
     from ociworks.runtime.cli._call import Call
 
 __all__ = ["main"]
 
+_IMAGES: Final = "checkpoint"
+"""Where images go without ``--image-path``, as with runc."""
+
 
 def main(call: Call) -> int:
-    """Raise NotSupported."""
-    from ociworks.errors import NotSupported
+    """Write a container to files and remove it unless it shall run on, or make one from such files."""
+    with failed(call.command):
+        return _checkpoint(call) if call.command == "checkpoint" else _restore(call)
 
-    if call.command == "checkpoint":
-        call.record()
-    raise NotSupported(f"{call.command}: checkpoint and restore are not supported yet")
+
+def _checkpoint(call: Call) -> int:
+    flags = call.flags
+    parent = flags.text("parent-path")
+    options = CheckpointOptions(
+        image_path=_images(call),
+        work_path=flags.text("work-path"),
+        parent_path=parent,
+        leave_running=flags.flag("leave-running"),
+        tcp_established=flags.flag("tcp-established"),
+        ext_unix_sk=flags.flag("ext-unix-sk"),
+        shell_job=flags.flag("shell-job"),
+        file_locks=flags.flag("file-locks"),
+        pre_dump=flags.flag("pre-dump"),
+        lazy_pages=flags.flag("lazy-pages"),
+        auto_dedup=flags.flag("auto-dedup"),
+        manage_cgroups_mode=_mode(call),
+        empty_ns=tuple(flags.texts("empty-ns")),
+        status_fd=flags.number("status-fd", -1),
+        page_server=flags.text("page-server"),
+    )
+    with call.runtime() as runtime:
+        container = runtime.get(call.container_id)
+        container.checkpoint(options)
+        if not options.leave_running and not options.pre_dump:
+            container.delete(force=True)
+    return 0
+
+
+def _restore(call: Call) -> int:
+    flags = call.flags
+    options = RestoreOptions(
+        image_path=_images(call),
+        work_path=flags.text("work-path"),
+        tcp_established=flags.flag("tcp-established"),
+        ext_unix_sk=flags.flag("ext-unix-sk"),
+        shell_job=flags.flag("shell-job"),
+        file_locks=flags.flag("file-locks"),
+        lazy_pages=flags.flag("lazy-pages"),
+        auto_dedup=flags.flag("auto-dedup"),
+        manage_cgroups_mode=_mode(call),
+        empty_ns=tuple(flags.texts("empty-ns")),
+        lsm_profile=flags.text("lsm-profile"),
+        lsm_mount_context=flags.text("lsm-mount-context"),
+    )
+    bundle = Bundle.load(flags.text("bundle") or ".")
+    if flags.flag("detach"):
+        with call.runtime() as runtime:
+            _restored(call, runtime, bundle, options)
+        return 0
+    return _to_its_end(call, bundle, options)
+
+
+def _restored(call: Call, runtime: Runtime, bundle: Bundle, options: RestoreOptions) -> Container:
+    container = runtime.restore(call.container_id, bundle, options, detach=True)
+    try:
+        if call.flags.given("pid-file"):
+            _files.write_pid(call.flags.text("pid-file"), container.pid)
+    except BaseException:
+        container.delete(force=True)
+        raise
+    return container
+
+
+def _to_its_end(call: Call, bundle: Bundle, options: RestoreOptions) -> int:
+    """In the foreground: we adopt what criu leaves behind."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with caught_signals() as signals:
+        with call.runtime() as runtime:
+            container = _restored(call, runtime, bundle, options)
+            pidfd = os.pidfd_open(container.pid)
+        try:
+            follow(pidfd, signals, None)
+            status = container.wait()
+        finally:
+            os.close(pidfd)
+            container.delete(force=True)
+        return exit_status(status)
+
+
+def _images(call: Call) -> str:
+    return os.path.abspath(call.flags.text("image-path") or _IMAGES)
+
+
+def _mode(call: Call) -> CgroupsMode:
+    given = call.flags.text("manage-cgroups-mode") or "soft"
+    for mode in get_args(CgroupsMode):
+        if mode == given:
+            found: CgroupsMode = mode
+            return found
+    raise ValueError(
+        f"--manage-cgroups-mode: expected one of {', '.join(get_args(CgroupsMode))}, got {given!a}"
+    )
