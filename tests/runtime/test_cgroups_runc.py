@@ -152,7 +152,7 @@ def _has(found: cgroups.Hierarchies, controller: str) -> bool:
 
 @pytest.mark.cgroup2
 def test_updates_leave_the_same(tmp_path: Path) -> None:
-    """Runc update, and ours, from the same limits to the same; runc 1.1 still has the older formula for weights."""
+    """Runc update, and ours, from the same limits to the same; runc before 1.3.2 has another formula for weights."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     found = needs_groups("memory", "cpu", "pids")

@@ -339,7 +339,7 @@ KNOWN = ("MemoryMax", "MemoryLow", "MemorySwapMax", "TasksMax", "CPUQuotaPerSecU
 def test_the_properties_are_those_that_runc_sets(
     systemd: Runtime, bundle: spec.Bundle, tmp_path: Path
 ) -> None:
-    """Weights apart, for which runc 1.1 has the older formula."""
+    """Weights apart, for which runc before 1.3.2 has another formula."""
     limits = Resources(
         memory=Memory(limit=64 * MIB, swap=80 * MIB, reservation=32 * MIB),
         pids=Pids(limit=50),
