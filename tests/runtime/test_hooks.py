@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,17 @@ def test_rt_31_what_a_hook_inherits(runtime: Runtime, bundle: spec.Bundle, tmp_p
             if not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))
         ]
         assert words == ["ONLY=this", "0", "1", "2", "3"], point
+
+
+def test_rt_31_a_flood_of_output(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """A hook that never stops writing is over at its time; one that ended is over, whatever its children write."""
+    note = tmp_path / "note"
+    for command, ends in (("exec yes", False), (f"yes & echo $! > {note}; exit 0", True)):
+        hook = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", command), timeout=1 if not ends else 60)
+        hooked = changed(bundle, hooks=spec.runtime.Hooks(create_runtime=(hook,)))
+        if ends:
+            assert runtime.run(hooked, ["true"], timeout=60).returncode == 0
+            os.kill(int(note.read_text()), signal.SIGKILL)
+        else:
+            with pytest.raises(errors.CreateFailed, match="did not end"):
+                runtime.run(hooked, ["true"], timeout=60)

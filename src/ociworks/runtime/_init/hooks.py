@@ -90,7 +90,10 @@ def run(
 
 
 def _wait(pid: int, reader: int, timeout: int) -> tuple[bytes, bool]:
-    """Read the hook's output until the hook itself ends; kill its process group when the time is over."""
+    """Read the hook's output until the hook itself ends; kill its process group when the time is over.
+
+    Neither waits for a program that the hook left behind and that goes on writing.
+    """
     output = b""
     pidfd = os.pidfd_open(pid)
     try:
@@ -100,17 +103,16 @@ def _wait(pid: int, reader: int, timeout: int) -> tuple[bytes, bool]:
         deadline = time.monotonic() + timeout
         while True:
             left = max(0.0, deadline - time.monotonic()) * 1000 if timeout else None
-            events = poller.poll(left)
-            if not events:
+            ready = [] if left == 0 else [fd for fd, _ in poller.poll(left)]
+            if not ready:
                 os.killpg(pid, _SIGKILL)
                 return output, False
-            ready = [fd for fd, _ in events]
             if reader in ready:
                 data = os.read(reader, _OUTPUT)
                 output = (output + data)[:_OUTPUT]
                 if not data:
                     poller.unregister(reader)
-            elif pidfd in ready:
+            if pidfd in ready and (reader not in ready or len(output) == _OUTPUT):
                 return output, True
     finally:
         os.close(pidfd)
