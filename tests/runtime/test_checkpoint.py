@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -144,9 +145,15 @@ def works() -> None:
     """Skips where criu cannot checkpoint anything: its own check says why."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    done = subprocess.run([peer("criu"), "check"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"criu does not work on this kernel: {done.stderr.strip()[-200:]}")
+    if said := check(peer("criu")):
+        pytest.skip(f"criu does not work on this kernel: {said}")
+
+
+@functools.cache
+def check(program: str) -> str:
+    """Empty, or why criu cannot work here."""
+    done = subprocess.run([program, "check"], capture_output=True, text=True, check=False)
+    return done.stderr.strip()[-200:] if done.returncode else ""
 
 
 @pytest.fixture(params=["ours", "ociworks-runtime", "runc"])

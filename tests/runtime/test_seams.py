@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -137,6 +139,44 @@ def test_a_refusal(custom: Custom, bundle: spec.Bundle) -> None:
     with pytest.raises(errors.NotSupported, match="not here"):
         custom.create("refused", bundle)
     assert not Path(custom.root).exists()
+
+
+BINARY = """
+import sys
+from ociworks.runtime import HostStep, Runtime
+from ociworks.runtime.cli import main
+
+class Stepping(Runtime):
+    def host_steps(self, subject):
+        def note(what):
+            def write(subject):
+                with open(sys.argv[1], "a") as diary:
+                    diary.write(f"{what} {subject.container_id} {bool(subject.pid)}\\n")
+            return write
+        return [HostStep(name="noted", do=note("do"), undo=note("undo"))]
+
+sys.exit(main(Stepping(), sys.argv[2:]))
+"""
+
+
+def test_steps_of_a_binary(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """One process makes the container, another one deletes it: what the first did is undone by the second."""
+    diary = tmp_path / "diary"
+
+    def call(*args: str, status: int = 0) -> None:
+        command = [sys.executable, "-c", BINARY, str(diary), "--root", str(tmp_path / "root"), *args]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=60
+        )
+        assert done.returncode == status
+
+    with nothing_left(tmp_path / "root"):
+        call("create", "--bundle", str(bundle.path), "stepped")
+        assert diary.read_text() == "do stepped True\n"
+        call("create", "--bundle", str(bundle.path), "stepped", status=1)
+        assert diary.read_text() == "do stepped True\n"
+        call("delete", "--force", "stepped")
+        assert diary.read_text() == "do stepped True\nundo stepped False\n"
 
 
 def test_nothing_overridden_costs_nothing(tmp_path: Path) -> None:
