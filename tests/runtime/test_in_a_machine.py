@@ -76,3 +76,13 @@ def test_every_controller() -> None:
     ran = re.search(r"([0-9]+) passed", output)
     assert ran, output
     assert "skipped" not in output, output
+
+
+@pytest.mark.slow
+def test_profiles_of_apparmor() -> None:
+    """Profiles are in force, in user namespaces and in execs too; one that is not loaded is refused (RT-27)."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
+    output = in_a_machine(
+        *pytest_there, "tests/runtime/test_apparmor.py", accel="tcg", options=["--deb", "apparmor"]
+    )
+    assert re.search(r"3 passed", output), output

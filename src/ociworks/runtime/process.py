@@ -93,7 +93,7 @@ class ContainerProcess:
         Raises ContainerTimeout, with the output so far, after ``timeout`` seconds; the program is killed then.
         """
         if self.console is not None:
-            self._streams.use_terminal(self.console.fileno())
+            self._streams.become_terminal(self.console.fileno(), typing=input is not None)
             self.console.close()
         done = finish(self._spawned, self._streams, self.args, input, timeout)
         self._tell(done.returncode)

@@ -1,0 +1,224 @@
+"""Further processes: what an exec may be asked to be, and the handle to one that runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ociworks import errors, spec
+from ociworks.runtime import Container, ExecOptions, RunOptions, Runtime
+from ociworks.runtime.stdio import PIPE
+from ociworks.spec.runtime import ExecCPUAffinity, User
+from tests.runtime.boxes import with_linux, with_process
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users and priorities")
+NET_RAW = 1 << 13
+SYS_TIME = 1 << 25
+
+
+@pytest.fixture
+def running(runtime: Runtime, bundle: spec.Bundle) -> Iterator[Container]:
+    """A container that runs."""
+    (bundle.rootfs / "etc/group").write_text("root:x:0:\nstaff:x:50:user\n")
+    with runtime.create("running", bundle, ["sleep", "1000"]) as container:
+        container.start()
+        yield container
+
+
+def said(container: Container, script: str, options: ExecOptions) -> list[str]:
+    done = container.exec(["sh", "-c", script], options=options, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
+
+
+@pytest.mark.root
+@root_only
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("user", ("1000", "1000", {50, 1000})),
+        ("1000", ("1000", "1000", {50, 1000})),
+        ("user:staff", ("1000", "50", {50})),
+        ("7:8", ("7", "8", {8})),
+        (User(uid=5, gid=6), ("5", "6", {6})),
+    ],
+    ids=str,
+)
+def test_users(running: Container, user: str | User, expected: tuple[str, str, set[int]]) -> None:
+    """By the container's own database, and by number; whoever is not there is an error."""
+    lines = said(running, "id -u; id -g; id -G", ExecOptions(user=user))
+    assert (lines[0], lines[1], {int(group) for group in lines[2].split()}) == expected
+    more = said(running, "id -G", ExecOptions(user=user, additional_gids=(9,)))
+    assert 9 in {int(group) for group in more[0].split()}
+
+
+def test_an_unknown_user(running: Container) -> None:
+    """Not somebody else."""
+    with pytest.raises(errors.OciworksError, match="nobody-there"):
+        running.exec(["id"], options=ExecOptions(user="nobody-there"))
+
+
+def test_directory_environment_and_rights(running: Container) -> None:
+    """Each replaces or adds to what the configuration says, and nothing else changes."""
+    options = ExecOptions(cwd="/tmp", env={"PATH": "/bin", "ADDED": "two words"})
+    lines = said(running, "pwd; echo $ADDED; echo $PATH; grep CapInh /proc/self/status", options)
+    assert lines[:3] == ["/tmp", "two words", "/bin"]
+    assert lines[3].split()[1] == "0" * 16
+    for wrong in ({"cwd": "tmp"}, {"env": {"A=B": "x"}}, {"groups": {"": "../x"}}):
+        with pytest.raises(errors.InvalidSpec):
+            ExecOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_capabilities(running: Container) -> None:
+    """What is asked for explicitly is there, also beyond the container's own; unknown ones are errors."""
+    mask = int(said(running, "grep CapEff /proc/self/status", ExecOptions())[0].split()[1], 16)
+    assert mask & NET_RAW
+    assert not mask & SYS_TIME
+    lines = said(
+        running,
+        "grep -E 'Cap(Bnd|Prm|Eff|Inh|Amb)' /proc/self/status",
+        ExecOptions(capabilities=("CAP_SYS_TIME",)),
+    )
+    sets = {line.split(":")[0]: int(line.split()[1], 16) for line in lines}
+    assert sets["CapBnd"] == sets["CapPrm"] == sets["CapEff"] == mask | SYS_TIME
+    assert sets["CapInh"] == sets["CapAmb"] == 0
+    with pytest.raises(errors.InvalidSpec, match="cap_sys_time"):
+        running.exec(["true"], options=ExecOptions(capabilities=("cap_sys_time",)))
+
+
+def test_a_terminal_with_a_size(running: Container) -> None:
+    """As wide and high as asked, also later."""
+    options = ExecOptions(terminal=True, console_size=(93, 41))
+    done = running.exec(["stty", "size"], options=options, timeout=60)
+    assert done.stdout == b"41 93\r\n"
+    with running.spawn(["sh", "-c", "read x; stty size"], options=options) as process:
+        assert process.console is not None
+        process.console.resize(20, 10)
+        process.console.write(b"go\n")
+        assert b"10 20" in process.communicate(timeout=60).stdout
+
+
+def test_a_handle(running: Container) -> None:
+    """Started, looked at, written to, read from, ended."""
+    with running.spawn(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        assert process.poll() is None
+        assert process.pid in running.processes()
+        with pytest.raises(errors.ContainerTimeout):
+            process.wait(timeout=0.01)
+        done = process.communicate(b"through", timeout=60)
+        assert (done.returncode, done.stdout, done.container_id) == (0, b"through", "running")
+        assert process.poll() == process.wait() == 0
+    with running.spawn(["sleep", "1000"]) as process:
+        process.kill("TERM")
+        assert process.wait(60) == -15
+        process.kill()
+    with running.spawn(["sleep", "1000"]) as process:
+        pid = process.pid
+    assert not Path(f"/proc/{pid}").exists()
+    assert pid not in running.processes()
+
+
+def test_a_program_that_is_not_there(running: Container) -> None:
+    """Said at once, by both."""
+    with pytest.raises(errors.CommandNotFound):
+        running.spawn(["no-such-program"])
+    with pytest.raises(errors.CommandNotFound):
+        running.exec(["no-such-program"])
+
+
+def test_output_that_a_timeout_cuts(running: Container) -> None:
+    """What was written is in the error, and the program is gone."""
+    with running.spawn(["sh", "-c", "echo so far; sleep 1000"], stdout=PIPE) as process:
+        with pytest.raises(errors.ContainerTimeout) as caught:
+            process.communicate(timeout=1)
+        assert caught.value.stdout == b"so far\n"
+        assert process.poll() == -9
+
+
+def test_cpu_affinity(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The final CPUs are the program's; without them those that it began on; the container's own has neither."""
+    cpu = max(os.sched_getaffinity(0))
+    for affinity, asked in (
+        (ExecCPUAffinity(initial=str(cpu), final=str(cpu)), {cpu}),
+        (ExecCPUAffinity(final=str(cpu)), {cpu}),
+        (ExecCPUAffinity(), None),
+    ):
+        tied = with_process(bundle, exec_cpu_affinity=affinity)
+        with runtime.create("tied", tied, ["sleep", "1000"]) as container:
+            container.start()
+            assert os.sched_getaffinity(container.pid) == os.sched_getaffinity(0)
+            with container.spawn(["sleep", "1000"]) as process:
+                found = os.sched_getaffinity(process.pid)
+        assert found == (asked or os.sched_getaffinity(0))
+    initial = with_process(bundle, exec_cpu_affinity=ExecCPUAffinity(initial=str(cpu)))
+    with runtime.create("tied", initial, ["sleep", "1000"]) as container:
+        container.start()
+        assert container.exec(["true"], timeout=60).returncode == 0
+    with pytest.raises(errors.InvalidSpec, match=r"execCPUAffinity\.final"):
+        runtime.plan(with_process(bundle, exec_cpu_affinity=ExecCPUAffinity(final="3-1")))
+
+
+def test_passed_descriptors(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """From 3 on, in order, whatever numbers they have here; nothing else of ours; they stay open here."""
+    files = [open(tmp_path / name, "w+b") for name in ("one", "two")]  # noqa: SIM115
+    try:
+        fds = tuple(file.fileno() for file in reversed(files))
+        script = "ls /proc/self/fd | tr '\\n' ' '; echo first >&3; echo second >&4"
+        done = runtime.run(
+            bundle, ["sh", "-c", script], capture_output=True, timeout=60, options=RunOptions(pass_fds=fds)
+        )
+        assert done.stdout == b"0 1 2 3 4 5 ", done.stderr
+        assert (tmp_path / "two").read_text() == "first\n"
+        assert (tmp_path / "one").read_text() == "second\n"
+        with runtime.create(
+            "fds", bundle, ["sh", "-c", "echo third >&4; sleep 1000"], options=RunOptions(pass_fds=fds)
+        ) as container:
+            container.start()
+            line = container.exec(
+                ["sh", "-c", script], options=ExecOptions(pass_fds=fds[:1]), timeout=60
+            ).stdout
+            assert line == b"0 1 2 3 4 "
+    finally:
+        for file in files:
+            file.close()
+    with pytest.raises(errors.InvalidSpec):
+        RunOptions(pass_fds=(-1,))
+
+
+def test_announced_sockets(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """sd_listen_fds(3): the number, and the pid that the program has inside."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("")
+        listening.listen()
+        options = RunOptions(pass_fds=(listening.fileno(),), listen_fds=1)
+        script = "echo $LISTEN_FDS $LISTEN_PID $$; readlink /proc/self/fd/3"
+        done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60, options=options)
+        assert done.stdout.decode().split()[:3] == ["1", "1", "1"]
+        assert b"socket:" in done.stdout
+        with runtime.create("fds", bundle, ["sleep", "1000"]) as container:
+            container.start()
+            told = container.exec(
+                ["sh", "-c", script],
+                options=ExecOptions(pass_fds=(listening.fileno(),), listen_fds=1),
+                timeout=60,
+            ).stdout.split()
+            assert told[0] == b"1"
+            assert told[1] == told[2]
+    with pytest.raises(errors.InvalidSpec):
+        RunOptions(listen_fds=1)
+
+
+def test_keyrings(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A new one by default, and the caller's on request."""
+    look = ["sh", "-c", "cat /proc/keys"]
+    bare = with_linux(bundle, masked_paths=())
+    new = runtime.run(bare, look, capture_output=True, timeout=60)
+    same = runtime.run(bare, look, capture_output=True, timeout=60, options=RunOptions(new_keyring=False))
+    if not new.stdout:
+        pytest.skip("this kernel has no keyrings")
+    assert f"_ses.{new.container_id}".encode() in new.stdout
+    assert f"_ses.{same.container_id}".encode() not in same.stdout
