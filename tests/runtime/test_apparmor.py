@@ -11,7 +11,7 @@ import pytest
 
 from ociworks import errors, spec
 from ociworks.runtime import ExecOptions, Runtime
-from ociworks.runtime.plan import labels
+from ociworks.runtime.plan import labels, ops
 from ociworks.spec.runtime import IDMapping, Namespace
 from tests.runtime.boxes import with_linux, with_process
 
@@ -89,7 +89,7 @@ def test_rt_27_a_profile_that_is_not_loaded(runtime: Runtime, bundle: spec.Bundl
         runtime.create("lost", lost, ["touch", "/tmp/ran"])
     planned = runtime.plan(with_process(bundle, apparmor_profile="ociworks-test"))
     place = planned.find("label")[0]
-    other = planned.replace(place, labels.ops.label("apparmor", "no-such-profile"))
+    other = planned.replace(place, ops.label("apparmor", "no-such-profile"))
     with pytest.raises(errors.CreateFailed, match="is not loaded"):
         runtime.create_from(other)
     assert not (bundle.rootfs / "tmp/ran").exists()

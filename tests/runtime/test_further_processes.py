@@ -70,7 +70,7 @@ def test_directory_environment_and_rights(running: Container) -> None:
     assert lines[3].split()[1] == "0" * 16
     for wrong in ({"cwd": "tmp"}, {"env": {"A=B": "x"}}, {"groups": {"": "../x"}}):
         with pytest.raises(errors.InvalidSpec):
-            ExecOptions(**wrong)  # type: ignore[arg-type]
+            ExecOptions(**wrong)
 
 
 def test_capabilities(running: Container) -> None:

@@ -139,7 +139,7 @@ def test_a_name_that_is_taken_inside(runtime: Runtime, bundle: spec.Bundle, cabl
     with pytest.raises(errors.CreateFailed, match="already"):
         runtime.create("taken", with_linux(bundle, net_devices={first: NetDevice(name="lo")}))
     with Netlink() as host:
-        assert host.link(first)
+        assert host.link(first).name == first
 
 
 def test_addresses_as_the_kernel_gives_them(cable: tuple[str, str]) -> None:

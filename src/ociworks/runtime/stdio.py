@@ -80,7 +80,7 @@ class Streams:
                 setattr(self, name, os.dup(master) if name != "stderr" else None)
 
     def become_terminal(self, master: int, *, typing: bool) -> None:
-        """Read a terminal, and with ``typing`` write to it, whatever the streams were; it stays the caller's to close."""
+        """Read a terminal, and with ``typing`` write to it; ``master`` stays the caller's to close."""
         self.close()
         self.stdout = os.dup(master)
         self.stdin = os.dup(master) if typing else None

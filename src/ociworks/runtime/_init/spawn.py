@@ -32,6 +32,9 @@ _PR_SET_DUMPABLE: Final = 4
 _SIGKILL: Final = 9
 _FIRST_FREE: Final = 3
 _HIGH: Final = 256
+_STREAMS: Final = 4
+"""Sync and the three standard streams."""
+_MOST: Final = (1 << 31) - 1
 _MAPS: Final = b"maps"
 _OFFSETS: Final = b"offsets"
 
@@ -249,8 +252,10 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         child.tasks = ()
         if child.oom_score_adj is not None:
             maps.write_file("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
+        _close_others(child, joins, channel)
         for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
             process.setns(fd, kinds)
+            os.close(fd)
         if child.time_offsets:
             step = "time namespace"
             _make_time_namespace(child, channel)
@@ -267,6 +272,19 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         )
     finally:
         os._exit(255)
+
+
+def _close_others(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket) -> None:
+    """Close what is the launcher's: from the clone on, a privileged process inside can see and take what is open."""
+    keep = {channel.fileno(), *child.fds[:_STREAMS], *child.passed, *child.given, child.groups, child.gate}
+    keep |= {fd for fd, _ in joins}
+    keep |= set(child.mapped or ())
+    last = -1
+    for fd in sorted(keep):
+        if fd >= 0:
+            os.closerange(last + 1, fd)
+            last = fd
+    os.closerange(last + 1, _MOST)
 
 
 def _enter(unified: int) -> None:

@@ -159,6 +159,7 @@ class Launcher:
 
         Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``.
         """
+        _check_open(passed)
         sync, init_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with init_sync:
@@ -227,6 +228,18 @@ class Launcher:
             return self._control.recv(1024).decode("utf-8", "backslashreplace")
         except OSError:
             return ""
+
+
+def _check_open(passed: tuple[int, ...]) -> None:
+    for fd in passed:
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            raise CreateFailed(
+                f"descriptor {fd}, which is to be passed, is not open",
+                step="pass_fds",
+                errno=error.errno or 0,
+            ) from None
 
 
 def _finish(pid: int, control: socket.socket, owner: int) -> None:

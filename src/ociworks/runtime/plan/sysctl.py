@@ -50,6 +50,8 @@ def _namespace(name: str) -> int:
         return process.CLONE_NEWIPC
     if name.startswith("net."):
         return process.CLONE_NEWNET
-    if name == "kernel.domainname":
+    if name in ("kernel.domainname", "kernel.hostname"):
         return process.CLONE_NEWUTS
+    if name.startswith("user."):
+        return process.CLONE_NEWUSER
     return 0
