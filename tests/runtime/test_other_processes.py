@@ -201,3 +201,21 @@ def test_a_state_root_that_is_not_ours(tmp_path: Path, bundle: spec.Bundle, spoi
         with pytest.raises(errors.ContainerError, match="state root"):
             runtime.run(bundle, ["true"], timeout=60)
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("pid", -1), ("pid", 2**31), ("owner", -5), ("kinds", -1), ("kinds", 2**40), ("startTime", 2**70),
+     ("bundle", "/a\0b"), ("rootfs", "/a/../b"), ("cgroups", ["/a\0b"]), ("cgroups", ["relative"])],
+)  # fmt: skip
+def test_numbers_and_paths_that_the_kernel_does_not_have(
+    container: Container, other: Runtime, member: str, value: object
+) -> None:
+    """A state file that says so is damaged; nothing is asked of the kernel with it."""
+    place = Path(other.root, container.id, "state.json")
+    before = place.read_bytes()
+    place.write_text(json.dumps({**json.loads(before), member: value}))
+    with pytest.raises(errors.ContainerError, match="damaged state file"):
+        other.get(container.id)
+    place.write_bytes(before)
+    assert other.get(container.id).status == "running"

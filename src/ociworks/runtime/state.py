@@ -215,6 +215,8 @@ _KINDS: Final = {
     "denySetgroups": bool,
 }
 """The types of members that are no text."""
+_MOST: Final = {"pid": 1 << 31, "owner": 1 << 32, "kinds": 1 << 32}
+"""Above the largest numbers that the kernel has for these."""
 
 
 def _camel(name: str) -> str:
@@ -230,9 +232,11 @@ def _checked(name: str, value: object) -> object:
         inner = [*value, *value.values()]
     if type(value) is not kind or any(type(item) is not str for item in inner):
         raise ValueError(f"member {name} is of the wrong type")
+    if isinstance(value, int) and not 0 <= value < _MOST.get(name, 1 << 63):
+        raise ValueError(f"member {name} is out of range")
     paths = inner if name in _PATHS else [value] if name in ("bundle", "rootfs") else []
     for path in paths:
-        if not isinstance(path, str) or not path.startswith("/") or "/../" in f"{path}/":
+        if not isinstance(path, str) or not path.startswith("/") or "/../" in f"{path}/" or "\0" in path:
             raise ValueError(f"member {name} is no absolute path")
     return tuple(inner) if kind is list else value
 
