@@ -19,9 +19,9 @@ _PROGRAM = """\
 import sys
 
 sys.path.insert(0, {source!r})
-from ociworks.runtime.cli import main
+from ociworks.runtime.cli import program
 
-sys.exit(main())
+program()
 """
 
 

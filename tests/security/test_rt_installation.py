@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime.launcher import installed
+from ociworks.runtime import _installed as installed
 from tests.ordinary import NOBODY, interpreter, readable_copy
 from tests.runtime.boxes import box, with_linux
 from tests.security.test_rt_runtime import LOADER, compiled

@@ -16,7 +16,7 @@ import pytest
 import ociworks
 from ociworks import errors, spec
 from ociworks.runtime import Runtime
-from ociworks.runtime.launcher import sealed
+from ociworks.runtime import _sealed as sealed
 from ociworks.spec.runtime import Mount
 from tests.runtime.boxes import box, changed, nothing_left, with_linux, with_process
 

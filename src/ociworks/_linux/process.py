@@ -1,14 +1,12 @@
 """Processes: clone3, namespaces, prctl, descriptors, identities.
 
 Everything here acts on the calling process or thread and belongs into a single-threaded helper process (design
-rule 7); the library's own process only uses ``sealed_copy`` and ``pidfd_pid``.
+rule 7); the library's own process only uses ``pidfd_pid``.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 
 from ociworks._linux.libc import check_uint, cstring, libc, oserror, syscall, syscall_number
 
@@ -36,7 +34,6 @@ __all__ = [
     "join_session_keyring",
     "pidfd_pid",
     "prctl",
-    "sealed_copy",
     "set_domainname",
     "set_hostname",
     "set_io_priority",
@@ -71,7 +68,6 @@ _CLOSE_RANGE_CLOEXEC: Final = 4
 _SIGCHLD: Final = 17
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 # The child continues in Python, so the GIL must not change hands around the call.
 _held = ctypes.PyDLL(None, use_errno=True).syscall
@@ -244,29 +240,3 @@ def default_internal_signals() -> None:
     for number in (32, 33):
         action = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, an empty mask
         syscall(syscall_number("rt_sigaction"), number, action, 0, 8, call="rt_sigaction")
-
-
-def sealed_copy(path: str, name: str) -> int:
-    """A memfd with the bytes of ``path`` that nobody can write any more; close-on-exec.
-
-    Raises OSError(EACCES) when the host forbids executable memfds.
-    """
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            size = os.fstat(source).st_size
-            offset = 0
-            while offset < size:
-                sent = os.sendfile(fd, source, offset, size - offset)
-                if not sent:
-                    raise OSError(5, f"{path} changed while it was copied", path)
-                offset += sent
-        finally:
-            os.close(source)
-        os.fchmod(fd, 0o511)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

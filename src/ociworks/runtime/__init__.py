@@ -6,6 +6,7 @@ for), ``completed`` (CompletedContainer), ``state`` (lifecycle table and state f
 can do), ``binary`` (other people's runtimes), ``features``, ``checkpoint`` with ``_criu``, ``seams`` (what a custom
 runtime overrides), ``events``, ``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command),
 ``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start),
+``_sealed`` (starts helpers), ``_installed`` (may it),
 ``_ending`` (kill and sweep), ``_root`` (where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something
 else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
 ``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process),
@@ -16,8 +17,6 @@ else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces
 """
 
 from __future__ import annotations
-
-import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

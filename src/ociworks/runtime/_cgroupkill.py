@@ -7,12 +7,11 @@ SIGKILL through a pidfd that was opened before its membership was read again, an
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import select
 import time
-
-from ociworks._linux.libc import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = [
 ]
 
 _SIGKILL = 9
-_PIDFD_SEND_SIGNAL = 424
 _GONE = (errno.ENOENT, errno.ENODEV)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -229,7 +227,7 @@ def _signal_all(directories: Sequence[str]) -> list[int]:
                     raise
         for pid in set(processes(directories)) & opened.keys() - {os.getpid()}:
             try:
-                syscall(_PIDFD_SEND_SIGNAL, opened[pid], _SIGKILL, 0, 0, call="pidfd_send_signal")
+                _signal.pidfd_send_signal(opened[pid], _SIGKILL)
             except ProcessLookupError:
                 continue
     except BaseException:

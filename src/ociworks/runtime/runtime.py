@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -34,7 +34,7 @@ from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container, check_terminal
 from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
-from ociworks.runtime.launcher import Spawned, SpawnRequest
+from ociworks.runtime.launcher import Launcher, Spawned, SpawnRequest
 from ociworks.runtime.options import RunOptions
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import IN_SCOPE
@@ -90,6 +90,10 @@ class Runtime(Seams):
         seams = other if self._host.seams is not None else None
         other._host = Host(os.path.abspath(os.fspath(root)), seams)  # noqa: SLF001 - it is one of us
         return other
+
+    def use_launcher(self, start: Callable[[], Launcher]) -> None:
+        """Get the helper process from ``start`` when it is first needed, or needed again."""
+        self._host.start_launcher = start
 
     def plan(self, bundle: Bundle, container_id: str = "plan") -> Plan:
         """What :meth:`create` would do, as data. Raises what create raises before anything exists."""

@@ -21,9 +21,7 @@ Importing this package loads no class; names are loaded when first used (PEP 562
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not from typing: commands that start a process each load this
 if TYPE_CHECKING:
     # "from ociworks.spec import …" would ask this very module, and mypy then misses submodules now and again.
     import ociworks.spec.cdi as cdi  # noqa: PLR0402
@@ -92,6 +90,8 @@ _MODULES = frozenset({"cdi", "cni", "distribution", "image", "runtime"})
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used."""
+    import importlib
+
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:

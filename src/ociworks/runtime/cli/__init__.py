@@ -16,6 +16,8 @@ heavy (attrs, the specification, plans) is imported by the commands that need it
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 from ociworks.runtime.cli import _call, _flags, _log, _table
@@ -23,10 +25,23 @@ from ociworks.runtime.cli import _call, _flags, _log, _table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from ociworks.runtime import Runtime
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
+
+
+def program() -> NoReturn:
+    """The entry point of ``ociworks-runtime``: :func:`main`, in a process that does nothing else.
+
+    It lives for milliseconds: it collects no garbage, and ends without taking itself apart.
+    """
+    gc.disable()
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main(runtime: Runtime | None = None, argv: Sequence[str] | None = None) -> int:
@@ -70,4 +85,5 @@ def _main(runtime: Runtime | None, argv: list[str], log: _log.Log) -> int:
         return log.fatal(f"No help topic for {name!a}", 3)
     flags, positional = _flags.parse(name, command.flags, arguments, reorder=command.reorder)
     command.check(name, positional)
-    return _call.load(command.module)(_call.Call(name, options, flags, positional, log, runtime))
+    call = _call.Call(name, options, flags, positional, log, runtime)
+    return _call.run(command.module, call, helper=command.helper)

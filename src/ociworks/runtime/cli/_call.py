@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 
-from ociworks.runtime import _root, state
+from ociworks.runtime import _root, _sealed, state
 from ociworks.runtime.ids import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from typing import Final
 
     from ociworks.runtime import Container, Runtime
     from ociworks.runtime.cli._flags import Options
     from ociworks.runtime.cli._log import Log
+    from ociworks.runtime.launcher import Launcher
     from ociworks.spec.runtime import Spec
 
-__all__ = ["Call", "load"]
+__all__ = ["Call", "run"]
+
+MODULE: Final = "ociworks.runtime._init.launcher"
+"""What the helper runs."""
 
 
 class Call:
@@ -38,6 +43,7 @@ class Call:
         self.log = log
         self.custom = runtime
         """The runtime that ``main`` was given, if it was: its own methods must run."""
+        self._started: tuple[int, int] | None = None
 
     @property
     def root(self) -> str:
@@ -55,6 +61,23 @@ class Call:
         """The first argument. Raises ContainerError when it is no container ID."""
         return check_id(self.arguments[0])
 
+    def start_early(self) -> None:
+        """Start the helper process, which needs as long as we do to load the rest."""
+        self._started = _sealed.start(MODULE)
+
+    def close(self) -> None:
+        """End a helper that nobody came to need."""
+        started, self._started = self._started, None
+        if started is not None:
+            os.close(started[1])
+            os.waitpid(started[0], 0)
+
+    def _launcher(self) -> Launcher:
+        from ociworks.runtime.launcher import Launcher
+
+        started, self._started = self._started, None
+        return Launcher(started)
+
     def record(self) -> state.Record:
         """The state of the container. Raises ContainerNotFound and ContainerError."""
         return state.load(self.root, self.container_id)
@@ -64,9 +87,13 @@ class Call:
         from ociworks.runtime import Runtime
 
         systemd = self.globals.flag("systemd-cgroup")
-        if self.custom is not None:
-            return self.custom.at(self.root, systemd_cgroup=systemd)
-        return Runtime(self.root, systemd_cgroup=systemd)
+        if self.custom is None:
+            runtime = Runtime(self.root, systemd_cgroup=systemd)
+        else:
+            runtime = self.custom.at(self.root, systemd_cgroup=systemd)
+        if self._started is not None:
+            runtime.use_launcher(self._launcher)
+        return runtime
 
     def run_stopped(self, record: state.Record, spec: Spec) -> None:
         """Run the hooks after the end; what fails is logged."""
@@ -79,9 +106,13 @@ class Call:
         return self.runtime().get(self.container_id)
 
 
-def load(module: str) -> Callable[[Call], int]:
-    """The function of a command, by the name of its module."""
-    name = f"ociworks.runtime.cli.{module}"
-    found = __import__(name, fromlist=["main"])
-    main: Callable[[Call], int] = found.main
-    return main
+def run(module: str, call: Call, *, helper: bool) -> int:
+    """Run a command, by the name of its module; ``helper``: it will need the helper process."""
+    if helper:
+        call.start_early()
+    try:
+        found = __import__(f"ociworks.runtime.cli.{module}", fromlist=["main"])
+        status: int = found.main(call)
+        return status
+    finally:
+        call.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ def main(call: Call) -> int:
     if call.flags.flag("stats"):
         _print_stats(container)
         return 0
+    gc.enable()
     with container.events() as watch:
         due = time.monotonic() + interval
         while True:

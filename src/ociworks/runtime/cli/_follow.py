@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -48,6 +49,7 @@ def caught_signals() -> Iterator[int]:
 
 def follow(pidfd: int, signals: int, console: Console | None) -> None:
     """Return when the process behind ``pidfd`` has ended and its terminal is read to the end."""
+    gc.enable()  # this may take long
     if console is None:
         _follow(pidfd, signals, None, lambda: None)
         return

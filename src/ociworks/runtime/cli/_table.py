@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "GLOBALS", "Command"]
 
+_MAKING: Final = ("_create", "_exec")
+
 
 class Command:
     """One command: its module, what it is for, its flags, and how many arguments it takes."""
@@ -30,6 +32,8 @@ class Command:
         self.module, self.about, self.usage, self.flags = module, about, usage, flags
         self._least, self._most = arguments
         self.reorder = reorder
+        self.helper = module in _MAKING
+        """Whether it makes a process, for which the helper is started before anything else."""
 
     def check(self, name: str, positional: Sequence[str]) -> None:
         """Raise UsageError for a wrong number of arguments."""

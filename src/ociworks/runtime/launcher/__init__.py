@@ -1,8 +1,8 @@
 """The caller's side of the launcher: start it, ask it for processes, hear how they end.
 
-``sealed`` starts a bare interpreter from a sealed memfd, if ``installed`` finds that only root may write what it runs;
-``client`` speaks the protocol of ``_init.wire``;
-``reaper`` is the same for the helper that runs other runtimes.
+``ociworks.runtime._sealed`` starts a bare interpreter from a sealed memfd, if ``_installed`` finds that only root may
+write what it runs; ``client`` speaks the protocol of ``_init.wire``; ``reaper`` is the same for the helper that runs
+other runtimes.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import Any
 from attrs import fields, frozen
 
 from ociworks.errors import CreateFailed, LauncherError
+from ociworks.runtime import _sealed
 from ociworks.runtime._init import wire
-from ociworks.runtime.launcher import sealed
 
 __all__ = ["Launcher", "SpawnRequest", "Spawned"]
 
@@ -125,13 +125,17 @@ class Spawned:
 
 
 class Launcher:
-    """A running launcher. ``close`` ends it and everything that it holds."""
+    """A running launcher. ``close`` ends it and everything that it holds.
+
+    ``started`` is one that :func:`ociworks.runtime._sealed.start` has started already: its pid and our end.
+    """
 
     module = "ociworks.runtime._init.launcher"
     """What the helper process runs."""
 
-    def __init__(self) -> None:
-        self.pid, self._control = sealed.start(self.module)
+    def __init__(self, started: tuple[int, int] | None = None) -> None:
+        self.pid, control = started or _sealed.start(self.module)
+        self._control = socket.socket(fileno=control)
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _finish, self.pid, self._control, self._owner)

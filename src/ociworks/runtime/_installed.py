@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
 from functools import cache
 
-from ociworks.errors import LauncherError, quote
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 __all__ = ["check_installation"]
 
@@ -36,6 +37,8 @@ def check_installation(interpreter: str, package: str) -> None:
         except FileNotFoundError:
             continue  # a cached module that was never written
         if found.st_uid != 0 or _is_open(found, is_above=path not in own):
+            from ociworks.errors import LauncherError, quote
+
             raise LauncherError(
                 f"{quote(path)}: expected code that only root may write, found owner {found.st_uid}, group "
                 f"{found.st_gid}, mode {stat.S_IMODE(found.st_mode):o}: whoever may write it would be root with the "

@@ -1,21 +1,21 @@
 """Starts the helper: a fresh interpreter from a memfd that nobody can write (RT-01), with nothing inherited.
 
 The interpreter gets ``-I -S -B`` and an empty environment; the packages that it may import are named in its start-up
-code, so that no ``site``, ``.pth`` file or variable has a say.
+code, so that no ``site``, ``.pth`` file or variable has a say. This file loads little itself: a command starts the
+helper first, and loads the rest of what it needs meanwhile.
 """
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import errno
 import os
-import signal
-import socket
 import sys
 
-from ociworks._linux.process import sealed_copy
-from ociworks.errors import LauncherError, NotSupported
+from ociworks._linux.memfd import sealed_copy
+from ociworks.runtime._installed import check_installation
 from ociworks.runtime._standard import fill_standard
-from ociworks.runtime.launcher.installed import check_installation
 
 __all__ = ["start"]
 
@@ -28,20 +28,24 @@ for name, path in {packages!r}:
 from {module} import main
 main(3, {caller})
 """
-_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+_SIGNALS = [
+    number for number in range(1, _signal.NSIG) if number not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33)
+]
 
 
-def start(module: str) -> tuple[int, socket.socket]:
+def start(module: str) -> tuple[int, int]:
     """Start a helper, ``main`` of a module of ours; returns its pid and our end of the control channel."""
     if sys.platform != "linux":
+        from ociworks.errors import NotSupported
+
         raise NotSupported(f"containers need Linux, this is {sys.platform}")
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     inner = [(f"ociworks.{name}", os.path.join(package, name)) for name in ("runtime", "testing")]
     boot = _BOOT.format(packages=[("ociworks", package), *inner], module=module, caller=os.getpid())
     interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     check_installation(interpreter, package)
     fill_standard()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         pid = _spawn(interpreter, boot, theirs.fileno())
     except BaseException:
@@ -49,7 +53,7 @@ def start(module: str) -> tuple[int, socket.socket]:
         raise
     finally:
         theirs.close()
-    return pid, ours
+    return pid, ours.detach()
 
 
 def _spawn(interpreter: str, boot: str, control: int) -> int:
@@ -57,6 +61,8 @@ def _spawn(interpreter: str, boot: str, control: int) -> int:
         binary = sealed_copy(interpreter, "ociworks-launcher")
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
+            from ociworks.errors import NotSupported
+
             raise NotSupported("this host forbids executable memfds (sysctl vm.memfd_noexec)") from error
         raise
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -75,6 +81,8 @@ def _spawn(interpreter: str, boot: str, control: int) -> int:
             setsigdef=_SIGNALS,
         )
     except OSError as error:
+        from ociworks.errors import LauncherError
+
         raise LauncherError(f"cannot start {interpreter} as the launcher: {error}") from error
     finally:
         os.close(null)
