@@ -5,6 +5,7 @@ Two differences are meant: ``without_primary`` and ``compare_mounts`` say why.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -139,3 +140,66 @@ def test_what_the_program_sees(configured: spec.Bundle, tmp_path: Path, look: st
         assert without_primary(ours) == without_primary(theirs)
     else:
         assert ours == theirs
+
+
+def bound(source: Path, *options: str) -> Mount:
+    return Mount(destination="/asked", type="bind", source=str(source), options=options)
+
+
+MOUNTS = {
+    "copied up": (Mount(destination="/home", type="tmpfs", source="t", options=("tmpcopyup", "ro")),),
+    "mode of the place": (
+        Mount(destination="/home", type="tmpfs", source="t", options=("nosuid", "size=64k")),
+    ),
+    "sysfs": (
+        Mount(destination="/other/sys", type="sysfs", source="sysfs", options=("ro", "nosuid", "nodev")),
+    ),
+    "proc": (Mount(destination="/other/proc", type="proc", source="proc", options=("hidepid=1", "noexec")),),
+}
+BINDS = [
+    ("bind",),
+    ("rbind", "rro"),
+    ("rbind", "ro"),
+    ("bind", "nosuid", "noexec", "strictatime"),
+    ("bind", "dev", "exec", "suid", "ro"),
+    ("rbind", "rnosuid", "rnodev", "rnoatime"),
+    ("rbind", "rshared"),
+    ("rbind", "rslave", "nodiratime"),
+    ("rbind", "runbindable", "noatime"),
+]
+MOUNTINFO = (
+    "cut -d' ' -f5- /proc/self/mountinfo | grep -E ' |asked|other' | grep -E '^/(asked|home|dev/mq|other)'"
+)
+ALSO = "stat -c '%n %a %u:%g' /home /home/* /asked 2>/dev/null; ls /home /asked"
+
+
+def told(text: str) -> list[str]:
+    """Lines without the numbers of propagation groups and the file system's own options.
+
+    This runc sets a tmpfs's mode afterwards, and makes the file system of a read-only mount read-only as well.
+    """
+    lines = [re.sub(r"(shared|master):[0-9]+", r"\1", line) for line in text.splitlines()]
+    return [re.sub(r" - (\w+ \w+) .*", r" \1", line) for line in lines]
+
+
+@pytest.mark.parametrize("case", [*MOUNTS, *(",".join(options) for options in BINDS)])
+def test_what_mounts_come_to(tmp_path: Path, case: str) -> None:
+    """Options, modes and contents of further mounts, line by line."""
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    run = functools.partial(subprocess.run, check=True)
+    run(["mount", "-t", "tmpfs", "-o", "nosuid,nodev", "source", source])
+    (source / "inner").mkdir()
+    run(["mount", "-t", "tmpfs", "inner", source / "inner"])
+    try:
+        bundle = box(tmp_path / "bundle")
+        (bundle.rootfs / "home/user/file").write_text("data")
+        mounts = MOUNTS.get(case) or (bound(source, *case.split(",")),)
+        bundle = changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
+        bundle = with_process(bundle, args=("sh", "-c", f"{MOUNTINFO}; {ALSO}; true"))
+        bundle.save()
+        with Runtime(tmp_path / "root") as runtime:
+            done = runtime.run(bundle, capture_output=True, timeout=60)
+        assert told(done.stdout.decode()) == told(by_runc(bundle, tmp_path / "runc"))
+    finally:
+        run(["umount", "-R", source])

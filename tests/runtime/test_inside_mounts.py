@@ -353,6 +353,7 @@ def test_parts_of_the_containers_own_tree(runtime: Runtime, bundle: spec.Bundle,
     assert look(runtime, mounted(bundle, *mounts), "cat /again/file") == ["of the host"]
 
 
+@pytest.mark.skipif(os.environ.get("VMRUN") == "uml", reason="no file system on a device there")
 def test_a_file_system_of_a_device(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
     """``ro`` reaches the file system too, and it is opened before the container's device rules hold."""
     image = tmp_path / "image"

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,3 +133,46 @@ def test_root_in_a_user_namespace(runtime: Runtime, bundle: spec.Bundle) -> None
         container.start()
         assert os.stat(f"/proc/{container.pid}").st_uid in (0, 200_000)
         assert container.exec(["id", "-u"], timeout=60).stdout == b"0\n"
+
+
+@pytest.mark.root
+@root_only
+def test_without_a_mount_namespace(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The root is a tree that is mounted nowhere: nothing of the host changes, and it goes with its processes."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15):
+        pytest.skip("mounting in a detached tree needs Linux 6.15")
+    shared = with_linux(bundle, namespaces=namespaces(*(kind for kind in KINDS if kind != "mount")))
+    before = [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(bundle.path) in line
+    ]
+    with runtime.create("shared", shared, ["sleep", "1000"]) as container:
+        container.start()
+        assert os.readlink(f"/proc/{container.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+        after = [
+            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(bundle.path) in line
+        ]
+        assert before == after
+        with pytest.raises(errors.NotSupported, match="mount namespace"):
+            container.exec(["true"])
+    script = (
+        "readlink /proc/self/ns/mnt; cd /; cd ../..; pwd; ls /dev/null /dev/pts/ptmx; cat /proc/keys | wc -c;"
+        "echo $$; touch /dev/shm/x; (echo x > /proc/sys/kernel/domainname || echo no) 2>/dev/null; ls / | grep -c boot"
+    )
+    lines = look(runtime, shared, script + "; true")
+    mine = os.readlink("/proc/self/ns/mnt")
+    assert lines == [mine, "/", "/dev/null", "/dev/pts/ptmx", "0", "1", "no", "0"]
+
+
+@pytest.mark.parametrize("member", ["path", "user", "propagation", "nothing"])
+def test_mount_namespaces_that_are_refused(runtime: Runtime, bundle: spec.Bundle, member: str) -> None:
+    """What cannot be without a mount namespace of its own, with the member's path and before anything exists."""
+    others = [kind for kind in KINDS if kind != "mount"]
+    mapped = (spec.runtime.IDMapping(container_id=0, host_id=200_000, size=65_536),)
+    linux: dict[str, dict[str, Any]] = {
+        "path": {"namespaces": namespaces(*others, mount="/proc/self/ns/mnt")},
+        "user": {"namespaces": namespaces(*others, "user"), "uid_mappings": mapped, "gid_mappings": mapped},
+        "propagation": {"namespaces": namespaces(*others), "rootfs_propagation": "shared"},
+        "nothing": {"namespaces": (), "uid_mappings": (), "gid_mappings": ()},
+    }
+    with pytest.raises(errors.NotSupported, match=r"\$\.linux\.namespaces"):
+        runtime.create("refused", with_linux(bundle, **linux[member]))

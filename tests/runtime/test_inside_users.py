@@ -16,6 +16,12 @@ from tests.runtime.boxes import changed, with_linux, with_process
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ids of others")]
 
+needs_clocks = pytest.mark.skipif(
+    not os.path.exists("/proc/self/timens_offsets"), reason="this kernel has no time namespaces"
+)
+needs_maps = pytest.mark.skipif(
+    os.environ.get("VMRUN") == "uml", reason="no file system of this machine takes mapped owners"
+)
 FIRST = 200_000
 MAPPED = (IDMapping(container_id=0, host_id=FIRST, size=65_536),)
 OFFSETS = TimeOffsets(
@@ -80,6 +86,7 @@ def ids(first: int, host: int) -> tuple[IDMapping, ...]:
 STAT = "stat -c %u:%g /data/file /data/below/file"
 
 
+@needs_maps
 @pytest.mark.parametrize(
     ("options", "owners"),
     [
@@ -103,6 +110,7 @@ def test_owners_that_are_mapped(
     assert look(runtime, mounted(bundle, mount), STAT) == owners
 
 
+@needs_maps
 def test_owners_in_a_user_namespace(runtime: Runtime, remapped: spec.Bundle, data: Path) -> None:
     """By the mount's own maps, or by those of the container; a plain bind shows nobody."""
     mounts = (
@@ -163,6 +171,7 @@ def test_a_user_namespace_by_path(runtime: Runtime, remapped: spec.Bundle, match
         assert (remapped.rootfs / "made").stat().st_uid == FIRST
 
 
+@needs_clocks
 @pytest.mark.parametrize("users", [False, True])
 def test_clocks(runtime: Runtime, bundle: spec.Bundle, users: bool, request: pytest.FixtureRequest) -> None:
     """Offsets of a new time namespace, also in a user namespace; further processes have them too."""
@@ -185,6 +194,7 @@ def test_clocks(runtime: Runtime, bundle: spec.Bundle, users: bool, request: pyt
             runtime.create("both", with_linux(other, time_offsets=OFFSETS))
 
 
+@needs_clocks
 def test_clocks_without_offsets(runtime: Runtime, bundle: spec.Bundle) -> None:
     """A time namespace alone has none."""
     timed = with_linux(bundle, namespaces=further(bundle, Namespace(type="time")))
@@ -192,6 +202,7 @@ def test_clocks_without_offsets(runtime: Runtime, bundle: spec.Bundle) -> None:
     assert [line.split()[1:] for line in lines] == [["0", "0"], ["0", "0"]]
 
 
+@needs_clocks
 def test_clocks_that_would_run_backwards(runtime: Runtime, bundle: spec.Bundle) -> None:
     """The kernel refuses an offset before its own start, and nothing is left."""
     timed = with_linux(

@@ -44,6 +44,8 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "domainname": identity.domainname,
     "loopback_up": identity.loopback_up,
     "expect_maps": maps.expect_maps,
+    "hold_root": rootfs.hold_root,
+    "enter_root": rootfs.enter_root,
     "pin_root": rootfs.pin_root,
     "superblock": mounts.superblock,
     "filesystem": mounts.filesystem,

@@ -60,8 +60,8 @@ def filesystem(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
         try:
             if copy_up:
                 copyup.copy(place, made)
-            mount.attach(made, place)
             _propagate(made, propagation)
+            mount.attach(made, place)
         finally:
             os.close(made)
     finally:
@@ -114,10 +114,10 @@ def bind(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
         place, name = targets.directory(context, target) if is_directory else targets.file(context, target)
         try:
             _check_place(place, name, covers_proc=path.filesystem_type(made) == _PROC_MAGIC)
+            _propagate(made, propagation)
             mount.attach(made, place)
         finally:
             os.close(place)
-        _propagate(made, propagation)
     finally:
         os.close(made)
 
@@ -176,18 +176,19 @@ def _hierarchies(
     options: tuple[tuple[str, str | None], ...] = (("source", "tmpfs"), ("mode", "755"), ("size", "1m"))
     top = mount.make_filesystem("tmpfs", options, rest)
     try:
-        mount.attach(top, place)
         for hierarchy in layout:
             os.mkdir(hierarchy[0], 0o755, dir_fd=top)
             for link in hierarchy[4]:
                 os.symlink(hierarchy[0], link, dir_fd=top)
+        if attributes & mount.ATTR_RDONLY:
+            mount.set_attributes(top, set_=mount.ATTR_RDONLY)
+        mount.attach(top, place)
+        for hierarchy in layout:
             inner = os.open(hierarchy[0], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
             try:
                 _hierarchy(inner, hierarchy, own_namespace=own_namespace, attributes=attributes | rest)
             finally:
                 os.close(inner)
-        if attributes & mount.ATTR_RDONLY:
-            mount.set_attributes(top, set_=mount.ATTR_RDONLY)
     finally:
         os.close(top)
 

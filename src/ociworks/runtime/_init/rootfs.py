@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from ociworks.runtime._init.context import Context
 
-__all__ = ["move_root", "pin_root", "pivot", "prepare_cwd", "root_propagation", "root_read_only", "sysctl"]
+__all__ = [
+    "enter_root",
+    "hold_root",
+    "move_root",
+    "pin_root",
+    "pivot",
+    "prepare_cwd",
+    "root_propagation",
+    "root_read_only",
+    "sysctl",
+]
 
 _AT_FDCWD: Final = -100
 _NULL_DEVICE: Final = os.makedev(1, 3)
@@ -41,9 +51,7 @@ def pin_root(
     context.null = _open_null()
     place = _open_directory(rootfs)
     try:
-        here, host = os.stat(place), os.stat("/")
-        if (here.st_dev, here.st_ino) == (host.st_dev, host.st_ino):
-            raise StepError("the host's root directory cannot be a container's root", rootfs, errno.EINVAL)
+        _refuse_host(place, rootfs)
         if layers is not None:
             context.root = _overlay(place, rootfs, *layers)
             return
@@ -52,6 +60,32 @@ def pin_root(
         mount.attach(context.root, place)
     finally:
         os.close(place)
+
+
+def hold_root(context: Context, rootfs: str) -> None:
+    """Take the root as a detached tree: no namespace of mounts has it, so nothing of the host changes (Linux 6.15)."""
+    context.null = _open_null()
+    place = _open_directory(rootfs)
+    try:
+        _refuse_host(place, rootfs)
+        context.root = mount.clone_tree(place, "", recursive=True)
+    finally:
+        os.close(place)
+    mount.set_attributes(context.root, propagation=mount.MS_PRIVATE, recursive=True)
+
+
+def enter_root(context: Context) -> None:
+    """Change the root to the detached tree; the kernel keeps it together for as long as a process is in it."""
+    os.fchdir(context.root)
+    os.chroot(".")
+    os.chdir("/")
+    _forget(context)
+
+
+def _refuse_host(place: int, rootfs: str) -> None:
+    here, host = os.stat(place), os.stat("/")
+    if (here.st_dev, here.st_ino) == (host.st_dev, host.st_ino):
+        raise StepError("the host's root directory cannot be a container's root", rootfs, errno.EINVAL)
 
 
 def _overlay(

@@ -29,7 +29,7 @@ from ociworks.runtime.plan.mounts import Layout, early_ops, late_ops, mount_ops
 from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, time_offsets
 from ociworks.runtime.plan.options import PROPAGATION
 from ociworks.runtime.plan.protect import protect_ops
-from ociworks.runtime.plan.refuse import refuse_process, refuse_unsupported
+from ociworks.runtime.plan.refuse import refuse_process, refuse_shared_mounts, refuse_unsupported
 from ociworks.runtime.plan.resctrl import plan_resctrl
 from ociworks.runtime.plan.sources import Maps, Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
@@ -125,8 +125,13 @@ class _Builder:
         refuse_unsupported(spec)
         refuse_process(self.process)
         self.namespaces = namespaces(self.linux)
-        if not self.namespaces.new & process.CLONE_NEWNS:
-            raise NotSupported("$.linux.namespaces: a container needs a mount namespace of its own")
+        self.own_mounts = bool(self.namespaces.new & process.CLONE_NEWNS)
+        if not self.own_mounts:
+            refuse_shared_mounts(self.linux, self.namespaces, overlay=overlay is not None)
+            if any(late_ops(spec, self.rootfs)):
+                raise NotSupported(
+                    "$.mounts: a read-only /dev or tmpfs needs a mount namespace of the container's own"
+                )
         self.time_offsets = time_offsets(self.linux, self.namespaces)
         self.has_user_namespace = bool(self.namespaces.private & process.CLONE_NEWUSER)
         self.maps = id_maps(self.linux) if self.namespaces.new & process.CLONE_NEWUSER else None
@@ -181,7 +186,7 @@ class _Builder:
             *self.before_hooks,
             *self._hooks(container_id, self.hooks.create_container, "creating"),
             *self.before_pivot,
-            ops.move_root() if no_pivot else ops.pivot(),
+            self._enter_root(no_pivot=no_pivot),
             *self.root_propagation,
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
@@ -210,7 +215,14 @@ class _Builder:
         joined = (path for kind, path in self.namespaces.joins if kind == process.CLONE_NEWUSER)
         return next((("", path) for path in joined), None)
 
+    def _enter_root(self, *, no_pivot: bool) -> ops.Op:
+        if not self.own_mounts:
+            return ops.enter_root()
+        return ops.move_root() if no_pivot else ops.pivot()
+
     def _pin_root(self) -> ops.Op:
+        if not self.own_mounts:
+            return ops.hold_root(self.rootfs)
         shared = self.linux.rootfs_propagation in ("shared", "rshared")
         return ops.pin_root(
             self.rootfs,
@@ -351,6 +363,10 @@ def build_exec(
     options: RunOptions = _NO_OPTIONS,
 ) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
+    if not kinds & process.CLONE_NEWNS:
+        raise NotSupported(
+            "a container without a mount namespace of its own has no exec: nobody else can enter its root"
+        )
     refuse_process(target)
     operations: list[ops.Op] = [ops.reach(IN_SCOPE)] if in_scope else []
     if options.new_keyring:

@@ -31,10 +31,12 @@ __all__ = [
     "cpu_affinity",
     "dev_link",
     "domainname",
+    "enter_root",
     "execute",
     "expect_maps",
     "filesystem",
     "find_program",
+    "hold_root",
     "hook",
     "hostname",
     "identity",
@@ -281,6 +283,16 @@ def pivot() -> Op:
 def move_root() -> Op:
     """Change the root by moving the mount and chroot, where the host's root cannot be exchanged."""
     return Op("move_root")
+
+
+def hold_root(rootfs: str) -> Op:
+    """Take the root filesystem as a tree that is mounted nowhere, for a container without a mount namespace."""
+    return Op("hold_root", (rootfs,))
+
+
+def enter_root() -> Op:
+    """Change the root to a tree that is mounted nowhere; it goes with the last process in it."""
+    return Op("enter_root")
 
 
 def expect_maps(uid_map: str, gid_map: str) -> Op:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from ociworks.errors import NotSupported
-from ociworks.spec.runtime import Process, Spec
+import os
+import re
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["refuse_process", "refuse_unsupported"]
+from ociworks._linux import process as kinds
+from ociworks.errors import NotSupported
+from ociworks.spec.runtime import Linux, Process, Spec
+
+if TYPE_CHECKING:
+    from ociworks.runtime.plan.namespaces import Namespaces
+
+__all__ = ["refuse_process", "refuse_shared_mounts", "refuse_unsupported"]
+
+_DETACHED: Final = (6, 15)
+"""The first Linux that mounts in a tree which is mounted nowhere."""
 
 _OTHERS = ("windows", "solaris", "freebsd", "vm", "zos")
 
@@ -15,6 +26,24 @@ def refuse_unsupported(spec: Spec) -> None:
     found = [f"$.{name}: this is a Linux runtime" for name in _OTHERS if getattr(spec, name) is not None]
     if found:
         raise NotSupported("; ".join(found))
+
+
+def refuse_shared_mounts(linux: Linux, found: Namespaces, *, overlay: bool) -> None:
+    """Judge a container without a mount namespace of its own, whose root is a tree that is mounted nowhere.
+
+    Raises NotSupported where that cannot be, or where nothing at all would be the container's own.
+    """
+    where = "$.linux.namespaces: a container needs a mount namespace of its own"
+    major, minor = re.findall("[0-9]+", os.uname().release)[:2]
+    release = (int(major), int(minor))  # trusted: the kernel's
+    if found.private & kinds.CLONE_NEWNS:
+        raise NotSupported(f"{where}: one that is joined has its mounts already")
+    if not found.private:
+        raise NotSupported(f"{where}, or at least another namespace: this configuration names none")
+    if found.private & kinds.CLONE_NEWUSER or overlay or linux.rootfs_propagation:
+        raise NotSupported(f"{where} for a user namespace, an overlay as root, or rootfsPropagation")
+    if release < _DETACHED:
+        raise NotSupported(f"{where} on Linux before {_DETACHED[0]}.{_DETACHED[1]}")
 
 
 def refuse_process(process: Process) -> None:
