@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Event, HostStep, Plan, Runtime, Subject
+from ociworks.runtime import Event, HostStep, Plan, RestoreOptions, Runtime, Subject
 from ociworks.runtime.plan import ops
 from ociworks.runtime.seams import Seams
 from ociworks.spec.runtime import Process, Spec
@@ -139,6 +139,13 @@ def test_a_refusal(custom: Custom, bundle: spec.Bundle) -> None:
     with pytest.raises(errors.NotSupported, match="not here"):
         custom.create("refused", bundle)
     assert not Path(custom.root).exists()
+
+
+def test_a_restore_is_refused(custom: Custom, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Host steps have no place in what criu does, so they are not skipped in silence."""
+    with pytest.raises(errors.NotSupported, match="host steps"):
+        custom.restore("back", bundle, RestoreOptions(image_path=str(tmp_path)))
+    assert custom.diary == []
 
 
 BINARY = """

@@ -212,6 +212,8 @@ class Runtime(Seams):
         from ociworks.runtime._criu import restore
 
         planned = self._plan(bundle, check_id(container_id), detached=detach)
+        if self._steps(planned):
+            raise NotSupported("restore: criu does not stop where this runtime's host steps would be done")
         streams = Streams(stdin, stdout, stderr)
         try:
             spawned = restore(self._host, planned, options, streams)
