@@ -20,6 +20,8 @@ def preserved(count: int) -> tuple[int, ...]:
 
     All of our own are close-on-exec, so what is not came from outside. Raises ValueError for another.
     """
+    if count < 0:
+        raise ValueError(f"preserve-fds: expected no negative number, got {count}")
     fds = tuple(range(3, 3 + count))
     for fd in fds:
         try:
