@@ -196,3 +196,14 @@ def test_rules_for_one_call_are_alternatives(alternatives: list[SyscallArg], arg
     program = compiled(*(allow("openat", args=(condition,)) for condition in alternatives))
     expected = any(holds(condition, args) for condition in alternatives)
     assert verdict(program, NUMBERS["openat"], args) == (ALLOW if expected else EPERM)
+
+
+@pytest.mark.parametrize("value", [0, 1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, U64])
+def test_rt_26_ordered_alternatives(value: int) -> None:
+    """libseccomp meets the upper half of one with the lower half of another, and would let 1 through."""
+    program = compiled(
+        allow("openat", args=(arg(1 << 32, "SCMP_CMP_GE", index=4),)),
+        allow("openat", args=(arg(0, "SCMP_CMP_LE", index=4),)),
+    )
+    expected = value >= 1 << 32 or value <= 0
+    assert verdict(program, NUMBERS["openat"], (0, 0, 0, 0, value, 0)) == (ALLOW if expected else EPERM)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from ociworks.errors import InvalidSpec, MissingDependency, NotSupported, Problem, quote
+from ociworks.runtime.seccomp.alternatives import alternatives, decide
 from ociworks.runtime.seccomp.check import check, notifies
 from ociworks.runtime.seccomp.multiplex import JEQ, JUMP, LOAD, instruction, prologue
 from ociworks.runtime.seccomp.names import (
@@ -33,7 +34,7 @@ from ociworks.runtime.seccomp.names import (
 )
 
 if TYPE_CHECKING:
-    from ociworks.spec.runtime import Seccomp, Syscall, SyscallArg
+    from ociworks.spec.runtime import Seccomp, Syscall
 
 __all__ = ["CompiledFilter", "compile"]
 
@@ -138,7 +139,15 @@ def _program(seccomp: Seccomp, word: int, members: list[int]) -> bytes:
     _set_architectures(compiled, members)
     for index, rule in enumerate(seccomp.syscalls):
         _add_rule(compiled, seccomp, rule, f"$.linux.seccomp.syscalls[{index}]")
-    return prologue(seccomp, default, functools.partial(library.resolve_syscall, word)) + _export(compiled)
+    own = decide(
+        seccomp,
+        default,
+        word,
+        lambda rule: _return(rule.action, rule.errno_ret),
+        lambda name: [number for member in members if (number := library.resolve_syscall(member, name)) >= 0],
+    )
+    first = prologue(seccomp, default, functools.partial(library.resolve_syscall, word))
+    return first + own + _export(compiled)
 
 
 def _dispatch(native: bytes, others: Mapping[int, bytes]) -> bytes:
@@ -201,7 +210,7 @@ def _add_rule(compiled: _Filter, seccomp: Seccomp, rule: Syscall, where: str) ->
     action = _return(rule.action, rule.errno_ret)
     if action == _return(seccomp.default_action, seccomp.default_errno_ret):
         return  # libseccomp refuses rules that change nothing
-    alternatives = list(_alternatives(rule.args))
+    alternatives = list(_alternatives(rule))
     for name in rule.names:
         number = _resolve(name)
         if number == _UNKNOWN:
@@ -237,15 +246,13 @@ def _skipped(seccomp: Seccomp) -> list[str]:
     return skipped
 
 
-def _alternatives(args: tuple[SyscallArg, ...]) -> Iterator[tuple[object, ...]]:
+def _alternatives(rule: Syscall) -> Iterator[tuple[object, ...]]:
     """Conditions that must hold together; libseccomp compares each argument once in a rule."""
     library = _library()
-    conditions = [library.Arg(arg.index, OPERATORS[arg.op], arg.value, arg.value_two or 0) for arg in args]
-    if len({arg.index for arg in args}) == len(args):
-        yield tuple(conditions)
-    else:
-        for condition in conditions:
-            yield (condition,)
+    for conditions in alternatives(rule):
+        yield tuple(
+            library.Arg(arg.index, OPERATORS[arg.op], arg.value, arg.value_two or 0) for arg in conditions
+        )
 
 
 def _flags(seccomp: Seccomp) -> int:
