@@ -16,7 +16,7 @@ import pytest
 
 from ociworks import spec
 from ociworks.runtime import Runtime
-from ociworks.spec.runtime import CPU, Memory, Mount, Pids, Resources, User
+from ociworks.spec.runtime import CPU, Memory, Mount, Pids, Resources, Rlimit, User
 from tests.interop.peers import peer
 from tests.runtime.boxes import box, changed, with_linux, with_process
 
@@ -203,3 +203,40 @@ def test_what_mounts_come_to(tmp_path: Path, case: str) -> None:
         assert told(done.stdout.decode()) == told(by_runc(bundle, tmp_path / "runc"))
     finally:
         run(["umount", "-R", source])
+
+
+PROCESS_LOOKS = {
+    "oom score": "cat /proc/self/oom_score_adj",
+    "limits": "cat /proc/self/limits",
+    "personality": "cat /proc/self/personality",
+    "names": "hostname; cat /proc/sys/kernel/domainname",
+    "settings": "cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/msgmax",
+    "session": "cut -d' ' -f5,6 /proc/1/stat",
+    "no new privileges": "grep -E '^(NoNewPrivs|Seccomp:|Cap)' /proc/self/status",
+}
+
+
+@pytest.mark.parametrize("look", PROCESS_LOOKS)
+def test_what_a_process_is_given(configured: spec.Bundle, tmp_path: Path, look: str) -> None:
+    """Limits, scores, settings of the kernel and names, beyond the defaults."""
+    tuned = with_process(
+        configured,
+        args=("sh", "-c", PROCESS_LOOKS[look]),
+        oom_score_adj=123,
+        no_new_privileges=False,
+        rlimits=(Rlimit(type="RLIMIT_NOFILE", soft=77, hard=88), Rlimit(type="RLIMIT_CORE", soft=0, hard=0)),
+    )
+    tuned = with_linux(
+        changed(tuned, domainname="domain"),
+        sysctl={"net.ipv4.ip_default_ttl": "77", "kernel.msgmax": "9000"},
+        personality=None,
+    )
+    tuned.save()
+    with Runtime(tmp_path / "root") as runtime:
+        done = runtime.run(tuned, capture_output=True, timeout=60)
+    theirs = by_runc(tuned, tmp_path / "runc")
+    if look == "names":  # runc 1.1 knows no domain name
+        assert done.stdout == b"same\ndomain\n"
+        assert theirs.startswith("same\n")
+    else:
+        assert done.stdout.decode() == theirs

@@ -370,3 +370,25 @@ sys.exit(main(Mine(sys.argv[1]), sys.argv[2:]))
         mine("delete", "--force", "m")
     kinds = note.read_text().split()
     assert kinds.index("created") < kinds.index("started") < kinds.index("deleted")
+
+
+def test_preserved_descriptors(command: Command, forever: spec.Bundle, tmp_path: Path) -> None:
+    """Those that were passed, and no others; one that was not is an error, not something else."""
+    with command.created("fds", forever), open(tmp_path / "given", "w+b") as given:
+        command("start", "fds")
+        place = given.fileno()
+        script = f'exec 3<&{place}; test {place} = 3 || exec {place}<&-; exec "$@"'
+        call = command.arguments(
+            "exec", "--preserve-fds", "1", "fds", "sh", "-c", "echo through >&3; ls /proc/self/fd"
+        )
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", *call],
+            pass_fds=(place,),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout.split() == [b"0", b"1", b"2", b"3", b"4"]
+        assert os.pread(place, 99, 0) == b"through\n"
+        assert "not passed" in command("exec", "--preserve-fds", "1", "fds", "true", status=255)
