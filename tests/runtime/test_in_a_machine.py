@@ -86,3 +86,12 @@ def test_profiles_of_apparmor() -> None:
         *pytest_there, "tests/runtime/test_apparmor.py", accel="tcg", options=["--deb", "apparmor"]
     )
     assert re.search(r"3 passed", output), output
+
+
+@pytest.mark.slow
+def test_the_other_runtime() -> None:
+    """Crun refuses hybrid hosts; on a unified one it goes through the same lifecycle as the others."""
+    chosen = "crun and (life or limits or may_not or not_there)"
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen)
+    output = in_a_machine(*pytest_there, "tests/runtime/test_both_kinds.py")
+    assert "6 passed" in output, output

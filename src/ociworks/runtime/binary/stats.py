@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from ociworks.errors import ContainerError
+from ociworks.runtime import cgroups
 from ociworks.runtime.cgroups.counters import (
     BlockIOStats,
     ContainerStats,
@@ -16,7 +17,7 @@ from ociworks.runtime.cgroups.counters import (
 )
 from ociworks.spec.frozen import FrozenDict
 
-__all__ = ["parse_stats"]
+__all__ = ["group_stats", "parse_stats"]
 
 _UNLIMITED = 1 << 62
 
@@ -40,6 +41,16 @@ def parse_stats(raw: bytes) -> ContainerStats:
             }
         ),
     )
+
+
+def group_stats(pid: int) -> ContainerStats:
+    """The same from the control groups that a process is in. CgroupError when they cannot be read."""
+    mounts = cgroups.detect().mounts
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as stream:
+        lines = [line.rstrip("\n").split(":", 2) for line in stream]
+    groups = {name: path for _, names, path in lines for name in names.split(",")}
+    found = ((mount, groups.get(mount.controllers[0] if mount.version == 1 else "")) for mount in mounts)
+    return cgroups.stats([mount.locate(group) for mount, group in found if group is not None])
 
 
 def _table(value: object) -> Mapping[str, object]:
