@@ -5,34 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Chunk, Container, Detach, Exit, Runtime
-from ociworks.runtime.attach import Attachment
+from ociworks.runtime import Chunk, Detach, Exit, Runtime
 from tests.runtime.boxes import nothing_left, with_process
-
-
-@contextmanager
-def detached(runtime: Runtime, bundle: spec.Bundle, script: str, **options: object) -> Iterator[Container]:
-    """A created container with a shim, seen by another Runtime; removed at the end."""
-    runtime.create("far", bundle, ["sh", "-c", script], detach=Detach(**options))  # type: ignore[arg-type]
-    with Runtime(runtime.root) as other, other.get("far") as found:
-        yield found
-
-
-def read_until(attached: Attachment, wanted: bytes) -> bytes:
-    """What is written until ``wanted`` has been."""
-    data = b""
-    while wanted not in data:
-        chunk = attached.read(timeout=60)
-        assert chunk is not None, data
-        data += chunk.data
-    return data
+from tests.runtime.shims import detached, read_until, shim_of
 
 
 def test_a_life(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
@@ -205,6 +185,4 @@ def test_limits_hold(runtime: Runtime, bundle: spec.Bundle) -> None:
     with detached(runtime, bundle, "sleep 1000") as found:
         found.start()
         assert found.pid in found.processes()
-        shim = Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[1]
-        assert Path(f"/proc/{shim}/comm").read_text() == "ociworks-shim\n"
-        assert shim not in map(str, found.processes())
+        assert shim_of(found) not in found.processes()

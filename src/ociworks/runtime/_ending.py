@@ -8,6 +8,7 @@ import select
 
 from ociworks.runtime import _cgroupfs, _cgroupkill, state
 from ociworks.runtime._init import resctrl
+from ociworks.runtime.shim.aside import set_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class PidFD:
         self._fd = -1
 
     def __enter__(self) -> int:
+        if self._record.pid <= 0 or self._record.start_time < 0:
+            return -1  # it never came into being
         try:
             self._fd = os.pidfd_open(self._record.pid)
         except ProcessLookupError:
@@ -131,8 +134,9 @@ def sweep(
 
 
 def _remove_state(directory: str) -> None:
-    """Mostly a few plain files; whatever else is there needs the careful way."""
+    """Mostly a few plain files; whatever else is there needs the careful way. Without its name it is debris."""
     try:
+        directory = set_aside(directory)
         place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return

@@ -31,7 +31,7 @@ from ociworks.runtime.plan import Plan
 from ociworks.runtime.shim import messages
 from ociworks.runtime.shim.debris import sweep_debris
 
-__all__ = ["Making", "Shim", "found_shim"]
+__all__ = ["Making", "Shim"]
 
 _PATIENCE: Final = 20.0
 """Seconds; longer than a shim needs for anything."""
@@ -90,7 +90,10 @@ class Making:
 
     def undo(self, spawned: Spawned | None) -> None:
         """Remove everything, or have it removed by the shim."""
-        if spawned is None or not _let_go(spawned.monitor):
+        if spawned is None:
+            self._sweep()
+        elif not _let_go(spawned.monitor):
+            spawned.kill()
             self._sweep()
 
     def __enter__(self) -> Self:
@@ -131,18 +134,11 @@ def _let_go(monitor: socket.socket) -> bool:
     return False
 
 
-def found_shim(root: str, container_id: str) -> Shim | None:
-    """The shim that is written down for a container; None when there is none."""
-    saved = detach.load(root, container_id)
-    return None if saved is None else Shim(root, container_id, saved)
-
-
 class Shim:
     """The shim of one container, wherever it was made."""
 
-    def __init__(self, root: str, container_id: str, saved: Saved) -> None:
+    def __init__(self, root: str, container_id: str) -> None:
         self._root, self._id = root, container_id
-        self.saved = saved
 
     @property
     def exit(self) -> Exit | None:
@@ -183,8 +179,8 @@ class Shim:
 
     def logs(self, *, follow: bool) -> Iterator[LogRecord]:
         """What is in the log files; with ``follow``, to the end of the container."""
-        saved = self.saved
-        if not saved.log:
+        saved = detach.load(self._root, self._id)
+        if saved is None or not saved.log:
             raise NotSupported(f"container {self._id} was created without a log")
         return read_logs(saved.log, saved.log_format, saved.log_files, self._more if follow else None)
 
@@ -233,19 +229,15 @@ class Shim:
         return channel
 
     def leave(self) -> None:
-        """After the container's end, before it is removed: have the shim end too, and wait for that."""
+        """Have the shim kill its container, if that is still there, and end; wait for that."""
         channel = self._connect()
         if channel is None:
             return
-        deadline = time.monotonic() + _PATIENCE
         with channel:
             try:
-                wire.send(channel, messages.WAIT)
-                _readable(channel, _PATIENCE)
                 wire.send(channel, messages.QUIT)
-                while _readable(channel, max(0.0, deadline - time.monotonic())):
-                    if not wire.receive(channel, 0)[0]:
-                        return
+                if _readable(channel, _PATIENCE) and not wire.receive(channel, 0)[0]:
+                    return
             except (BrokenPipeError, ConnectionResetError):
                 return
         raise ContainerError(f"the shim of container {self._id} does not end")

@@ -401,11 +401,8 @@ class Container:
     def _remove_held(self, shim: Shim) -> None:
         """Of those that delete at once, one does it; while it is still being created, all wait."""
         with contextlib.suppress(ContainerNotFound), state.Lock(self._host.root, self.id):
-            if self._alive():
-                with self._pidfd() as pidfd, contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                cgroups.kill(self._record.cgroups)
             shim.leave()
+            _ending.kill(self._record)
             record = self._record
             self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
 
@@ -414,9 +411,9 @@ class Container:
         """The shim that holds it; a container of this process, or a detached one without, has none."""
         if self._spawned is not None or not state.has(self._host.root, self.id, "shim.json"):
             return None
-        from ociworks.runtime._shim import found_shim
+        from ociworks.runtime._shim import Shim
 
-        return found_shim(self._host.root, self.id)
+        return Shim(self._host.root, self.id)
 
     def _held(self) -> Shim:
         if self._shim is None:

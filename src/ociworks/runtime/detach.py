@@ -32,7 +32,7 @@ T = TypeVar("T", str, int, bool)
 
 def _path(value: str | os.PathLike[str] | None) -> str:
     """An absolute path, or nothing. A URI names no program, device or descriptor here: it is refused."""
-    if value is None:
+    if value is None or value == "":
         return ""
     text = os.fspath(value)
     if not text.startswith("/") or text.endswith("/") or "\0" in text:
@@ -115,15 +115,15 @@ def load(root: str, container_id: str) -> Saved | None:
     if found is None:
         return None
     saved = Saved(
-        token=_take(found, "token", str),
-        log=_take(found, "log", str),
-        log_format=_take(found, "logFormat", str),
-        log_files=_take(found, "logFiles", int),
-        terminal=_take(found, "terminal", bool),
+        token=found.take("token", str),
+        log=found.take("log", str),
+        log_format=found.take("logFormat", str),
+        log_files=found.take("logFiles", int),
+        terminal=found.take("terminal", bool),
     )
     absolute = not saved.log or saved.log.startswith("/")
     if not absolute or saved.log_format not in ("cri", "json") or not 1 <= saved.log_files <= _MOST_FILES:
-        raise ContainerError(f"damaged {FILE} of container {container_id}: no log is described like that")
+        raise found.damaged("no log is described like that")
     return saved
 
 
@@ -133,31 +133,49 @@ def load_exit(root: str, container_id: str) -> Exit | None:
     if found is None:
         return None
     return Exit(
-        status=_take(found, "status", int),
-        oom_killed=_take(found, "oomKilled", bool),
-        exited_at=_take(found, "exitedAt", str),
-        log_lost=_take(found, "logLost", int),
+        status=found.take("status", int),
+        oom_killed=found.take("oomKilled", bool),
+        exited_at=found.take("exitedAt", str),
+        log_lost=found.take("logLost", int),
     )
 
 
-def _members(root: str, container_id: str, name: str) -> dict[str, object] | None:
+class _Members:
+    """The members of one file; every complaint names it and its container."""
+
+    def __init__(self, container_id: str, name: str) -> None:
+        self._where = f"{name} of container {container_id}"
+        self._found: dict[str, object] = {}
+
+    def parse(self, raw: bytes) -> None:
+        """Read the bytes of the file."""
+        if len(raw) > _MAX_SIZE:
+            raise self.damaged(f"larger than {_MAX_SIZE} bytes")
+        try:
+            found = _facts.loads(raw)
+        except ValueError as error:
+            raise self.damaged(str(error)) from error
+        if not isinstance(found, dict) or found.get("version") != _VERSION:
+            raise self.damaged(f"expected an object of version {_VERSION}")
+        self._found = found
+
+    def take(self, name: str, kind: type[T]) -> T:
+        """A member, when it has this type."""
+        value = self._found.get(name)
+        if type(value) is not kind:
+            raise self.damaged(f"member {name}: expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    def damaged(self, why: str) -> ContainerError:
+        """The error for a file that cannot be believed."""
+        return ContainerError(f"damaged {self._where}: {why}")
+
+
+def _members(root: str, container_id: str, name: str) -> _Members | None:
     try:
         raw = state.read(root, container_id, name, _MAX_SIZE)
     except ContainerNotFound:
         return None
-    try:
-        if len(raw) > _MAX_SIZE:
-            raise ValueError(f"larger than {_MAX_SIZE} bytes")
-        found = _facts.loads(raw)
-        if not isinstance(found, dict) or found.get("version") != _VERSION:
-            raise ValueError(f"expected an object of version {_VERSION}")
-    except ValueError as error:
-        raise ContainerError(f"damaged {name} of container {container_id}: {error}") from error
-    return found
-
-
-def _take(found: dict[str, object], name: str, kind: type[T]) -> T:
-    value = found.get(name)
-    if type(value) is not kind:
-        raise ContainerError(f"member {name}: expected {kind.__name__}, got {type(value).__name__}")
-    return value
+    members = _Members(container_id, name)
+    members.parse(raw)
+    return members

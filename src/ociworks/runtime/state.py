@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 from ociworks.runtime import _cgroupkill, _facts
 
@@ -315,16 +316,19 @@ def read(root: str, container_id: str, name: str, limit: int) -> bytes:
         from ociworks.errors import ContainerError
 
         raise ContainerError(f"state file {name} of container {container_id}: {error.strerror}") from error
-    with open(fd, "rb") as stream:
+    try:
         info = os.fstat(fd)
-        if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
+        if not stat.S_ISREG(info.st_mode) or info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
             from ociworks.errors import ContainerError
 
             raise ContainerError(
-                f"{name} of container {container_id}: written by or open to somebody else "
-                f"(owner {info.st_uid}, mode {info.st_mode:o})"
+                f"{name} of container {container_id}: expected a file that is nobody else's to write, "
+                f"found one written by or open to somebody else, or none (owner {info.st_uid}, mode {info.st_mode:o})"
             )
-        return stream.read(limit + 1)
+        with open(fd, "rb", closefd=False) as stream:
+            return stream.read(limit + 1)
+    finally:
+        os.close(fd)
 
 
 def has(root: str, container_id: str, name: str) -> bool:

@@ -14,7 +14,7 @@ from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from typing import Any, Final
 
 __all__ = ["Trust"]
@@ -34,6 +34,8 @@ class Trust:
         self.gate: _socket.socket | None = None
         self.resctrl: Sequence[str] = ()
         """Resource control groups, children first."""
+        self.discard: Callable[[str], None] = path.remove_tree
+        """Removes the directory."""
 
     def open_gate(self, name: str) -> None:
         """Bind the socket at which the init will wait; the directory's whole path may be too long for an address."""
@@ -97,4 +99,4 @@ class Trust:
         resctrl.remove(self.resctrl)
         self.resctrl = ()
         self.close_gate()
-        path.remove_tree(self.directory)
+        self.discard(self.directory)

@@ -214,6 +214,8 @@ class Launcher:
         return wire.unpack_number(body), fds[0]
 
     def _failure(self, kind: bytes, body: bytes) -> CreateFailed | LauncherError:
+        if kind != wire.FAILED and not self._gone():
+            return LauncherError("the container's shim was killed")
         if kind != wire.FAILED:
             return LauncherError(f"the launcher ended without an answer: {self._last_words() or 'killed?'}")
         number, _, step, text, path = wire.unpack_failure(body)

@@ -8,6 +8,7 @@ nothing heavy, nothing after the start. What callers use is beside it: ``detach`
 - ``records``: output cut into log records, as CRI and as JSON lines
 - ``logfile``: the file they go to: sizes, rotation, reopening, and a disk that fails
 - ``claim``: the state directory and what else exists because of the container
+- ``aside``: the names of directories that are not complete
 - ``debris``: what is left of directories that were never complete
 - ``loop``: descriptors and who looks after them
 - ``output``: one stream of the container's, read as fast as it comes

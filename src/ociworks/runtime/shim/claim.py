@@ -14,7 +14,8 @@ import os
 from ociworks._linux import path
 from ociworks.runtime import _cgroupfs
 from ociworks.runtime._init.trust import Trust
-from ociworks.runtime.shim.debris import ASIDE, LOCKED
+from ociworks.runtime.shim.aside import aside_of
+from ociworks.runtime.shim.debris import LOCKED, discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Claim:
         self._request = request
         self._name = request["claim"]
         self.trust = Trust("", ())
+        self.trust.discard = discard
         self.place = -1
         """A descriptor of the directory, on which the lock is."""
         self._lock = -1
@@ -81,9 +83,8 @@ class Claim:
 
     def _aside(self) -> str:
         """A new locked directory. Somebody who tidies up may take one away before it is locked: then another one."""
-        root = os.path.dirname(self._name)
         while True:
-            aside = f"{root}/{ASIDE}{os.urandom(8).hex()}"
+            aside = aside_of(self._name)
             os.mkdir(aside, 0o700)
             self._lock = os.open(aside, LOCKED)
             fcntl.flock(self._lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What makers of containers left aside when they were killed: found by its name, known by its lock."""
+"""Directories of containers that are not complete, not yet or not any more: found by name, whose they are by lock."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import fcntl
 import os
 
 from ociworks._linux import path
+from ociworks.runtime.shim.aside import ASIDE, set_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["ASIDE", "LOCKED", "sweep_debris"]
+__all__ = ["LOCKED", "discard", "sweep_debris"]
 
-ASIDE: Final = "@new-"
-"""How the name of a directory begins that is not complete."""
 LOCKED: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def discard(directory: str) -> None:
+    """Remove a state directory, which first loses its name: under that it is complete or not there."""
+    try:
+        path.remove_tree(set_aside(directory))
+    except FileNotFoundError:
+        return
 
 
 def sweep_debris(root: str) -> None:

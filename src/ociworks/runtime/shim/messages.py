@@ -8,7 +8,7 @@ client → shim
 ``W`` wait     (empty)                                                     ``X`` when the container has ended
 ``S`` resize   columns, rows (two numbers of 16 bits)                      ``D``, none when attached
 ``L`` reopen   (empty) open the log file again by its name                 ``D``
-``Q`` quit     (empty) end now, the container has                          end of file
+``Q`` quit     (empty) kill the container, if it is there, and end         end of file
 ``I`` input    bytes; only when attached with standard input               none
 ``Z`` close    (empty) standard input has ended; as ``I``                  none
 shim → client

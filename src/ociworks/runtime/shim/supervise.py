@@ -98,6 +98,7 @@ class _Shim:
         self.peer = -1
         self.pid, self.init = 0, -1
         self.kept = False
+        self.quitting = False
         self.code: int | None = None
         """The exit status, as soon as the kernel told it."""
         self.status: int | None = None
@@ -187,10 +188,15 @@ class _Shim:
 
     def _remove(self) -> None:
         if self.init >= 0 and self.code is None:
-            _signal.pidfd_send_signal(self.init, _SIGKILL)
-            _cgroupkill.thaw_all(self.request["groups"])
+            self._kill()
             os.waitid(os.P_PIDFD, self.init, os.WEXITED)
         self.claim.remove()
+
+    def _kill(self) -> None:
+        """Kill the init, frozen or not; no pid is looked up, it is our child."""
+        if self.code is None:
+            _signal.pidfd_send_signal(self.init, _SIGKILL)
+            _cgroupkill.thaw_all(self.request["groups"])
 
     # --- looking after it -----------------------------------------------------------------------------
 
@@ -261,9 +267,10 @@ class _Shim:
         self.log.reopen()
 
     def quit(self) -> None:
-        """What clients ask: end, if the container has; it is about to be deleted."""
-        if self.code is not None and self.kept:
-            os._exit(0)
+        """What clients ask: end the container and then ourselves; it is being deleted."""
+        if self.kept:
+            self.quitting = True
+            self._kill()
 
     def _room(self) -> None:
         self.clients.room()
@@ -302,7 +309,7 @@ class _Shim:
                 output.close()
             self.status = self.code
             self.clients.ended(self.code)
-        if self.clients.expire() is None:
+        if self.quitting or self.clients.expire() is None:
             os._exit(0)
         return None
 
