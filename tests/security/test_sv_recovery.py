@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Detach, Runtime
-from ociworks.runtime.launcher import sealed
+from ociworks.runtime import Detach, Runtime, _sealed
+from ociworks.runtime._shim import Making
 from ociworks.spec.runtime import Pids, Resources
 from tests.runtime.boxes import box, nothing_left, with_linux
 from tests.runtime.shims import detached, shim_of, until_ended
@@ -198,10 +198,29 @@ def test_sv_07_the_shim_is_killed_at_every_step(
     for step in range(1 + first, 1000, STRIDE):
         with nothing_left(root):
             with monkeypatch.context() as patch:
-                patch.setattr(sealed, "_BOOT", CRASH.replace("{step}", str(step)) + sealed._BOOT)
+                patch.setattr(_sealed, "_BOOT", CRASH.replace("{step}", str(step)) + _sealed._BOOT)
                 survived += a_life(root, bundle, tmp_path / "log")
             remove_twice(root)
         if survived == 2:
+            break
+    assert step > 30
+
+
+def test_sv_07_caller_and_shim_are_killed_at_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nobody left to tidy up, what is found later can be deleted; a step in four."""
+    bundle = box(tmp_path / "bundle")
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    monkeypatch.setattr(Making, "undo", lambda *_: None)
+    for step in range(1, 1000, 4):
+        with nothing_left(root):
+            with monkeypatch.context() as patch:
+                patch.setattr(_sealed, "_BOOT", CRASH.replace("{step}", str(step)) + _sealed._BOOT)
+                survived = a_life(root, bundle, tmp_path / "log")
+            remove_twice(root)
+        if survived:
             break
     assert step > 30
 

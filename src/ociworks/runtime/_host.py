@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -132,6 +133,11 @@ class Host:
             manager.stop(scope)
         except (CgroupError, NotSupported) as error:
             _log.warning("container %s is gone, but its unit may not be: %s", name, error)
+
+    def remove_empty(self, groups: Sequence[str]) -> None:
+        """Remove control groups of which nobody wrote down whose they are; one in use is somebody else's."""
+        with contextlib.suppress(CgroupError):
+            cgroups.remove(groups)
 
     def sweep(
         self, name: str, groups: Sequence[str], shared: Sequence[str], resctrl: Sequence[str] = ()

@@ -395,6 +395,10 @@ class Container:
                 self.kill("KILL")
                 self._wait_foreign(_KILL_TIMEOUT, reap=False)
             record = self._record
+            if (
+                not record.pid
+            ):  # its creation was cut short: all in its groups died with its shim, so they are empty
+                self._host.remove_empty(record.cgroups)
             self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
@@ -404,6 +408,10 @@ class Container:
             shim.leave()
             _ending.kill(self._record)
             record = self._record
+            if (
+                not record.pid
+            ):  # its creation was cut short: all in its groups died with its shim, so they are empty
+                self._host.remove_empty(record.cgroups)
             self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
 
     @functools.cached_property

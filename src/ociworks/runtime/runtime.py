@@ -480,7 +480,7 @@ def _record(planned: Plan, pid: int) -> state.Record:
         annotations=planned.spec.annotations,
         owner=os.geteuid(),
         pid=pid,
-        start_time=state.start_time(pid),
+        start_time=state.start_time(pid) if pid else 0,
         boot_id=state.boot_id(),
         cgroups=planned.cgroup.directories,
         cgroup_ids=tuple(_cgroupfs.identities(planned.cgroup.directories)) if pid else (),
