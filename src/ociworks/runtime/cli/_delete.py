@@ -31,7 +31,11 @@ def main(call: Call) -> int:
         raise IllegalTransition(f"cannot delete container {name} that is not stopped: {status}")
     if status != "stopped":
         _ending.kill(record)
-    _remove(call, record)
+    try:
+        _remove(call, record)
+    except LookupError:  # somebody else was faster
+        if not force:
+            raise
     return 0
 
 
