@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 
 from examples.programs import BUSYBOX, is_static
 
-__all__ = ["busybox", "docker_registry", "peer", "run"]
+__all__ = ["busybox", "container_storage", "docker_registry", "peer", "run"]
 
 _CONFIGURATION = """\
 version: 0.1
@@ -48,6 +49,13 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     )
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
+
+
+@contextmanager
+def container_storage() -> Iterator[tuple[str, ...]]:
+    """The options for a storage of podman's and buildah's own, at a short path: podman insists on 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="ow-", dir="/tmp") as folder:
+        yield ("--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,24 +147,9 @@ def test_podman_loads_and_shows_it(tmp_path: Path) -> None:
     img = mutate.config(mutate.squash(base(), last=2), Changes(user="7"))
     with layout.open(tmp_path / "layout", create=True) as store:
         store.put(img, tag="it")
-    command = [
-        podman,
-        "--root",
-        str(tmp_path / "root"),
-        "--runroot",
-        str(tmp_path / "run"),
-        "--storage-driver",
-        "vfs",
-    ]
-    done = subprocess.run(
-        [*command, "pull", "--quiet", f"oci:{tmp_path}/layout:it"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (shown,) = json.loads(peers.run(*command, "image", "inspect", done.stdout.strip()))
+    with peers.container_storage() as storage:
+        pulled = peers.run(podman, *storage, "pull", "--quiet", f"oci:{tmp_path}/layout:it").strip()
+        (shown,) = json.loads(peers.run(podman, *storage, "image", "inspect", pulled))
     assert shown["Id"] == img.manifest.config.digest.encoded
     assert shown["RootFS"]["Layers"] == [str(diff_id) for diff_id in img.config.rootfs.diff_ids]
     assert shown["User"] == "7"

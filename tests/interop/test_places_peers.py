@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,21 +29,22 @@ def skopeo(*arguments: str) -> str:
 
 
 @pytest.fixture
-def podman(tmp_path: Path) -> Program:
+def podman() -> Iterator[Program]:
     """Podman with a store of its own."""
-    return _in_a_store(tmp_path, "podman", "--cgroup-manager", "cgroupfs")
+    with peers.container_storage() as storage:
+        yield _in_a_store(storage, "podman", "--cgroup-manager", "cgroupfs")
 
 
 @pytest.fixture
-def buildah(tmp_path: Path) -> Program:
+def buildah() -> Iterator[Program]:
     """Buildah with a store of its own."""
-    return _in_a_store(tmp_path, "buildah")
+    with peers.container_storage() as storage:
+        yield _in_a_store(storage, "buildah")
 
 
-def _in_a_store(folder: Path, program: str, *options: str) -> Program:
-    store = ("--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs")
+def _in_a_store(storage: tuple[str, ...], program: str, *options: str) -> Program:
     path = peers.peer(program)
-    return lambda *arguments: peers.run(path, *options, *store, *arguments)
+    return lambda *arguments: peers.run(path, *options, *storage, *arguments)
 
 
 def made() -> Image:

@@ -6,10 +6,8 @@ import json
 import os
 import pty
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -228,27 +226,6 @@ def test_build(podman: Podman, tmp_path: Path) -> None:
     )
     podman("build", "--isolation", "oci", "--network", "none", "--tag", "built", tmp_path)
     assert podman.run("--rm", "localhost/built", "cat", "/built") == "built\n"
-
-
-def test_port(podman: Podman, name: str) -> None:
-    """A container on a network of its own, reached through a port of the host."""
-    peer("netavark") if shutil.which("netavark") else _needs(Path("/usr/lib/podman/netavark"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = "mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www"
-    script = script.replace("mkdir -p", "busybox mkdir -p")
-    podman("run", "--detach", "--name", name, "-p", f"127.0.0.1:{port}:80", "box", "sh", "-c", script)
-    podman("exec", name, "sh", "-c", "until nc 127.0.0.1 80 < /dev/null; do :; done")
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/index.html")
-    assert connection.getresponse().read() == b"served\n"
-    connection.close()
-
-
-def _needs(path: Path) -> None:
-    if not path.exists():
-        pytest.skip(f"{path} is not installed")
 
 
 def test_pod(podman: Podman) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -138,9 +137,9 @@ def test_podman_over_https_with_a_password(tmp_path: Path, storage: list[str]) -
 
 @pytest.fixture
 def storage() -> Iterator[list[str]]:
-    """The options for storage of podman's and buildah's in a directory with a short path: podman insists on that."""
-    with tempfile.TemporaryDirectory(prefix="ow-", dir="/tmp") as folder:
-        yield [f"--root={folder}/root", f"--runroot={folder}/run", "--storage-driver=vfs"]
+    """The options for a storage of podman's and buildah's own."""
+    with peers.container_storage() as options:
+        yield list(options)
 
 
 def test_the_same_answers_as_docker_registry(tmp_path: Path) -> None:

@@ -47,13 +47,20 @@ def caught_signals() -> Iterator[int]:
             signal.set_wakeup_fd(wakeup)
 
 
-def follow(pidfd: int, signals: int, console: Console | None) -> None:
-    """Return when the process behind ``pidfd`` has ended and its terminal is read to the end."""
+def follow(
+    pidfd: int, signals: int, console: Console | None, start: Callable[[], object] = lambda: None
+) -> None:
+    """Return when the process behind ``pidfd`` has ended and its terminal is read to the end.
+
+    ``start`` lets it go, once its terminal has the size and the modes that it will find.
+    """
     gc.enable()  # this may take long
     if console is None:
+        start()
         _follow(pidfd, signals, None, lambda: None)
         return
     with Seat(console) as seat:
+        start()
         _follow(pidfd, signals, console, seat.resize)
 
 

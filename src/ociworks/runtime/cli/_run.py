@@ -46,8 +46,7 @@ def run(call: Call, bundle: Bundle) -> int:
 def _to_its_end(container: Container, signals: int) -> int:
     pidfd = os.pidfd_open(container.pid)
     try:
-        container.start()
-        follow(pidfd, signals, container.console)
+        follow(pidfd, signals, container.console, container.start)
         return container.wait()
     finally:
         os.close(pidfd)
