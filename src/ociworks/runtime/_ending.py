@@ -122,7 +122,7 @@ def sweep(
     Raises ContainerError when a group stays in use, and OSError.
     """
     made = [*groups, *(f"{parent}/" for parent in shared if parent.endswith(_SHARED))]
-    if groups and _cgroupfs.remove(made, timeout=0):
+    if made and _cgroupfs.remove(made, timeout=0):
         _cgroupfs.kill(groups)
         busy = _cgroupfs.remove(made)
         if busy:
