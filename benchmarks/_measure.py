@@ -21,6 +21,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -87,13 +88,20 @@ def compare(  # noqa: PLR0913 - all but the four by keyword
 
 
 def program(*command: str | os.PathLike[str]) -> Work:
-    """Work that runs a program to its end, output thrown away; a failure ends the benchmark."""
+    """Work that runs a program to its end, output thrown away; a failure ends the benchmark.
+
+    What it writes goes to a file: a container that a command leaves behind would hold a pipe open.
+    """
 
     def run() -> None:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "backslashreplace")
-            raise SystemExit(f"{os.fspath(command[0])}: exit status {done.returncode}\n{said}")
+        with tempfile.TemporaryFile() as errors:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, check=False
+            )
+            if done.returncode:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "backslashreplace")
+                raise SystemExit(f"{os.fspath(command[0])}: exit status {done.returncode}\n{said}")
 
     return run
 
