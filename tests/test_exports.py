@@ -97,7 +97,7 @@ def test_version() -> None:
 
 
 def test_the_drawing_of_the_errors_is_true() -> None:
-    """The tree at the top of errors.py names every error, at its place."""
+    """The tree at the top of ociworks.errors names every error, at its place."""
     from ociworks import errors
 
     drawn: dict[str, str] = {}

@@ -70,7 +70,7 @@ HEAVY = {
 # statement: the modules that it may not load.
 COST = {
     "import ociworks": HEAVY | {"ctypes", "json", "logging", "re", "typing"},
-    "import ociworks.errors": HEAVY | {"ctypes", "json", "logging"},
+    "import ociworks.errors": HEAVY | {"ctypes", "json", "logging", "re", "typing"},
     "import ociworks.spec": HEAVY - {"attr", "attrs"},
     "import ociworks.image": HEAVY - {"attr", "attrs"},
     "import ociworks.runtime": HEAVY - {"attr", "attrs"},

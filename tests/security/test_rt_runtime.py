@@ -230,7 +230,7 @@ def poisoned(bundle: spec.Bundle) -> None:
         for name in MODULES:
             (inside / name).parent.mkdir(parents=True, exist_ok=True)
             (inside / name).with_suffix(".py").write_text(POISON)
-        for name in ("os.py", "errors.py", "runtime/_init/execute.py", "runtime/_init/start.py"):
+        for name in ("os.py", "errors/__init__.py", "runtime/_init/execute.py", "runtime/_init/start.py"):
             (inside / name).parent.mkdir(parents=True, exist_ok=True)
             os.mkfifo(inside / name)
         (inside / "evil.pth").write_text(POISON.replace("\n", ";"))
