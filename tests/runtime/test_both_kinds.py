@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import OCIRuntime, Runtime, RuntimeBinary
+from ociworks.runtime import OCIRuntime, RunOptions, Runtime, RuntimeBinary
 from ociworks.runtime.binary import BinaryOptions
 from ociworks.spec.runtime import Memory, Resources
 from tests.interop.peers import peer
@@ -273,6 +273,20 @@ def test_the_end_of_the_caller(make: Make, bundle: spec.Bundle, tmp_path: Path) 
             assert poller.poll(60_000)
         finally:
             os.close(pidfd)
+
+
+def test_run_with_a_filter_by_name(runtime: OCIRuntime, bundle: spec.Bundle) -> None:
+    """The program has the filter that the options name; what a kind cannot pass on, it refuses."""
+    shown = runtime.run(
+        bundle,
+        ["grep", "Seccomp:", "/proc/self/status"],
+        capture_output=True,
+        options=RunOptions(seccomp="default"),
+    )
+    assert shown.stdout.split() == [b"Seccomp:", b"2"]
+    if isinstance(runtime, RuntimeBinary):
+        with pytest.raises(errors.NotSupported, match="seccomp only"):
+            runtime.run(bundle, ["true"], options=RunOptions(new_keyring=False))
 
 
 @pytest.mark.interop

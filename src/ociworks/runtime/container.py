@@ -7,10 +7,9 @@ import fcntl
 import functools
 import logging
 import os
-import select
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -23,28 +22,26 @@ from ociworks.errors import (
     ContainerNotFound,
     ContainerTimeout,
     CreateFailed,
-    InvalidSpec,
     NotSupported,
-    Problem,
 )
-from ociworks.runtime import _ending, cgroups, plan, state
+from ociworks.runtime import _ending, cgroups, state
+from ociworks.runtime._first import FirstProcess
 from ociworks.runtime._gate import open_gate
 from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
-from ociworks.runtime._points import Points, listener_point
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.execs import ExecOptions
-from ociworks.runtime.launcher import Spawned, SpawnRequest
-from ociworks.runtime.plan.build import IN_SCOPE
-from ociworks.runtime.process import ContainerProcess
+from ociworks.runtime.launcher import Spawned
+from ociworks.runtime.process import ContainerProcess, check_terminal
 from ociworks.runtime.seams import Subject, undo_steps
-from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
+from ociworks.runtime.stdio import DEVNULL, PIPE, HasStreams, Stream, Streams
 from ociworks.spec import FrozenDict, to_json
 from ociworks.spec.runtime import Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
+    from ociworks.runtime._further import Further
     from ociworks.runtime._shim import Shim
     from ociworks.runtime.attach import Attachment
     from ociworks.runtime.checkpoint import CheckpointOptions
@@ -52,14 +49,14 @@ if TYPE_CHECKING:
     from ociworks.runtime.detach import Exit
     from ociworks.runtime.logs import LogRecord
 
-__all__ = ["Container", "check_terminal"]
+__all__ = ["Container"]
 
 _KILL_TIMEOUT = 10.0
 _AS_USUAL = ExecOptions()
 _log = logging.getLogger(__name__)
 
 
-class Container:
+class Container(HasStreams):
     """A container of a :class:`Runtime`. As a context manager it is deleted, by force, at the end.
 
     Made by :meth:`Runtime.create`, found again by :meth:`Runtime.get`. One found in another process cannot report an
@@ -79,6 +76,7 @@ class Container:
         self._record = record
         self._spec = spec
         self._spawned = spawned
+        self._first = FirstProcess(record, spawned)
         self._follower = follower
         self._lock = threading.RLock()
         self._streams = streams
@@ -124,24 +122,9 @@ class Container:
         return self._follower.console if self._follower is not None else None
 
     @property
-    def stdin(self) -> int | None:
-        """Our end of its standard input, when that was created as PIPE; a descriptor."""
-        return self._streams.stdin if self._streams is not None else None
-
-    @property
-    def stdout(self) -> int | None:
-        """Our end of its standard output, when that was created as PIPE; a descriptor."""
-        return self._streams.stdout if self._streams is not None else None
-
-    @property
-    def stderr(self) -> int | None:
-        """Our end of its standard error, when that was created as PIPE; a descriptor."""
-        return self._streams.stderr if self._streams is not None else None
-
-    @property
     def status(self) -> str:
         """``created``, ``running``, ``paused`` or ``stopped`` (runtime-spec runtime.md, State)."""
-        if self._deleted or not self._alive():
+        if self._deleted or not self._first.alive():
             return "stopped"
         return state.status_of_living(self._host.root, self._record)
 
@@ -185,7 +168,7 @@ class Container:
             return status
         if self._shim is not None:
             return self._shim.wait(timeout, self._record)
-        status = self._wait_foreign(timeout, reap=True)
+        status = self._first.wait_foreign(timeout, reap=True)
         if status is None:
             raise ContainerError(
                 f"container {self.id} has ended; only the parent of a process learns its status"
@@ -229,7 +212,7 @@ class Container:
         if all:
             self._kill_all(number)
             return
-        with self._pidfd() as pidfd:
+        with self._first.pidfd() as pidfd:
             _ending.signal_first(self._record, pidfd, number)
 
     def exec(
@@ -250,11 +233,11 @@ class Container:
         Raises ContainerTimeout after ``timeout`` seconds (the program is killed), CommandNotFound, InvalidSpec,
         NotSupported, CreateFailed, and with ``check`` CommandFailed.
         """
-        target = self._exec_process(args, options)
+        target = self._further.process(args, options)
         check_terminal(target, captured=capture_output)
         output = PIPE if capture_output else None
         streams = Streams(PIPE if input is not None else stdin, output, output)
-        with self._begin(target, streams, options) as running:
+        with self._further.begin(target, streams, options) as running:
             done = running.communicate(input, timeout)
         if check and done.returncode:
             raise CommandFailed(done)
@@ -274,10 +257,10 @@ class Container:
         With a terminal the streams are not used: :attr:`ContainerProcess.console` takes their place. It ends with the
         launcher of this Runtime, unless ``options`` say that it outlives us. Raises as :meth:`exec`.
         """
-        target = self._exec_process(args, options)
+        target = self._further.process(args, options)
         if target.terminal:
             stdin = stdout = stderr = DEVNULL
-        running = self._begin(target, Streams(stdin, stdout, stderr), options)
+        running = self._further.begin(target, Streams(stdin, stdout, stderr), options)
         if options is not None and options.detach:
             try:
                 self._host.launcher().release(self.id, running.pid)
@@ -318,7 +301,7 @@ class Container:
         Raises IllegalTransition when it has ended already, NotSupported where pressure is not measured.
         """
         state.allow("events", self.status, self.id)
-        with self._pidfd() as pidfd:
+        with self._first.pidfd() as pidfd:
             own = fcntl.fcntl(pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
         return cgroups.GroupWatch(self._record.cgroups, own, container_id=self.id, pressure=pressure)
 
@@ -393,13 +376,8 @@ class Container:
         elif self._spawned is None or not self._host.remove(self.id):
             if self.status != "stopped":
                 self.kill("KILL")
-                self._wait_foreign(_KILL_TIMEOUT, reap=False)
-            record = self._record
-            if (
-                not record.pid
-            ):  # its creation was cut short: all in its groups died with its shim, so they are empty
-                self._host.remove_empty(record.cgroups)
-            self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
+                self._first.wait_foreign(_KILL_TIMEOUT, reap=False)
+            self._sweep()
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
     def _remove_held(self, shim: Shim) -> None:
@@ -407,12 +385,14 @@ class Container:
         with contextlib.suppress(ContainerNotFound), state.Lock(self._host.root, self.id):
             shim.leave()
             _ending.kill(self._record)
-            record = self._record
-            if (
-                not record.pid
-            ):  # its creation was cut short: all in its groups died with its shim, so they are empty
-                self._host.remove_empty(record.cgroups)
-            self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what its first process left."""
+        record = self._record
+        if not record.pid:  # its creation was cut short: all in its groups died with its shim: they are empty
+            self._host.remove_empty(record.cgroups)
+        self._host.sweep(self.id, state.own_groups(record), record.shared_cgroups, record.resctrl)
 
     @functools.cached_property
     def _shim(self) -> Shim | None:
@@ -423,46 +403,17 @@ class Container:
 
         return Shim(self._host.root, self.id)
 
+    @functools.cached_property
+    def _further(self) -> Further:
+        """Imported when it is needed: to create and delete, it is not."""
+        from ociworks.runtime._further import Further
+
+        return Further(self, self._host, self._record, self._first)
+
     def _held(self) -> Shim:
         if self._shim is None:
             raise NotSupported(f"container {self.id} has no shim: create it with detach=Detach(…)")
         return self._shim
-
-    def _alive(self) -> bool:
-        if self._spawned is not None:
-            return self._spawned.alive()
-        return state.is_alive(self._record)
-
-    @contextlib.contextmanager
-    def _pidfd(self) -> Iterator[int]:
-        """A pidfd of the first process: the one from its creation, or a new one proved to be the same process."""
-        if self._spawned is not None:
-            yield self._spawned.pidfd
-            return
-        pidfd = os.pidfd_open(self._record.pid)
-        try:
-            if not state.is_alive(self._record):
-                raise ContainerError(f"container {self.id} has ended")
-            yield pidfd
-        finally:
-            os.close(pidfd)
-
-    def _wait_foreign(self, timeout: float | None, *, reap: bool) -> int | None:
-        """Wait for a process that our launcher does not wait for; ``reap``: its status when it is our own child."""
-        try:
-            pidfd = os.pidfd_open(self._record.pid)
-        except ProcessLookupError:
-            return None
-        try:
-            if not state.is_same(self._record):
-                return None
-            poller = select.poll()
-            poller.register(pidfd, select.POLLIN)
-            if not poller.poll(None if timeout is None else timeout * 1000):
-                raise ContainerTimeout(f"container {self.id} is still {self.status}", timeout=timeout or 0.0)
-            return _reaped(pidfd) if reap else None
-        finally:
-            os.close(pidfd)
 
     def _kill_all(self, number: int) -> None:
         if number == signal.SIGKILL and self._record.cgroups:
@@ -498,103 +449,6 @@ class Container:
         )
         return functools.partial(undo_steps, seams.host_steps(subject), subject)
 
-    def _exec_process(self, args: Sequence[str] | Process, options: ExecOptions | None) -> Process:
-        target = self._given_process(args, options)
-        seams = self._host.seams
-        return target if seams is None else seams.edit_process(target, self.spec)
-
-    def _given_process(self, args: Sequence[str] | Process, options: ExecOptions | None) -> Process:
-        if isinstance(args, Process):
-            return args
-        own = self.spec.process
-        if own is None:
-            raise InvalidSpec([Problem("$.process", "the container has none to take the settings from")])
-        if options is None:
-            return attrs.evolve(own, args=tuple(args), terminal=None, console_size=None)
-        with self._root() as root:
-            return options.process(own, args, root)
-
-    @property
-    def _moved_by_systemd(self) -> bool:
-        """Whether the kernel lets only systemd move processes into its groups: a user's outside of the user's tree."""
-        return self._record.scope.startswith("user:")
-
-    @contextlib.contextmanager
-    def _root(self) -> Iterator[int]:
-        """A descriptor of the container's root as its first process has it."""
-        with self._pidfd() as pidfd:
-            fd = os.open(f"/proc/{self._record.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                signal.pidfd_send_signal(pidfd, 0)  # the pid was not somebody else's by then
-                yield fd
-            finally:
-                os.close(fd)
-
-    def _begin(self, target: Process, streams: Streams, options: ExecOptions | None) -> ContainerProcess:
-        """Spawn, and follow to the program; the streams are closed when that fails."""
-        try:
-            spawned = self._spawn_exec(target, streams, options)
-            streams.started()
-        except BaseException:
-            streams.close()
-            raise
-        ended = functools.partial(self._host.tell, "exec-exited", self.id)
-        running = ContainerProcess(spawned, streams, target.args, self.id, ended)
-        try:
-            running.begin(self._points(spawned.pid))
-        except BaseException:
-            running.end()
-            raise
-        self._host.tell("exec", self.id, spawned.pid)
-        return running
-
-    def _points(self, pid: int) -> Points:
-        """What to do when an exec must be moved to its scope, and when its filter asks somebody."""
-        actions: dict[str, Callable[..., None]] = {}
-        if self._moved_by_systemd:
-            actions[IN_SCOPE] = functools.partial(self._host.let_go, "", self._record.scope, pid)
-        filtered = self.spec.linux.seccomp if self.spec.linux is not None else None
-        if filtered is not None and filtered.listener_path:
-            actions.update(listener_point(self.spec, self.state(), pid))
-        return actions
-
-    def _spawn_exec(self, target: Process, streams: Streams, options: ExecOptions | None) -> Spawned:
-        options = options or _AS_USUAL
-        self._allow_exec(options)
-        chosen = options.run_options()
-        planned = plan.build_exec(
-            self._record.kinds,
-            target,
-            self.spec.linux or Linux(),
-            may_set_groups=not self._record.deny_setgroups,
-            in_scope=self._moved_by_systemd,
-            detached=options.detach,
-            options=chosen,
-        )
-        tasks, unified = _places(self._record, options.groups)
-        request = SpawnRequest(
-            name=self.id,
-            ops=tuple(op.encode() for op in planned.operations),
-            tasks=tasks,
-            unified="" if self._moved_by_systemd else unified,
-            join_kinds=planned.kinds,
-            outlives=options.detach,
-            oom_score_adj=planned.oom_score_adj,
-            affinity=planned.affinity,
-            passed=len(chosen.pass_fds),
-        )
-        with self._pidfd() as pidfd:
-            try:
-                return self._host.launcher().spawn(request, streams.child, pidfd, chosen.pass_fds)
-            except CreateFailed:
-                self._allow_exec(options)  # it may have ended meanwhile
-                raise
-
-    def _allow_exec(self, options: ExecOptions) -> None:
-        status = self.status
-        if not (options.ignore_paused and status == "paused"):
-            state.allow("exec", status, self.id)
-
     def _poststart(self) -> None:
         """A failing one stops the container (runtime-spec runtime.md, Lifecycle, 9)."""
         if "poststart" not in self._record.hooks:
@@ -609,39 +463,3 @@ class Container:
     def _poststop(self) -> None:
         if "poststop" in self._record.hooks:
             run_stopped(self.spec, self.id, self.bundle, _log.warning)
-
-
-def _places(record: state.Record, below: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """The files of version 1 by which a process enters the container's groups, and the group of version 2."""
-    if not below:
-        return record.tasks, record.unified_cgroup
-    moved = {path: _below(path, below) for path in record.cgroups}
-    tasks = tuple(f"{moved[path]}/tasks" for path in record.cgroups if path != record.unified_cgroup)
-    return tasks, moved.get(record.unified_cgroup, "")
-
-
-def _below(path: str, below: Mapping[str, str]) -> str:
-    mounts = cgroups.detect().mounts
-    names = next((each.controllers for each in mounts if path.startswith(f"{each.mount_point}/")), ())
-    name = next((name for name in names if name.removeprefix("name=") in below), "").removeprefix("name=")
-    part = below.get(name, "").strip("/")
-    return f"{path}/{part}" if part else path
-
-
-def _reaped(pidfd: int) -> int | None:
-    """The exit status of an ended child of ours (one that we adopted); None when it is somebody else's."""
-    try:
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:
-        return None
-    if result is None:
-        return None
-    return -result.si_status if result.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else result.si_status
-
-
-def check_terminal(process: Process, *, captured: bool) -> None:
-    """Raise NotSupported for a terminal that nobody would read: its program would stop when it is full."""
-    if process.terminal and not captured:
-        raise NotSupported(
-            "$.process.terminal: use capture_output=True, or Runtime.create and Container.console to talk to it"
-        )

@@ -9,16 +9,17 @@ from typing import Self
 
 import attrs
 
-from ociworks.errors import ContainerTimeout, quote
+from ociworks.errors import ContainerTimeout, NotSupported, quote
 from ociworks.runtime._points import Points
 from ociworks.runtime._progress import Follower
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.console import Console
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.stdio import Streams, communicate
+from ociworks.spec.runtime import Process
 from ociworks.spec.signals import signal_number
 
-__all__ = ["ContainerProcess", "finish"]
+__all__ = ["ContainerProcess", "check_terminal", "finish"]
 
 
 class ContainerProcess:
@@ -153,3 +154,11 @@ def finish(
             stderr=stderr,
         )
     return CompletedContainer(args=tuple(args), returncode=status or 0, stdout=stdout, stderr=stderr)
+
+
+def check_terminal(process: Process, *, captured: bool) -> None:
+    """Raise NotSupported for a terminal that nobody would read: its program would stop when it is full."""
+    if process.terminal and not captured:
+        raise NotSupported(
+            "$.process.terminal: use capture_output=True, or Runtime.create and Container.console to talk to it"
+        )

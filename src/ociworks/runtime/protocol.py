@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.cgroups import ContainerStats
     from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
     from ociworks.runtime.console import Console
+    from ociworks.runtime.options import RunOptions
 
 __all__ = ["OCIContainer", "OCIRuntime"]
 
@@ -124,7 +125,7 @@ class OCIRuntime(Protocol):
     ) -> OCIContainer:
         """Make a container, ready to be started."""
 
-    def run(
+    def run(  # noqa: PLR0913 - the keywords of subprocess.run
         self,
         bundle: Bundle,
         args: Sequence[str] | None = None,
@@ -134,6 +135,8 @@ class OCIRuntime(Protocol):
         timeout: float | None = None,
         check: bool = False,
         env: Mapping[str, str] | None = None,
+        stdin: Stream = None,
+        options: RunOptions | None = None,
     ) -> CompletedContainer:
         """Run a program in a new container to its end, and remove the container."""
 

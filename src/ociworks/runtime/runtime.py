@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +16,6 @@ import attrs
 
 from ociworks._linux.path import remove_tree
 from ociworks.errors import (
-    CommandFailed,
     ContainerExists,
     ContainerNotFound,
     CreateFailed,
@@ -30,17 +29,18 @@ from ociworks.runtime._host import Host
 from ociworks.runtime._points import points
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import default_root
+from ociworks.runtime._running import Running
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import Container, check_terminal
+from ociworks.runtime.container import Container
 from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.launcher import Launcher, Spawned, SpawnRequest
 from ociworks.runtime.options import RunOptions
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import IN_SCOPE
-from ociworks.runtime.process import finish
+from ociworks.runtime.process import check_terminal, finish
 from ociworks.runtime.seams import POINTS, HostStep, Seams, Subject, do_steps, undo_steps, with_points
-from ociworks.runtime.stdio import PIPE, Stream, Streams
+from ociworks.runtime.stdio import Stream, Streams
 from ociworks.spec import Bundle, to_json
 from ociworks.spec.runtime import Features
 
@@ -55,7 +55,7 @@ _EEXIST = 17
 _log = logging.getLogger(__name__)
 
 
-class Runtime(Seams):
+class Runtime(Running, Seams):
     """Creates and runs containers.
 
     ``root`` holds one directory per container (default: ``/run/ociworks`` as root, otherwise
@@ -231,33 +231,17 @@ class Runtime(Seams):
         self._host.tell("restored", container_id, record.pid)
         return container
 
-    def run(  # noqa: PLR0913 - the keywords of subprocess.run
+    def _run(
         self,
         bundle: Bundle,
-        args: Sequence[str] | None = None,
-        *,
-        capture_output: bool = False,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-        env: Mapping[str, str] | None = None,
-        stdin: Stream = None,
-        options: RunOptions | None = None,
+        streams: Streams,
+        data: bytes | None,
+        timeout: float | None,
+        options: RunOptions | None,
     ) -> CompletedContainer:
-        """Run ``args`` (None: the configuration's own) in a new container to its end, and remove the container.
-
-        ``env`` adds variables; ``timeout`` is in seconds. With a terminal, which must be captured, ``stdout`` is all
-        that was written to it and ``input`` what is typed.
-
-        Raises what :meth:`create` raises, CommandNotFound, ContainerTimeout (with the output so far) and, with
-        ``check``, CommandFailed.
-        """
-        changed = with_command(bundle, args, env)
-        planned = self._plan(changed, new_id(), wait=False, options=options)
+        planned = self._plan(bundle, new_id(), wait=False, options=options)
         if planned.spec.process is not None:
-            check_terminal(planned.spec.process, captured=capture_output)
-        output = PIPE if capture_output else None
-        streams = Streams(PIPE if input is not None else stdin, output, output)
+            check_terminal(planned.spec.process, captured=streams.stdout is not None)
         begun: list[HostStep] = []
         try:
             spawned = self._spawn(planned, streams.child, ephemeral=True)
@@ -267,7 +251,7 @@ class Runtime(Seams):
                 self._follower(spawned, planned, begun).run_on(streams)
                 self._host.tell("started", planned.container_id, spawned.pid)
                 run_started(planned.spec, planned.container_id, planned.bundle, spawned.pid)
-                done = finish(spawned, streams, command, input, timeout)
+                done = finish(spawned, streams, command, data, timeout)
             except LauncherError:
                 self._sweep(planned)
                 raise
@@ -281,10 +265,7 @@ class Runtime(Seams):
         if self._host.watched:
             self._host.tell("exited", planned.container_id, spawned.pid, done.returncode)
             self._host.tell("deleted", planned.container_id)
-        done = attrs.evolve(done, container_id=planned.container_id)
-        if check and done.returncode:
-            raise CommandFailed(done)
-        return done
+        return attrs.evolve(done, container_id=planned.container_id)
 
     def get(self, container_id: str) -> Container:
         """A container by its ID, also one of another process. ContainerNotFound when there is none."""

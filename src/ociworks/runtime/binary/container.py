@@ -26,10 +26,9 @@ from ociworks.runtime.binary.command import Failed, Program, console_socket, err
 from ociworks.runtime.binary.stats import group_stats, parse_stats
 from ociworks.runtime.checkpoint import flags
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import check_terminal
 from ociworks.runtime.launcher import Spawned
-from ociworks.runtime.process import finish
-from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
+from ociworks.runtime.process import check_terminal, finish
+from ociworks.runtime.stdio import DEVNULL, PIPE, HasStreams, Stream, Streams
 from ociworks.spec import parse, to_json
 from ociworks.spec.runtime import Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
@@ -45,7 +44,7 @@ __all__ = ["BinaryContainer", "listed", "read_state"]
 _FIRST_FD = 3
 
 
-class BinaryContainer:
+class BinaryContainer(HasStreams):
     """A container of a :class:`RuntimeBinary`. As a context manager it is deleted, by force, at the end.
 
     Every question is one call of the program. One that was found, not created, cannot report an exit status.
@@ -94,21 +93,6 @@ class BinaryContainer:
     def console(self) -> Console | None:
         """Its terminal, when the configuration has one; only in the process that created it."""
         return self._console
-
-    @property
-    def stdin(self) -> int | None:
-        """Our end of its standard input, when that was created as PIPE; a descriptor."""
-        return self._streams.stdin if self._streams is not None else None
-
-    @property
-    def stdout(self) -> int | None:
-        """Our end of its standard output, when that was created as PIPE; a descriptor."""
-        return self._streams.stdout if self._streams is not None else None
-
-    @property
-    def stderr(self) -> int | None:
-        """Our end of its standard error, when that was created as PIPE; a descriptor."""
-        return self._streams.stderr if self._streams is not None else None
 
     @property
     def spawned(self) -> Spawned:

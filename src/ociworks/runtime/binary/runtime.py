@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import attrs
 
 from ociworks.errors import (
-    CommandFailed,
     ContainerError,
     ContainerExists,
     ContainerNotFound,
@@ -21,21 +20,22 @@ from ociworks.errors import (
     quote,
 )
 from ociworks.runtime._command import with_command
+from ociworks.runtime._running import Running
 from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
 from ociworks.runtime.checkpoint import RestoreOptions, flags
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.container import check_terminal
 from ociworks.runtime.ids import check_id, new_id
-from ociworks.runtime.process import finish
-from ociworks.runtime.stdio import PIPE, Stream, Streams
+from ociworks.runtime.options import RunOptions
+from ociworks.runtime.process import check_terminal, finish
+from ociworks.runtime.stdio import Stream, Streams
 from ociworks.spec import Bundle, parse
 from ociworks.spec.runtime import Features, Mount, Root, Spec
 
 __all__ = ["RuntimeBinary"]
 
 
-class RuntimeBinary:
+class RuntimeBinary(Running):
     """A runtime that is a program with runc's command line: runc, crun, runsc, kata-runtime, ociworks-runtime.
 
     ``root`` is its state directory (default: ``/run/`` and the program's name). The first call starts a helper process,
@@ -107,38 +107,26 @@ class RuntimeBinary:
             streams.close()
             raise
 
-    def run(  # noqa: PLR0913 - the keywords of subprocess.run
+    def _run(
         self,
         bundle: Bundle,
-        args: Sequence[str] | None = None,
-        *,
-        capture_output: bool = False,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-        env: Mapping[str, str] | None = None,
-        stdin: Stream = None,
+        streams: Streams,
+        data: bytes | None,
+        timeout: float | None,
+        options: RunOptions | None,
     ) -> CompletedContainer:
-        """Run ``args`` in a new container to its end, and remove the container, as :meth:`Runtime.run`.
-
-        By create, start and delete: of ``run`` nobody could tell a failure of the runtime from one of the program.
-        """
-        changed = with_command(bundle, args, env)
+        """By create, start and delete: of ``run`` nobody could tell the runtime's failures from the program's."""
+        changed = _with_options(bundle, options)
         process = changed.spec.process
         if process is not None:
-            check_terminal(process, captured=capture_output)
-        output = PIPE if capture_output else None
-        streams = Streams(PIPE if input is not None else stdin, output, output)
-        with contextlib.closing(streams), self._create(new_id(), changed, streams) as container:
+            check_terminal(process, captured=streams.stdout is not None)
+        with self._create(new_id(), changed, streams) as container:
             if container.console is not None:
                 streams.use_terminal(container.console.fileno())
             container.start()
             spawned = container.spawned
-            done = finish(spawned, streams, process.args if process else (), input, timeout)
-            done = attrs.evolve(done, container_id=container.id)
-        if check and done.returncode:
-            raise CommandFailed(done)
-        return done
+            done = finish(spawned, streams, process.args if process else (), data, timeout)
+            return attrs.evolve(done, container_id=container.id)
 
     def get(self, container_id: str) -> BinaryContainer:
         """A container by its ID, also one of another process. ContainerNotFound when there is none."""
@@ -233,6 +221,15 @@ class RuntimeBinary:
         path = self.program.scratch("bundle")
         Bundle.create(path, _absolute(bundle))
         return path
+
+
+def _with_options(bundle: Bundle, options: RunOptions | None) -> Bundle:
+    """The bundle with the filter of the options; the program's command line is not told the others here."""
+    if options is None:
+        return bundle
+    if options != RunOptions(seccomp=options.seccomp):
+        raise NotSupported("options: another program is given seccomp only; use BinaryOptions, or a Runtime")
+    return bundle.replace(options.apply(bundle.spec))
 
 
 def _discard(directory: str, bundle: Bundle) -> None:
