@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Container, ExecOptions, RunOptions, Runtime
+from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
+from ociworks.runtime import Container, Detach, ExecOptions, RunOptions, Runtime
+from ociworks.runtime.launcher import Launcher
 from ociworks.runtime.stdio import PIPE
 from ociworks.spec.runtime import ExecCPUAffinity, User
 from tests.runtime.boxes import with_linux, with_process
+from tests.runtime.shims import until_ended
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users and priorities")
 NET_RAW = 1 << 13
@@ -222,3 +227,67 @@ def test_keyrings(runtime: Runtime, bundle: spec.Bundle) -> None:
         pytest.skip("this kernel has no keyrings")
     assert f"_ses.{new.container_id}".encode() in new.stdout
     assert f"_ses.{same.container_id}".encode() not in same.stdout
+
+
+@pytest.fixture
+def adopting() -> Iterator[None]:
+    """While it lasts this process is the parent of whatever its helpers leave behind."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+@pytest.mark.usefixtures("adopting")
+@pytest.mark.parametrize("ends", ["before", "after"])
+def test_a_detached_one_that_ends_at_once(
+    running: Container, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Its status is for whoever adopts it, also when it had ended before it was released."""
+    release = Launcher.release
+
+    def late(launcher: Launcher, name: str, pid: int = 0) -> None:
+        if ends == "before":
+            until_ended(pid)
+        release(launcher, name, pid)
+        until_ended(pid)
+
+    monkeypatch.setattr(Launcher, "release", late)
+    with Runtime(runtime.root) as other:
+        found = other.get(running.id)
+        with contextlib.closing(found.spawn(["sh", "-c", "exit 7"], options=ExecOptions(detach=True))) as it:
+            pid = it.pid
+    result = os.waitid(os.P_PID, pid, os.WEXITED)
+    assert result is not None
+    assert (result.si_code, result.si_status) == (os.CLD_EXITED, 7)
+
+
+@pytest.mark.parametrize("ends", ["before", "with"])
+def test_a_detached_one_does_not_hold_its_container(running: Container, ends: str) -> None:
+    """The first process of a container ends when all others are reaped: released ones too."""
+    command = ["true"] if ends == "before" else ["sleep", "1000"]
+    with contextlib.closing(running.spawn(command, options=ExecOptions(detach=True))) as process:
+        if ends == "before":
+            until_ended(process.pid)
+        running.delete(force=True)
+        assert running.status == "stopped"
+
+
+def test_a_shim_that_ended_is_seen(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The process that forked it reaps it by itself, rather than be woken for ever."""
+    before = children()
+    container = runtime.create("held", bundle, ["sleep", "1000"], detach=Detach())
+    (launcher,) = children() - before
+    (shim,) = children(launcher)
+    container.delete(force=True)
+    deadline = time.monotonic() + 60
+    while shim in children(launcher):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def children(pid: int = 0) -> set[int]:
+    """The children of a process, this one's without a pid."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid or 'self'}/task").iterdir():
+        found.update(map(int, (task / "children").read_text().split()))
+    return found

@@ -73,6 +73,8 @@ class Launcher:
         self.children: dict[int, Process] = {}
         self.released: set[int] = set()
         """Children that nobody asks us about any more, by pidfd."""
+        self.shims: set[int] = set()
+        """Those of detached containers, by pidfd; nobody asks how they end."""
         self.trusts: dict[str, Trust] = {}
         self.shared: set[str] = set()
         """Parents of control groups that stay, while we do, for the next container."""
@@ -100,14 +102,16 @@ class Launcher:
                 self._handle(*frame)
             elif fd in self.children:
                 self._reap(fd)
+            elif fd in self.shims:
+                self._bury_shim(fd)
         return True
 
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
         monitor = _socket.socket(fileno=fds[0])
-        self._bury()
         try:
             match request["kind"]:
                 case "spawn":
+                    self._bury()
                     make = self._spawn if request["shim"] is None else self._detach
                     make(request, monitor, fds[1:])
                     return
@@ -133,7 +137,7 @@ class Launcher:
         if pid == 0:
             supervise.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
         monitor.close()
-        self.released.add(pidfd)
+        self.shims.add(pidfd)
         self.poll.register(pidfd, select.EPOLLIN)
 
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
@@ -189,14 +193,21 @@ class Launcher:
             trust.init = -1
 
     def _bury(self) -> None:
-        """Reap released children that have ended; only when we are asked for something else.
+        """Reap released children that have ended: only for a new process, or to end a container.
 
-        Mostly we are about to end: then their status belongs to whoever adopts them.
+        Mostly we are about to end: then their status belongs to whoever adopts them, also that of one which ended
+        before its release was asked for.
         """
         for pidfd in list(self.released):
             if os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None:
                 self.released.discard(pidfd)
                 os.close(pidfd)
+
+    def _bury_shim(self, pidfd: int) -> None:
+        self.shims.remove(pidfd)
+        self.poll.unregister(pidfd)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
 
     def _end(self, trust: Trust) -> None:
         """Kill a container's init and wait for it; its PID namespace ends with it."""
@@ -212,19 +223,22 @@ class Launcher:
         """Reap children in the order in which they end; False when that takes too long.
 
         Waiting for one alone would be a deadlock: the init of a PID namespace ends only when all others in it are
-        reaped, and those of an exec, or of a container that joined the namespace, are our children too.
+        reaped, and those of an exec, or of a container that joined the namespace, are our children too; released ones
+        are among them.
         """
         deadline = time.monotonic() + _PATIENCE
         while not done():
+            self._bury()
             poller = select.poll()
-            for pidfd in self.children:
+            for pidfd in (*self.children, *self.released):
                 poller.register(pidfd, select.POLLIN)
             left = deadline - time.monotonic()
             ended = poller.poll(left * 1000) if left > 0 else []
             if not ended:
                 return False
             for pidfd, _ in ended:
-                self._reap(pidfd)
+                if pidfd in self.children:
+                    self._reap(pidfd)
         return True
 
     def _drop(self, name: str) -> None:
