@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,17 @@ from ociworks import spec
 from ociworks.runtime import Container, Detach, Runtime
 from ociworks.runtime.attach import Attachment
 
-__all__ = ["detached", "knock", "open_files", "parent", "read_until", "settled", "shim_of", "until_ended"]
+__all__ = [
+    "detached",
+    "knock",
+    "open_files",
+    "parent",
+    "read_until",
+    "settled",
+    "shim_of",
+    "until_ended",
+    "until_reaped",
+]
 
 
 @contextmanager
@@ -87,3 +98,11 @@ def until_ended(pid: int) -> None:
         assert poller.poll(60_000), f"process {pid} is still there"
     finally:
         os.close(fd)
+
+
+def until_reaped(pid: int) -> None:
+    """Wait until a process that is not our child has ended and its parent has heard of it."""
+    until_ended(pid)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, f"process {pid} is a zombie"

@@ -12,7 +12,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import Chunk, Detach, Exit, Runtime
 from tests.runtime.boxes import nothing_left, with_process
-from tests.runtime.shims import detached, read_until, shim_of
+from tests.runtime.shims import detached, read_until, shim_of, until_reaped
 
 
 def test_a_life(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
@@ -163,6 +163,14 @@ def test_following_through_rotation(runtime: Runtime, bundle: spec.Bundle, tmp_p
         following = found.logs(follow=True)
         found.start()
         assert [record.data for record in following] == [b"%d\n" % number for number in range(1, 3001)]
+
+
+def test_a_launcher_reaps_a_shim_at_once(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Also when nobody asks it for anything else: an end that was not heard would keep it busy for ever."""
+    with detached(runtime, bundle, "sleep 1000") as found:
+        shim = shim_of(found)
+        found.delete(force=True)
+    until_reaped(shim)
 
 
 def test_a_failed_creation_leaves_nothing(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Trust:
         self.gate: _socket.socket | None = None
         self.resctrl: Sequence[str] = ()
         """Resource control groups, children first."""
-        self.discard: Callable[[str], None] = path.remove_tree
+        self.discard: Callable[[str], None] = _discard
         """Removes the directory."""
 
     def open_gate(self, name: str) -> None:
@@ -100,3 +100,11 @@ class Trust:
         self.resctrl = ()
         self.close_gate()
         self.discard(self.directory)
+
+
+def _discard(directory: str) -> None:
+    """Remove a state directory; that of a one-off run is empty."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        path.remove_tree(directory)
