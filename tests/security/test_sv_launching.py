@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from ociworks import errors
-from ociworks.runtime import Detach, Runtime
+from ociworks.runtime import Detach, Runtime, _sealed
+from ociworks.runtime._progress import Follower
+from ociworks.runtime._shim import Making
+from ociworks.runtime.launcher import Spawned
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import detached, open_files, parent, shim_of, until_ended
 
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
 SECRET = "correct-horse-battery-staple"
 
 
@@ -67,6 +72,72 @@ def test_sv_02_from_a_busy_server(runtime: Runtime, tmp_path: Path, monkeypatch:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+STOPPED = """
+import os, sys
+def stop(event, arguments, launcher=os.getpid(), seen=[0]):
+    if os.getppid() == launcher and event == "{event}":
+        seen[0] += 1
+        if seen[0] == {nth}:
+            os.kill(os.getpid(), {signal})
+sys.addaudithook(stop)
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "nth"),
+    [
+        ("os.mkdir", 1),  # before there is anything
+        ("open", 4),
+        ("socket.bind", 2),
+        ("os.chmod", 1),  # complete, but under another name
+        pytest.param("os.mkdir", 9, marks=root_only),  # among control groups, and the first process is there
+        ("socket.sendmsg", 1),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
+def test_sv_02_a_shim_that_never_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str, nth: int, number: int
+) -> None:
+    """Stopped or killed on its way: it is ended after the deadline, the error says so, nothing is left."""
+    text = STOPPED.replace("{event}", event).replace("{nth}", str(nth)).replace("{signal}", str(int(number)))
+    monkeypatch.setattr(_sealed, "_BOOT", text + _sealed._BOOT)
+    bundle = box(tmp_path / "bundle")
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        for _ in range(2):
+            with pytest.raises(errors.LauncherError, match=r"did not report|was killed"):
+                runtime.create("far", bundle, ["sleep", "1000"], detach=Detach(start_timeout=0.5))
+            assert runtime.list() == ()
+            launcher = runtime._host.launcher().pid
+            assert Path(f"/proc/{launcher}/task/{launcher}/children").read_text() == ""
+        assert runtime.run(bundle, ["true"]).returncode == 0
+
+
+def test_sv_02_a_shim_that_hangs_after_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container is there, but nobody would look after it: both are ended."""
+    keep = Making.keep
+    pids: list[int] = []
+
+    def stopped(self: Making, spawned: Spawned, follower: Follower) -> None:
+        pids.extend((spawned.pid, parent(spawned.pid)))
+        os.kill(pids[1], signal.SIGSTOP)
+        keep(self, spawned, follower)
+
+    monkeypatch.setattr(Making, "keep", stopped)
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        with pytest.raises(errors.LauncherError, match="did not answer within 0.5 seconds"):
+            runtime.create("far", box(tmp_path / "bundle"), detach=Detach(start_timeout=0.5))
+        for pid in pids:
+            until_ended(pid)
+        assert runtime.list() == ()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_sv_02_no_time_at_all(timeout: float) -> None:
+    """A deadline is in the future."""
+    with pytest.raises(ValueError, match="start_timeout"):
+        Detach(start_timeout=timeout)
 
 
 @pytest.mark.parametrize(

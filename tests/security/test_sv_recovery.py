@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Detach, Runtime, _sealed
+from ociworks.runtime import Detach, Runtime, _sealed, _shim
 from ociworks.runtime._shim import Making
 from ociworks.spec.runtime import Pids, Resources
 from tests.runtime.boxes import box, nothing_left, with_linux
@@ -311,6 +311,20 @@ def test_sv_07_frozen(runtime: Runtime, tmp_path: Path) -> None:
         found.pause()
         assert found.status == "paused"
         found.delete(force=True)
+
+
+def test_sv_07_a_stopped_shim(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a container could signal does not answer any more: to delete the container ends both."""
+    monkeypatch.setattr(_shim, "_PATIENCE", 0.5)
+    container = runtime.create("far", box(tmp_path / "bundle"), ["sleep", "1000"], detach=Detach())
+    container.start()
+    pid, shim = container.pid, shim_of(container)
+    os.kill(shim, signal.SIGSTOP)
+    container.delete(force=True)
+    until_ended(pid)
+    until_ended(shim)
+    container.delete(force=True)
+    assert runtime.list() == ()
 
 
 def test_sv_07_signals_to_the_shim(runtime: Runtime, tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ class Host:
             raise
         return True
 
+    def forsake(self, token: str) -> None:
+        """End a shim of ours that does not answer; when its launcher is gone there is nobody who holds it."""
+        with self._lock:
+            helper = self._helper
+        if helper is not None and helper.usable:
+            with contextlib.suppress(LauncherError):
+                helper.forsake(token)
+
     def hold(self, planned: Plan) -> None:
         """Start the container's scope, if systemd keeps its groups, with something in it until :meth:`let_go`."""
         scope = planned.cgroup.scope

@@ -6,8 +6,10 @@ import contextlib
 import os
 import secrets
 import select
+import signal
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any, Final, Self
@@ -17,6 +19,7 @@ from ociworks.errors import (
     ContainerNotFound,
     ContainerTimeout,
     ExitStatusUnknown,
+    LauncherError,
     NotSupported,
 )
 from ociworks.runtime import detach, state
@@ -37,6 +40,7 @@ _PATIENCE: Final = 20.0
 """Seconds; longer than a shim needs for anything."""
 _MOMENT: Final = 0.2
 """Seconds between two looks at a log that is followed."""
+_CREDENTIALS: Final = struct.Struct("3i")
 _AGAIN: Final = 0.05
 """Seconds until a shim that had no room for us is asked again."""
 
@@ -73,6 +77,8 @@ class Making:
             "stdin": options.stdin,
             "stdin_once": options.stdin_once,
             "terminal": terminal,
+            "token": self._token,
+            "patience": options.start_timeout,
         }
 
     def keep(self, spawned: Spawned, follower: Follower) -> None:
@@ -82,19 +88,26 @@ class Making:
                 with follower.console as console:
                     wire.send(spawned.monitor, wire.CONSOLE, fds=[console.fileno()])
             wire.send(spawned.monitor, wire.KEEP)
+            patience = self._options.start_timeout
+            if not _readable(spawned.monitor, patience):
+                raise self._lost(f"did not answer within {patience:g} seconds")
             kind, _, _ = wire.receive(spawned.monitor)
-        except OSError:
+        except (OSError, wire.ProtocolError):
             kind = b""
         if kind != wire.DONE:
-            raise ContainerError(f"the shim of container {self._planned.container_id} was killed")
+            raise self._lost("was killed")
+
+    def _lost(self, how: str) -> LauncherError:
+        return LauncherError(f"the shim of container {self._planned.container_id} {how}")
 
     def undo(self, spawned: Spawned | None) -> None:
         """Remove everything, or have it removed by the shim."""
-        if spawned is None:
-            self._sweep()
-        elif not _let_go(spawned.monitor):
+        if spawned is not None and _let_go(spawned.monitor, self._options.start_timeout):
+            return
+        self._host.forsake(self._token)
+        if spawned is not None:
             spawned.kill()
-            self._sweep()
+        self._sweep()
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +132,11 @@ class Making:
         return saved is not None and saved.token == self._token
 
 
-def _let_go(monitor: socket.socket) -> bool:
+def _let_go(monitor: socket.socket, patience: float) -> bool:
     """Tell a shim that nothing becomes of it; whether it said that nothing is left."""
     try:
         monitor.shutdown(socket.SHUT_WR)
-        while _readable(monitor, _PATIENCE):
+        while _readable(monitor, patience):
             kind, _, fds = wire.receive(monitor)
             for fd in fds:
                 os.close(fd)
@@ -229,7 +242,7 @@ class Shim:
         return channel
 
     def leave(self) -> None:
-        """Have the shim kill its container, if that is still there, and end; wait for that."""
+        """Have the shim kill its container, if that is still there, and end; one that does not answer is killed."""
         channel = self._connect()
         if channel is None:
             return
@@ -237,6 +250,8 @@ class Shim:
             try:
                 wire.send(channel, messages.QUIT)
                 if _readable(channel, _PATIENCE) and not wire.receive(channel, 0)[0]:
+                    return
+                if _kill_peer(channel):
                     return
             except (BrokenPipeError, ConnectionResetError):
                 return
@@ -292,7 +307,26 @@ class Shim:
         return channel
 
 
-def _readable(channel: socket.socket, timeout: float | None) -> bool:
+def _kill_peer(channel: socket.socket) -> bool:
+    """SIGKILL to the process that listens at the other end, by a pidfd that is provably its; whether it has ended."""
+    raw = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid = _CREDENTIALS.unpack(raw)[0]
+    if pid <= 0:
+        return False  # of a PID namespace that we do not see
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if _readable(channel, 0):  # it let go of the connection: by now the number may be another's
+            return True
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return _readable(pidfd, _PATIENCE)
+    finally:
+        os.close(pidfd)
+
+
+def _readable(channel: socket.socket | int, timeout: float | None) -> bool:
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     return bool(poller.poll(None if timeout is None else timeout * 1000))

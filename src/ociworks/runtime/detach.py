@@ -56,10 +56,14 @@ class Detach:
     """Whether there is a standard input that can be attached; otherwise it is ``/dev/null``."""
     stdin_once: bool = False
     """End the standard input with the first attachment that had it."""
+    start_timeout: float = 60.0
+    """Seconds in which the shim must report, at each of its two steps; one that does not is killed."""
 
     def __attrs_post_init__(self) -> None:
         if self.log_format not in ("cri", "json"):
             raise ValueError(f"log_format: expected 'cri' or 'json', got {quote(str(self.log_format))}")
+        if not self.start_timeout > 0:
+            raise ValueError(f"start_timeout: expected more than 0 seconds, got {self.start_timeout}")
         if self.log_size < 0 or not 1 <= self.log_files <= _MOST_FILES:
             raise ValueError(
                 f"expected log_size of 0 or more and log_files from 1 to {_MOST_FILES}, "

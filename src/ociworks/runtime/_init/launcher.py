@@ -73,8 +73,8 @@ class Launcher:
         self.children: dict[int, Process] = {}
         self.released: set[int] = set()
         """Children that nobody asks us about any more, by pidfd."""
-        self.shims: set[int] = set()
-        """Those of detached containers, by pidfd; nobody asks how they end."""
+        self.shims: dict[int, str] = {}
+        """Forked for detached containers: their callers' tokens, by pidfd."""
         self.trusts: dict[str, Trust] = {}
         self.shared: set[str] = set()
         """Parents of control groups that stay, while we do, for the next container."""
@@ -103,7 +103,7 @@ class Launcher:
             elif fd in self.children:
                 self._reap(fd)
             elif fd in self.shims:
-                self._bury_shim(fd)
+                self._shim_ended(fd)
         return True
 
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
@@ -119,6 +119,8 @@ class Launcher:
                     self._remove(request["name"])
                 case "release":
                     self._release(request["name"], request["pid"])
+                case "forsake":
+                    self._forsake(request["name"])
                 case _:
                     self._scratch(request["name"], request["directory"])
             _tell(monitor, wire.DONE)
@@ -137,8 +139,25 @@ class Launcher:
         if pid == 0:
             supervise.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
         monitor.close()
-        self.shims.add(pidfd)
+        self.shims[pidfd] = request["shim"]["token"]
         self.poll.register(pidfd, select.EPOLLIN)
+
+    def _shim_ended(self, pidfd: int) -> None:
+        """Its status says nothing; that of its container is on disk."""
+        del self.shims[pidfd]
+        self.poll.unregister(pidfd)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+
+    def _forsake(self, token: str) -> None:
+        """Kill a shim that does not answer, wait for its end; its init asked the kernel to die with it."""
+        for pidfd in [pidfd for pidfd, held in self.shims.items() if held == token]:
+            _signal.pidfd_send_signal(pidfd, _SIGKILL)
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            if not poller.poll(_PATIENCE * 1000):
+                raise StepError(f"still there {_PATIENCE} s after SIGKILL", token, errno.EBUSY)
+            self._shim_ended(pidfd)
 
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
@@ -202,12 +221,6 @@ class Launcher:
             if os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None:
                 self.released.discard(pidfd)
                 os.close(pidfd)
-
-    def _bury_shim(self, pidfd: int) -> None:
-        self.shims.remove(pidfd)
-        self.poll.unregister(pidfd)
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        os.close(pidfd)
 
     def _end(self, trust: Trust) -> None:
         """Kill a container's init and wait for it; its PID namespace ends with it."""

@@ -5,9 +5,9 @@ Four channels, each read by one side only:
 =========  ======================  =======================================================================
 channel    who → whom              messages
 =========  ======================  =======================================================================
-control    caller → launcher       one frame per request: ``spawn``, ``remove``, ``release``, ``scratch`` (a stream;
-                                   marshal, with descriptors attached; marshal is safe here because both ends are
-                                   the same interpreter binary and the caller is trusted)
+control    caller → launcher       one frame per request: ``spawn``, ``remove``, ``release``, ``forsake``, ``scratch``
+                                   (a stream; marshal, with descriptors attached; marshal is safe here because
+                                   both ends are the same interpreter binary and the caller is trusted)
 monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or ``E`` failed, later ``X`` ended (status);
                                    ``D`` done, the answer to the other requests
            caller → shim           of a detached container only: ``C`` the terminal's master (attached), ``K`` keep it;

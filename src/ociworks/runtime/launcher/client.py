@@ -161,7 +161,8 @@ class Launcher:
         ``passed`` become its descriptors from 3 on. A shim makes the streams; it gets the directory of its log file in
         their place, or nothing.
 
-        Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``.
+        Raises CreateFailed when there is no process; later failures come over ``Spawned.sync``. LauncherError when
+        a shim does not report in time; it is the caller's to end (:meth:`forsake`).
         """
         _check_open(passed)
         sync, init_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -170,6 +171,8 @@ class Launcher:
                 fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()), *passed)
                 monitor = self._ask(request.encode(), fds)
             try:
+                if request.shim is not None:
+                    _until_reported(monitor, request.name, request.shim["patience"])
                 pid, new_pidfd = self._spawned(monitor)
             except BaseException:
                 monitor.close()
@@ -186,6 +189,10 @@ class Launcher:
     def release(self, name: str, pid: int = 0) -> None:
         """Forget a container, or a further process of it: it outlives the launcher, and somebody adopts it."""
         self._done({"kind": "release", "name": name, "pid": pid})
+
+    def forsake(self, token: str) -> None:
+        """Kill the shim that was asked for with this token, if it is still there, and wait for its end."""
+        self._done({"kind": "forsake", "name": token})
 
     def scratch(self, name: str, directory: str) -> None:
         """Make a private directory that goes, at the latest, with the caller."""
@@ -246,6 +253,13 @@ def _check_open(passed: tuple[int, ...]) -> None:
                 step="pass_fds",
                 errno=error.errno or 0,
             ) from None
+
+
+def _until_reported(monitor: socket.socket, name: str, patience: float) -> None:
+    poller = select.poll()
+    poller.register(monitor, select.POLLIN)
+    if not poller.poll(patience * 1000):
+        raise LauncherError(f"the shim of container {name} did not report within {patience:g} seconds")
 
 
 def _finish(pid: int, control: socket.socket, owner: int) -> None:
