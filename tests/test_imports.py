@@ -15,13 +15,14 @@ from tests.source_tree import PACKAGE, imports, module_name, modules, syntax
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "_linux": set(),
-    "spec": {"errors", "_linux"},
-    "image": {"errors", "_linux", "spec"},
-    "runtime": {"errors", "_linux", "spec"},
+    "_values": set(),
+    "spec": {"errors", "_linux", "_values"},
+    "image": {"errors", "_linux", "_values", "spec"},
+    "runtime": {"errors", "_linux", "_values", "spec"},
     "api": {"errors", "spec", "image", "runtime"},
-    "cri": {"errors", "_linux", "spec", "image", "runtime"},
+    "cri": {"errors", "_linux", "_values", "spec", "image", "runtime"},
     "cli": {"errors", "spec", "image", "runtime", "api", "cri", "testing"},
-    "testing": {"errors", "_linux", "spec", "image", "runtime", "api", "cri"},
+    "testing": {"errors", "_linux", "_values", "spec", "image", "runtime", "api", "cri"},
     "__main__": {"cli"},
 }
 

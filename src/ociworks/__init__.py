@@ -9,7 +9,7 @@ Importing this costs next to nothing: every name below is loaded when it is firs
 - ``testing``: an in-process registry and made-up images, for your tests and ours
 - ``errors``: every error, drawn as a tree
 - ``cli``: the command ``ociworks``; ``__main__`` is ``python -m ociworks``
-- ``_linux``: system calls, private
+- ``_linux``: system calls; ``_values``: frozen classes that cost nothing to make; both private
 """
 
 from __future__ import annotations

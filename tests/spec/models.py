@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 
 from ociworks import spec
 from ociworks.spec import cdi, cni, distribution, image, runtime
-from ociworks.spec._model import JSONValue, Model, Range
-from ociworks.spec._table import Field, resolve, table
+from ociworks.spec._model import KEYS, JSONValue, Mark, Model, Range
+from ociworks.spec._table import Field, Many, kind_of, table
 from ociworks.spec.digest import Digest
 from ociworks.spec.frozen import FrozenDict
+
+if TYPE_CHECKING:
+    from ociworks.spec._table import Kind
 
 __all__ = ["CLASSES", "field_type", "fields", "inner", "minimal", "values"]
 
@@ -50,8 +53,19 @@ def fields(cls: type[Model]) -> dict[str, Field]:
 
 
 def field_type(cls: type[Model], field: Field) -> object:
-    """What the annotation says, without ``| None``."""
-    return inner(resolve(cls, field))
+    """What the annotation says, without ``| None``, in the terms of typing."""
+    return _as_type(kind_of(cls, field))
+
+
+def _as_type(kind: Kind) -> object:
+    if isinstance(kind, Range):
+        return Annotated[int, kind]
+    if isinstance(kind, Mark):
+        return Annotated[tuple[str, ...], "keys"] if kind is KEYS else Annotated[bytes, "base64"]
+    if not isinstance(kind, Many):
+        return kind
+    item: Any = _as_type(kind.of)
+    return Mapping[str, item] if kind.named else tuple[item, ...]
 
 
 def inner(tp: object) -> object:

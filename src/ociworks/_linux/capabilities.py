@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from ociworks._linux.libc import check_uint, libc, oserror
+from ociworks._linux.numbers import CAPABILITIES, last_capability
 from ociworks._linux.process import prctl
 
 TYPE_CHECKING = False
@@ -12,17 +13,6 @@ if TYPE_CHECKING:
     from typing import Final
 
 __all__ = ["CAPABILITIES", "drop_bounding", "last_capability", "raise_ambient", "set_capabilities"]
-
-CAPABILITIES: Final = tuple(
-    "CAP_" + name
-    for name in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
-        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
-        "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-    ).split()
-)
-"""Every capability by name; the index is the kernel's number."""
 
 _PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
@@ -46,12 +36,6 @@ class _Data(ctypes.Structure):
 
 libc.capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 libc.capset.restype = ctypes.c_int
-
-
-def last_capability() -> int:
-    """The highest capability number of the running kernel (``/proc/sys/kernel/cap_last_cap``)."""
-    with open("/proc/sys/kernel/cap_last_cap", "rb") as stream:
-        return int(stream.read(16))  # trusted: the kernel's
 
 
 def drop_bounding(keep: int, last: int) -> None:

@@ -10,6 +10,23 @@ import ctypes
 import os
 
 from ociworks._linux.libc import cstring, libc, oserror, syscall, syscall_number
+from ociworks._linux.numbers import (
+    ATTR_ATIME,
+    ATTR_IDMAP,
+    ATTR_NOATIME,
+    ATTR_NODEV,
+    ATTR_NODIRATIME,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_NOSYMFOLLOW,
+    ATTR_RDONLY,
+    ATTR_RELATIME,
+    ATTR_STRICTATIME,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,24 +63,6 @@ AT_RECURSIVE: Final = 0x8000
 AT_EMPTY_PATH: Final = 0x1000
 AT_SYMLINK_NOFOLLOW: Final = 0x100
 MNT_DETACH: Final = 2
-
-MS_UNBINDABLE: Final = 1 << 17
-MS_PRIVATE: Final = 1 << 18
-MS_SLAVE: Final = 1 << 19
-MS_SHARED: Final = 1 << 20
-
-ATTR_RDONLY: Final = 0x01
-ATTR_NOSUID: Final = 0x02
-ATTR_NODEV: Final = 0x04
-ATTR_NOEXEC: Final = 0x08
-ATTR_ATIME: Final = 0x70
-"""The mask of the three access-time modes; relatime is zero, so changing the mode means clearing the mask."""
-ATTR_RELATIME: Final = 0x00
-ATTR_NOATIME: Final = 0x10
-ATTR_STRICTATIME: Final = 0x20
-ATTR_NODIRATIME: Final = 0x80
-ATTR_NOSYMFOLLOW: Final = 0x200000
-ATTR_IDMAP: Final = 0x100000
 
 _OPEN_TREE: Final = 428
 _MOVE_MOUNT: Final = 429

@@ -9,6 +9,18 @@ from __future__ import annotations
 import ctypes
 
 from ociworks._linux.libc import check_uint, cstring, libc, oserror, syscall, syscall_number
+from ociworks._linux.numbers import (
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    CLONE_PARENT,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,17 +55,6 @@ __all__ = [
     "setns",
     "unshare",
 ]
-
-CLONE_NEWTIME: Final = 0x80
-CLONE_PARENT: Final = 0x8000
-CLONE_NEWNS: Final = 0x20000
-CLONE_NEWCGROUP: Final = 0x2000000
-CLONE_NEWUTS: Final = 0x4000000
-CLONE_NEWIPC: Final = 0x8000000
-CLONE_NEWUSER: Final = 0x10000000
-CLONE_NEWPID: Final = 0x20000000
-CLONE_NEWNET: Final = 0x40000000
-CLONE_INTO_CGROUP: Final = 0x200000000
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4

@@ -17,6 +17,8 @@ the helper and in the container), ``detach`` (options and results of detached co
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime.attach import Attachment, Chunk, DetachKeys
@@ -109,9 +111,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    __import__(_HOMES[name])
+    value: object = getattr(sys.modules[_HOMES[name]], name)
     globals()[name] = value
     return value
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
-
 import attrs
 
 from ociworks.errors import InvalidSpec, Problem
-from ociworks.runtime._same import Same
-from ociworks.spec import Bundle
-from ociworks.spec.runtime import Spec
+from ociworks.runtime._same import Same, kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ociworks.spec import Bundle
+    from ociworks.spec.runtime import Spec
 
 __all__ = ["with_command"]
 
@@ -21,7 +23,7 @@ def with_command(bundle: Bundle, args: Sequence[str] | None, env: Mapping[str, s
     return bundle.replace(_commanded(Same(bundle.spec), given, tuple((env or {}).items())))
 
 
-@functools.lru_cache(32)
+@kept(32)
 def _commanded(same: Same[Spec], args: tuple[str, ...] | None, env: tuple[tuple[str, str], ...]) -> Spec:
     """The configuration with another command; the same one for the same command, so that it is judged once."""
     spec = same.value

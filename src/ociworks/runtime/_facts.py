@@ -25,7 +25,11 @@ def loads(raw: bytes) -> object:
     text = raw.decode("utf-8").strip(_SPACE)
     try:
         value, end = make_scanner(_Strict)(text, 0)  # type: ignore[arg-type] # it reads attributes
-    except (StopIteration, RecursionError):
+    except (
+        StopIteration,
+        RecursionError,
+        SystemError,
+    ):  # Python 3.11 raises no error when json is not loaded
         raise ValueError("not a JSON document") from None
     if end != len(text):
         raise ValueError("more than one JSON document")

@@ -8,13 +8,18 @@ Each gets the state of the container on its standard input. Those before the end
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 
 from ociworks.errors import CreateFailed
 from ociworks.runtime import plan
 from ociworks.runtime._init import hooks
 from ociworks.runtime._init.context import StepError
-from ociworks.spec.runtime import Hook, Hooks, Spec
+from ociworks.spec.runtime import Hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ociworks.spec.runtime import Hook, Spec
 
 __all__ = ["run_before", "run_started", "run_stopped"]
 

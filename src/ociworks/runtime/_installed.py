@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from functools import cache
+
+from ociworks.runtime._same import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ UNSAFE = "OCIWORKS_UNSAFE_INSTALLATION"
 _ALL_USERS = b"         0          0 4294967295\n"
 
 
-@cache
+@kept(4)
 def check_installation(interpreter: str, package: str) -> None:
     """Raise LauncherError when another user may write the interpreter, the library or this package; as root only.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from ociworks.runtime._hooks import run_before
 from ociworks.runtime._init import wire
 from ociworks.spec.runtime import Linux, State
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.spec.runtime import Spec
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
-from ociworks.runtime._points import Points
 from ociworks.runtime.console import Console
-from ociworks.runtime.launcher import Spawned
-from ociworks.runtime.stdio import Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.runtime._points import Points
+    from ociworks.runtime.launcher import Spawned
+    from ociworks.runtime.stdio import Streams
 
 __all__ = ["Follower"]
 

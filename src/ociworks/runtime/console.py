@@ -7,7 +7,10 @@ import fcntl
 import os
 import struct
 import termios
-from typing import Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["Console"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from ociworks._linux.process import CLONE_NEWUSER
+from ociworks._linux.numbers import CLONE_NEWUSER
 from ociworks.errors import (
     CgroupError,
     CommandFailed,

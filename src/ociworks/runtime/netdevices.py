@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ociworks.errors import CreateFailed, InvalidSpec, Problem, quote
-from ociworks.runtime._rtnetlink import Link, Netlink
+from ociworks.runtime._rtnetlink import Netlink
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ociworks.runtime._rtnetlink import Link
     from ociworks.spec.runtime import NetDevice
 
 __all__ = ["check_devices", "move_devices"]

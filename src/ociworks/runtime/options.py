@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from typing import TYPE_CHECKING, Final
 
-import attrs
-from attrs import frozen
-
+from ociworks._values import evolve, frozen
 from ociworks.errors import InvalidSpec, Problem, quote
-from ociworks.runtime._same import Same
-from ociworks.spec.defaults_seccomp import default_seccomp
-from ociworks.spec.runtime import Linux, Seccomp, Spec
+from ociworks.runtime._same import Same, kept
+from ociworks.spec.runtime import Linux
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
+
+    from ociworks.spec.runtime import Seccomp, Spec
 
 __all__ = ["RunOptions", "check_passed", "named_seccomp", "with_seccomp"]
 
@@ -62,11 +61,11 @@ def with_seccomp(spec: Spec, name: str | Seccomp) -> Spec:
     return _with_seccomp(Same(spec), name if isinstance(name, str) else Same(name))
 
 
-@functools.lru_cache(16)
+@kept(16)
 def _with_seccomp(same: Same[Spec], name: str | Same[Seccomp]) -> Spec:
     """The same one for the same filter, so that it is judged and compiled once."""
     filtered = named_seccomp(name, same.value) if isinstance(name, str) else name.value
-    return attrs.evolve(same.value, linux=attrs.evolve(same.value.linux or Linux(), seccomp=filtered))
+    return evolve(same.value, linux=evolve(same.value.linux or Linux(), seccomp=filtered))
 
 
 def named_seccomp(name: str, spec: Spec) -> Seccomp | None:
@@ -76,5 +75,7 @@ def named_seccomp(name: str, spec: Spec) -> Seccomp | None:
     if name != _DEFAULT:
         message = f"expected {_DEFAULT!r}, {_UNCONFINED!r} or a Seccomp value, got {quote(name)}"
         raise InvalidSpec([Problem("seccomp", message)])
+    from ociworks.spec.defaults_seccomp import default_seccomp
+
     capabilities = spec.process.capabilities if spec.process is not None else None
     return default_seccomp(capabilities.bounding if capabilities is not None else (), os.uname().machine)

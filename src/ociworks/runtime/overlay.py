@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import SpecError
 from ociworks.spec import Bundle
 

@@ -21,6 +21,8 @@ Importing this package loads no class; names are loaded when first used (PEP 562
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # not from typing: commands that start a process each load this
 if TYPE_CHECKING:
     # "from ociworks.spec import …" would ask this very module, and mypy then misses submodules now and again.
@@ -90,13 +92,13 @@ _MODULES = frozenset({"cdi", "cni", "distribution", "image", "runtime"})
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used."""
-    import importlib
-
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        __import__(f"{__name__}.{name}")
+        return sys.modules[f"{__name__}.{name}"]
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    __import__(_HOMES[name])
+    value: object = getattr(sys.modules[_HOMES[name]], name)
     globals()[name] = value
     return value
 

@@ -7,9 +7,7 @@ docs/adr/ has the measurements.
 
 from __future__ import annotations
 
-import binascii
-from collections.abc import Mapping
-from typing import TypeVar, cast
+from _collections_abc import Mapping
 
 from ociworks.errors import InvalidSpec, Problem, SpecError, quote
 from ociworks.spec._model import Model
@@ -17,13 +15,19 @@ from ociworks.spec._readers import object_reader
 from ociworks.spec._table import table
 from ociworks.spec.frozen import thaw
 
+TYPE_CHECKING = False  # not from typing, nor all of collections: commands that start a process each load this
+if TYPE_CHECKING:
+    from typing import TypeAlias, TypeVar, cast
+
+    M = TypeVar("M", bound=Model)
+    _Row: TypeAlias = tuple[str, str, object, bool]
+    """Attribute, JSON name, the empty value to leave out, whether the value is a set of keys."""
+else:
+    cast = lambda _, value: value  # noqa: E731 - the same
+
 __all__ = ["field_names", "problems", "read", "write"]
 
-M = TypeVar("M", bound=Model)
-
 _MAX_PROBLEMS = 1000
-_Row = tuple[str, str, object, bool]
-"""Attribute, JSON name, the empty value to leave out, whether the value is a set of keys."""
 _rows: dict[type[Model], list[_Row]] = {}
 
 
@@ -94,6 +98,8 @@ def _write_scalar(item: object) -> object:
     if item is None or isinstance(item, (str, int, float)):
         return item
     if isinstance(item, bytes):
+        import binascii
+
         return binascii.b2a_base64(item, newline=False).decode("ascii")
     if hasattr(item, "parse"):
         return str(item)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from ociworks.errors import SpecError
 from ociworks.spec import _convert, _json
 from ociworks.spec._model import Model
 
-__all__ = ["parse", "to_json"]
+TYPE_CHECKING = False  # not from typing: commands that start a process each load this
+if TYPE_CHECKING:
+    from typing import TypeVar
 
-M = TypeVar("M", bound=Model)
+    M = TypeVar("M", bound=Model)
+
+__all__ = ["parse", "to_json"]
 
 
 def parse(cls: type[M], raw: bytes, *, max_size: int = _json.MAX_SIZE) -> M:

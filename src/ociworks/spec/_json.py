@@ -12,13 +12,18 @@ What is refused, and in which order (nothing is decoded before its bound was che
 
 from __future__ import annotations
 
-import json
-import math
-import re
+from _json import make_scanner
 from itertools import accumulate
 
 from ociworks.errors import InvalidJSON, quote
 from ociworks.spec._where import member
+
+TYPE_CHECKING = (
+    False  # not from typing, and json only where it is needed: commands that start a process each load this
+)
+if TYPE_CHECKING:
+    import json
+    from typing import Final
 
 __all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_SIZE", "dumps", "loads"]
 
@@ -30,25 +35,62 @@ MAX_MEMBERS = 200_000
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NOT_MARKS = bytes(code for code in range(256) if code not in b'[]{},:"')
-_SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_SUSPICIOUS = r"\\u(?:0000|[dD][89a-fA-F])"
+_SPACE = " \t\n\r"
 
 
 def loads(raw: bytes, *, max_size: int = MAX_SIZE) -> object:
     """Decode one JSON document of at most ``max_size`` bytes; raises `InvalidJSON`."""
     text = _decode(raw, max_size)
     _check_bounds(raw)
-    try:
-        value: object = _decoder.decode(text)
-    except json.JSONDecodeError as error:
-        raise InvalidJSON(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
-    if b"\\" in raw and _SUSPICIOUS.search(text):
+    value = _scan(text)
+    if b"\\u" in raw and _is_suspicious(text):
         _check_strings(value)
     return value
 
 
+def _scan(text: str) -> object:
+    """What ``json`` does without its package; for whatever is wrong, that says what and where."""
+    body = text.strip(_SPACE)
+    try:
+        value, end = _scanner(body, 0)
+    except InvalidJSON:
+        raise
+    except (
+        StopIteration,
+        ValueError,
+        SystemError,
+    ):  # Python 3.11 raises nothing at all when json is not loaded
+        return _explain(text)
+    found: object = value if end == len(body) else _explain(text)
+    return found
+
+
+def _explain(text: str) -> object:
+    import json
+
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+    )
+    try:
+        value: object = decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise InvalidJSON(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    return value
+
+
+def _is_suspicious(text: str) -> bool:
+    import re
+
+    return re.search(_SUSPICIOUS, text) is not None
+
+
 def dumps(value: object, *, indent: int | None = None) -> bytes:
     """Encode plain Python as compact UTF-8 JSON in the members' own order."""
-    return (_compact if indent is None else _encoder(indent)).encode(value).encode("utf-8")
+    encoder = _encoders.get(indent)
+    if encoder is None:
+        encoder = _encoders[indent] = _encoder(indent)
+    return encoder.encode(value).encode("utf-8")
 
 
 def _decode(raw: bytes, max_size: int) -> str:
@@ -106,7 +148,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if number - number != 0:  # an infinity; the grammar has no NaN
         raise InvalidJSON(f"number {quote(text, 40)} is too large")
     return number
 
@@ -131,13 +173,25 @@ def _check_strings(value: object, path: str = "$") -> None:
 
 
 def _encoder(indent: int | None) -> json.JSONEncoder:
+    import json
+
     separators = (",", ":") if indent is None else (",", ": ")
     return json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, check_circular=False, indent=indent, separators=separators
     )
 
 
-_compact = _encoder(None)
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
-)
+class _Grammar:
+    """What the scanner asks for."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_object)
+    parse_int = staticmethod(_integer)
+    parse_float = staticmethod(_float)
+    parse_constant = staticmethod(_constant)
+    memo: Final[dict[str, str]] = {}
+
+
+_scanner = make_scanner(_Grammar)  # type: ignore[arg-type]  # it reads attributes
+_encoders: dict[int | None, json.JSONEncoder] = {}

@@ -1,6 +1,6 @@
 """What all spec classes share: `Model`, and the types that their fields may have.
 
-A class is an attrs class whose annotations say everything the reader needs::
+A class is frozen, keyword-only, and its annotations say everything the reader needs::
 
     @frozen(kw_only=True, slots=False, eq=False, repr=False)
     class Mount(Model):
@@ -14,18 +14,18 @@ costs a third, and a repr shows only what is set. ``slots=False`` because the re
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
-
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec.frozen import FrozenDict, freeze
+
+TYPE_CHECKING = False  # not from typing: commands that start a process each load this
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import ClassVar, TypeAlias
 
 __all__ = [
     "I32",
     "I64",
+    "KEYS",
     "U8",
     "U16",
     "U32",
@@ -33,6 +33,7 @@ __all__ = [
     "Base64",
     "JSONValue",
     "KeySet",
+    "Mark",
     "Model",
     "Options",
     "Range",
@@ -40,11 +41,21 @@ __all__ = [
     "reading_options",
 ]
 
-JSONValue: TypeAlias = bool | int | float | str | tuple["JSONValue", ...] | Mapping[str, "JSONValue"] | None
+if TYPE_CHECKING:
+    JSONValue: TypeAlias = "bool | int | float | str | tuple[JSONValue, ...] | Mapping[str, JSONValue] | None"
+else:
+    JSONValue = "any"
 """Any JSON, frozen: arrays are tuples, objects are `FrozenDict`."""
 
 
-class Range(NamedTuple):
+class Mark:
+    """Says of a field what its type in Python does not; annotations name one, for a type checker that is the type."""
+
+    __slots__ = ()
+
+
+@frozen
+class Range(Mark):
     """The bounds of an integer field, both included, and the name for messages."""
 
     minimum: int
@@ -52,22 +63,33 @@ class Range(NamedTuple):
     name: str
 
 
-U8 = Annotated[int, Range(0, 2**8 - 1, "uint8")]
-U16 = Annotated[int, Range(0, 2**16 - 1, "uint16")]
-U32 = Annotated[int, Range(0, 2**32 - 1, "uint32")]
-U64 = Annotated[int, Range(0, 2**64 - 1, "uint64")]
-I32 = Annotated[int, Range(-(2**31), 2**31 - 1, "int32")]
-I64 = Annotated[int, Range(-(2**63), 2**63 - 1, "int64")]
+KEYS = Mark()
+"""The mark of `KeySet`."""
 
-KeySet = Annotated[tuple[str, ...], "keys"]
-"""A JSON object whose values are all ``{}`` (image-spec config.md, ExposedPorts and Volumes), read as its keys."""
+if TYPE_CHECKING:
+    U8: TypeAlias = int
+    U16: TypeAlias = int
+    U32: TypeAlias = int
+    U64: TypeAlias = int
+    I32: TypeAlias = int
+    I64: TypeAlias = int
+    KeySet: TypeAlias = tuple[str, ...]
+    Base64: TypeAlias = bytes
+else:
+    U8 = Range(0, 2**8 - 1, "uint8")
+    U16 = Range(0, 2**16 - 1, "uint16")
+    U32 = Range(0, 2**32 - 1, "uint32")
+    U64 = Range(0, 2**64 - 1, "uint64")
+    I32 = Range(-(2**31), 2**31 - 1, "int32")
+    I64 = Range(-(2**63), 2**63 - 1, "int64")
+    KeySet = KEYS
+    """A JSON object whose values are all ``{}`` (image-spec config.md, ExposedPorts and Volumes), read as its keys."""
+    Base64 = Mark()
+    """Bytes, which JSON holds in canonical base 64 (RFC 4648, section 4)."""
 
 
-Base64 = Annotated[bytes, "base64"]
-"""Bytes, which JSON holds in canonical base 64 (RFC 4648, section 4)."""
-
-
-class Options(NamedTuple):
+@frozen
+class Options:
     """How a class is read: irregular JSON names, and two leniencies that the image format needs."""
 
     names: Mapping[str, str] = FrozenDict()
@@ -75,6 +97,9 @@ class Options(NamedTuple):
     strict_case: bool = False
     nulls: bool = False
     forbidden: tuple[str, ...] = ()
+
+
+_Proxy = type(type.__dict__)  # types.MappingProxyType, without loading types
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
@@ -108,7 +133,7 @@ class Model:
         """Freeze lists and dicts that a caller passed, so that no value can change later."""
         state = self.__dict__
         for name, value in state.items():
-            if isinstance(value, (list, dict, MappingProxyType)):
+            if isinstance(value, (list, dict, _Proxy)):
                 state[name] = freeze(value)
 
     def __eq__(self, other: object) -> bool:
@@ -141,4 +166,5 @@ def reading_options(cls: type[Model]) -> Options:
 
 def json_name(attribute: str) -> str:
     """The regular JSON name: ``no_new_privileges`` → ``noNewPrivileges``; a final underscore is dropped."""
-    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), attribute.rstrip("_"))
+    head, *rest = attribute.rstrip("_").split("_")
+    return head + "".join([part[0].upper() + part[1:] for part in rest])

@@ -6,22 +6,27 @@ Types are exact: nothing is coerced, a bool is no int, a float is no int.
 
 from __future__ import annotations
 
-import binascii
-import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Final, TypeAlias, Union, cast, get_args, get_origin
-
 from ociworks.errors import Problem, SpecError
-from ociworks.spec._model import JSONValue, Model, Options, Range, reading_options
-from ociworks.spec._table import EMPTY, Field, resolve, table
+from ociworks.spec._model import KEYS, Mark, Model, Options, Range, reading_options
+from ociworks.spec._table import EMPTY, Field, Many, kind_of, table
 from ociworks.spec._where import Where, render, wrong
 from ociworks.spec.frozen import FrozenDict, freeze
 
-__all__ = ["Read", "object_reader"]
+TYPE_CHECKING = False  # not from typing: commands that start a process each load this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Final, TypeAlias, cast
 
-Read: TypeAlias = "Callable[[object, Where, list[Problem]], object]"
-_Slot: TypeAlias = "tuple[str, type | None, Read]"
-"""Attribute, the exact type that needs no call (None: always call), and the reader for everything else."""
+    from ociworks.spec._table import Kind
+else:
+    cast = lambda _, value: value  # noqa: E731 - the same
+
+__all__ = ["object_reader"]
+
+if TYPE_CHECKING:
+    Read: TypeAlias = "Callable[[object, Where, list[Problem]], object]"
+    _Slot: TypeAlias = "tuple[str, type | None, Read]"
+    """Attribute, the exact type that needs no call (None: always call), and the reader for everything else."""
 
 _SCALARS: Final = (str, bool, int, float)
 _object_readers: dict[type[Model], Read] = {}
@@ -75,7 +80,7 @@ def _make_object_reader(cls: type[Model]) -> Read:
 
 
 def _slot(cls: type[Model], field: Field) -> _Slot:
-    exact, read = _reader(resolve(cls, field))
+    exact, read = _reader(kind_of(cls, field))
     if reading_options(cls).nulls:
         if not field.required:
             read = _nullable(read, field.default)
@@ -109,32 +114,22 @@ def _unwelcome(cls: type[Model], unknown: Mapping[str, object], where: Where) ->
             yield Problem(render((where, name)), f"does not belong in a {cls.__name__}")
 
 
-def _reader(tp: object) -> tuple[type | None, Read]:
-    if tp in _SCALARS:
-        scalar = cast("type", tp)
-        return scalar, _scalar_reader(scalar)
-    if tp == JSONValue:
-        return None, _read_any
-    if isinstance(tp, type) and issubclass(tp, Model):
-        return None, object_reader(tp)
-    origin, arguments = get_origin(tp), get_args(tp)
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _reader(inner)
-    return None, _composed_reader(tp, origin, arguments)
+def _reader(kind: Kind) -> tuple[type | None, Read]:
+    if isinstance(kind, type):
+        return (kind, _scalar_reader(kind)) if kind in _SCALARS else (None, _class_reader(kind))
+    if isinstance(kind, Many):
+        return None, (_map_reader if kind.named else _list_reader)(*_reader(kind.of))
+    if isinstance(kind, Range):
+        return None, _range_reader(kind)
+    if isinstance(kind, Mark):
+        return None, _read_keys if kind is KEYS else _read_base64
+    return None, _read_any
 
 
-def _composed_reader(tp: object, origin: object, arguments: tuple[object, ...]) -> Read:
-    if origin is tuple:
-        return _list_reader(*_reader(arguments[0]))
-    if origin is Mapping:
-        return _map_reader(*_reader(arguments[1]))
-    if origin is Annotated:
-        mark = arguments[1]
-        if isinstance(mark, Range):
-            return _range_reader(mark)
-        return _read_base64 if mark == "base64" else _read_keys
-    return _parsed_reader(cast("Callable[[str], object]", tp.parse))  # type: ignore[attr-defined]  # no other kind
+def _class_reader(kind: type) -> Read:
+    if issubclass(kind, Model):
+        return object_reader(kind)
+    return _parsed_reader(cast("Callable[[str], object]", kind.parse))  # type: ignore[attr-defined]  # no other kind
 
 
 def _read_any(value: object, _where: Where, _problems: list[Problem]) -> object:
@@ -151,7 +146,7 @@ def _scalar_reader(expected: type) -> Read:
 
 
 def _range_reader(bounds: Range) -> Read:
-    low, high, name = bounds
+    low, high, name = bounds.minimum, bounds.maximum, bounds.name
 
     def read_integer(value: object, where: Where, problems: list[Problem]) -> object:
         if value.__class__ is not int:
@@ -206,6 +201,8 @@ def _read_base64(value: object, where: Where, problems: list[Problem]) -> object
     if value.__class__ is not str:
         problems.append(wrong(where, "base64 str", value))
         return None
+    import binascii
+
     text = value
     try:
         content = binascii.a2b_base64(text, strict_mode=True)

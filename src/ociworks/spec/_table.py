@@ -1,25 +1,46 @@
-"""One table per class: JSON names, attributes, and annotations that are resolved when first met."""
+"""One table per class: JSON names, attributes, and what the annotations mean, worked out when first met.
+
+Annotations are read as the text that they are, not evaluated: a command that starts a process each time has no time
+to load ``typing``. What they may say is little, see :func:`kind_of`.
+"""
 
 from __future__ import annotations
 
-import builtins
-import importlib
-import inspect
 import sys
-from collections.abc import Mapping
 
-import attrs
-
-from ociworks.spec import _model
+from ociworks._values import MISSING, fields_of, frozen
 from ociworks.spec._model import Model, json_name, reading_options
 from ociworks.spec.frozen import FrozenDict
 
-__all__ = ["EMPTY", "Field", "resolve", "table"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeAlias
+
+    from ociworks.spec._model import Mark
+
+__all__ = ["ANY", "EMPTY", "NOTHING", "Field", "Many", "kind_of", "table"]
 
 EMPTY: FrozenDict[str, object] = FrozenDict()
+ANY: Final = "any"
+"""The kind of any JSON."""
+NOTHING: Final = object()
+"""Stands where there is no value."""
 
 
-@attrs.frozen
+@frozen
+class Many:
+    """The kind of a list, or of a map by name."""
+
+    of: Kind
+    named: bool = False
+
+
+if TYPE_CHECKING:
+    Kind: TypeAlias = str | type | Mark | Many
+    """`ANY`, a scalar's type, a class of ours, a class with ``parse``, bounds or another mark, or many of these."""
+
+
+@frozen
 class Field:
     """A field of a class, as reading and writing need it."""
 
@@ -28,11 +49,12 @@ class Field:
     required: bool
     """Must be in the JSON that is read."""
     default: object
-    """`attrs.NOTHING` when it has none."""
+    """`NOTHING` when it has none."""
     omits: object
-    """The empty value that is left out when writing; `attrs.NOTHING` when every value is written."""
+    """The empty value that is left out when writing; `NOTHING` when every value is written."""
 
 
+_SCALARS: Final = {"str": str, "bool": bool, "int": int, "float": float}
 _tables: dict[type[Model], dict[str, Field]] = {}
 
 
@@ -46,37 +68,52 @@ def table(cls: type[Model]) -> dict[str, Field]:
 
 def _make_table(cls: type[Model]) -> dict[str, Field]:
     options = reading_options(cls)
+    found = fields_of(cls)
     fields = {}
-    for item in attrs.fields(cls):
-        if item.name == "extra":
+    for name, annotation in found.annotations.items():
+        if name == "extra":
             continue
-        required = item.default is attrs.NOTHING or item.name in options.required
-        optional = not required and (item.default is None or item.default in ((), EMPTY))
-        fields[options.names.get(item.name) or json_name(item.name)] = Field(
-            item.name, str(item.type), required, item.default, item.default if optional else attrs.NOTHING
+        default = found.defaults[name]
+        required = default is MISSING or name in options.required
+        optional = not required and (default is None or default in ((), EMPTY))
+        fields[options.names.get(name) or json_name(name)] = Field(
+            name,
+            annotation,
+            required,
+            NOTHING if default is MISSING else default,
+            default if optional else NOTHING,
         )
     return fields
 
 
-def resolve(cls: type[Model], field: Field) -> object:
-    """The type that the annotation of ``field`` means; imports the module of a class that it names."""
-    owner = next(base for base in cls.__mro__ if field.attribute in inspect.get_annotations(base))
-    annotation = field.annotation
-    return eval(annotation, {}, _Names(owner.__module__))  # noqa: S307  # source of this package, never input
+def kind_of(cls: type[Model], field: Field) -> Kind:
+    """What the annotation of ``field`` means; imports the module of a class that it names.
+
+    ``X``, ``X | None``, ``tuple[X, …]`` and ``Mapping[str, X]``, where X is a scalar, ``JSONValue``, the name of a
+    class or of a mark (`ociworks.spec._model`), or again one of these.
+    """
+    return _kind(field.annotation, fields_of(cls).owners[field.attribute])
 
 
-class _Names(dict[str, object]):
-    """Names in annotations: the module's own, then the model types, then the lazy names of its packages."""
+def _kind(text: str, module: str) -> Kind:
+    text = text.removesuffix(" | None")
+    if text in _SCALARS:
+        return _SCALARS[text]
+    if text == "JSONValue":
+        return ANY
+    if text.startswith("tuple["):
+        return Many(_kind(text.removeprefix("tuple[").removesuffix(", ...]"), module))
+    if text.startswith("Mapping[str, "):
+        return Many(_kind(text.removeprefix("Mapping[str, ").removesuffix("]"), module), named=True)
+    return _named(text, module)
 
-    def __init__(self, module: str) -> None:
-        super().__init__(vars(sys.modules[module]))
-        self._packages = (module.rpartition(".")[0], "ociworks.spec")
 
-    def __missing__(self, name: str) -> object:
-        if name == "Mapping":
-            return Mapping
-        for home in (builtins, _model, *map(importlib.import_module, self._packages)):
-            if hasattr(home, name):
-                value: object = getattr(home, name)
-                return value
-        raise NameError(f"{name} in an annotation under {self._packages[0]}")
+def _named(name: str, module: str) -> Kind:
+    """A name in an annotation: the module's own, a mark, or a lazy one of its packages."""
+    for home in (module, Model.__module__, module.rpartition(".")[0], "ociworks.spec"):
+        if home not in sys.modules:
+            __import__(home)
+        if hasattr(sys.modules[home], name):
+            value: Kind = getattr(sys.modules[home], name)
+            return value
+    raise NameError(f"{name} in an annotation in {module}")

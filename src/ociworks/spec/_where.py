@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from ociworks.errors import Problem, quote
+
+TYPE_CHECKING = False  # not from typing: commands that start a process each load this
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 __all__ = ["Where", "member", "render", "wrong"]
 

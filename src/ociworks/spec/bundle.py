@@ -7,14 +7,16 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Final, Self
 
-from attrs import evolve, frozen
-
+from ociworks._values import evolve, frozen
 from ociworks.errors import InvalidJSON, InvalidSpec, SpecError
 from ociworks.spec import _json
 from ociworks.spec._io import parse, to_json
 from ociworks.spec.runtime import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Self
 
 __all__ = ["CONFIG", "Bundle"]
 

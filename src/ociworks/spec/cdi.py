@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import I64, U32, Model
 from ociworks.spec.frozen import FrozenDict
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import U32, JSONValue, Model
 from ociworks.spec.frozen import FrozenDict
 

@@ -12,7 +12,6 @@ terminals, no device rules. Its network namespace is new as well, so it has a lo
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from ociworks.spec.runtime import (
     Capabilities,
@@ -28,7 +27,10 @@ from ociworks.spec.runtime import (
     Spec,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ociworks.spec.runtime import Seccomp
 
 __all__ = [

@@ -10,11 +10,13 @@ a filter skips those that its libseccomp does not know.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
-
 from ociworks.errors import NotSupported, quote
 from ociworks.spec.runtime.seccomp import Seccomp, Syscall, SyscallArg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Final
 
 __all__ = ["default_seccomp"]
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import JSONValue, Model
 
 __all__ = ["ERROR_CODES", "ErrorBody", "ErrorInfo", "TagList"]

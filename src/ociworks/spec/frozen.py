@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar, final
+from _collections_abc import Mapping
+
+TYPE_CHECKING = False  # not from typing, nor all of collections: commands that start a process each load this
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import TypeVar, final
+
+    K = TypeVar("K")
+    V_co = TypeVar("V_co", covariant=True)
+else:
+    K = V_co = object
+    final = lambda cls: cls  # noqa: E731 - the same, for nobody but type checkers
 
 __all__ = ["FrozenDict", "freeze", "thaw"]
-
-K = TypeVar("K")
-V_co = TypeVar("V_co", covariant=True)
 
 
 @final

@@ -22,8 +22,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Self
 
-from attrs import evolve, frozen
-
+from ociworks._values import evolve, frozen
 from ociworks.errors import InvalidPlatform, quote
 from ociworks.spec._model import Model
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from attrs import evolve, frozen
-
+from ociworks._values import evolve, frozen
 from ociworks.errors import ArchiveError, InvalidReference, SpecError, quote
 from ociworks.image import partial
 from ociworks.image.archive import _legacy

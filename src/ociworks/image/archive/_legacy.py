@@ -15,8 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import ArchiveError, SpecError, quote
 from ociworks.image import partial
 from ociworks.spec import Digest, Model, parse, to_json

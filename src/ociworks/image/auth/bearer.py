@@ -18,8 +18,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import RegistryProtocolError, SpecError
 from ociworks.image.auth.challenge import Challenge
 from ociworks.image.auth.credentials import Basic, Credential

@@ -23,8 +23,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self, TypeVar
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import AuthFileError, SpecError, quote
 from ociworks.image.auth.credentials import Basic, Credential, IdentityToken
 from ociworks.image.auth.helpers import CredentialHelper

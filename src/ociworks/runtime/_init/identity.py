@@ -254,7 +254,7 @@ def seccomp(context: Context, program: bytes, flags: int) -> None:  # noqa: ARG0
 def seccomp_listener(context: Context, program: bytes, flags: int) -> None:
     """Install a filter that asks somebody, who gets the descriptor before the first call that would be asked about.
 
-    Until it is sent we make no call but sendmsg(2), about which no filter may ask (``seccomp.check``).
+    Until it is sent we make no call but sendmsg(2), about which no filter may ask (``seccomp.checks``).
     """
     listener = process.install_seccomp(program, flags)
     reach(context, wire.LISTENER, (listener,))

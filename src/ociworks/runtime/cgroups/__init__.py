@@ -24,28 +24,28 @@ the above: planning happens in the caller, doing in the process that can still c
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+import sys
 
 from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy, detect
-from ociworks.runtime.cgroups.operations import (
-    apply,
-    freeze,
-    frozen,
-    join,
-    kill,
-    processes,
-    remove,
-    thaw,
-    verify_membership,
-)
 from ociworks.runtime.cgroups.paths import DEFAULT_PARENT
 from ociworks.runtime.cgroups.plan import CgroupPlan, delegated, plan
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime.cgroups.changing import update
     from ociworks.runtime.cgroups.counters import ContainerStats
     from ociworks.runtime.cgroups.merging import merge
+    from ociworks.runtime.cgroups.operations import (
+        apply,
+        freeze,
+        frozen,
+        join,
+        kill,
+        processes,
+        remove,
+        thaw,
+        verify_membership,
+    )
     from ociworks.runtime.cgroups.reading import stats
     from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
 
@@ -80,17 +80,23 @@ _LATER = {
     "GroupEvent": "watch",
     "GroupWatch": "watch",
     "PressureTrigger": "watch",
+    **dict.fromkeys(
+        ("apply", "freeze", "frozen", "join", "kill", "processes", "remove", "thaw", "verify_membership"),
+        "operations",
+    ),
     "merge": "merging",
     "stats": "reading",
     "update": "changing",
 }
-"""What making a container does not need, by module."""
+"""What planning a container does not need, by module."""
 
 
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    home = f"{__name__}.{_LATER[name]}"
+    __import__(home)
+    value: object = getattr(sys.modules[home], name)
     globals()[name] = value
     return value
 

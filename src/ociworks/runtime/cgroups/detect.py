@@ -7,13 +7,15 @@ groups through ``/proc/self/cgroup``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 
-import attrs
-
+from ociworks._values import frozen
 from ociworks.errors import CgroupError
 from ociworks.runtime._cgroupkill import number
 from ociworks.spec.frozen import FrozenDict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Hierarchies", "Hierarchy", "detect"]
 
@@ -22,7 +24,7 @@ _NOT_CONTROLLERS = frozenset(
 )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Hierarchy:
     """One mounted hierarchy.
 
@@ -56,7 +58,7 @@ class Hierarchy:
         return (inner if self.root == "/" else self.root + inner) or "/"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Hierarchies:
     """All hierarchies. ``mode`` is ``v1``, ``hybrid`` (v1 controllers beside a unified mount), ``v2`` or ``none``.
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime.cgroups.rules import DeviceTable, Key
 

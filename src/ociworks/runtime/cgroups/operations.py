@@ -6,14 +6,15 @@ A container's groups are known by ``directories``, one leaf per hierarchy, as :c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ociworks.errors import CgroupError, NotSupported, quote
 from ociworks.runtime import _cgroupfs, _cgroupkill
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from ociworks.runtime.cgroups.plan import CgroupPlan
 
 __all__ = [

@@ -6,25 +6,28 @@ compared, and :meth:`CgroupPlan.plain` is what the launcher executes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeAlias
-
-import attrs
-
+from ociworks._values import evolve, frozen
 from ociworks.errors import NotSupported
 from ociworks.runtime.cgroups import v1, v2
 from ociworks.runtime.cgroups.devices_bpf import device_program
 from ociworks.runtime.cgroups.paths import DEFAULT_PARENT, normalise
-from ociworks.runtime.cgroups.rules import DeviceTable, reduce_rules
+from ociworks.runtime.cgroups.rules import reduce_rules
 from ociworks.runtime.cgroups.settings import Setting
 from ociworks.spec.frozen import FrozenDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
     from ociworks.runtime._cgroupfs import Plain
     from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
-    from ociworks.runtime.systemd.scope import Driver, Scope  # noqa: TC004 - nobody resolves the annotation
+    from ociworks.runtime.cgroups.rules import DeviceTable
+    from ociworks.runtime.systemd.scope import Driver, Scope
     from ociworks.spec._model import Model
     from ociworks.spec.runtime import Resources
+
+    Writer: TypeAlias = Callable[[int, str], list[Setting]]
 
 __all__ = ["CgroupPlan", "Place", "delegated", "find", "limits", "plan"]
 
@@ -36,7 +39,7 @@ Place: TypeAlias = tuple[int, str]
 Leaves: TypeAlias = "dict[Hierarchy, str]"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CgroupPlan:
     """What will be made and written, in this order.
 
@@ -153,7 +156,7 @@ def _in_scope(
     version = 2 if hierarchies.mode == "v2" else 1
     limited = properties(resources, version) if resources else ()
     filtered = device_properties(reduce_rules(resources.devices if resources else ())) if devices else ()
-    return attrs.evolve(
+    return evolve(
         planned,
         scope=names.Scope(
             unit=unit,
@@ -207,7 +210,7 @@ def delegated(found: CgroupPlan, owner: int, files: Iterable[str]) -> CgroupPlan
     if not found.unified:
         return found
     paths = (f"{found.unified}/{name}" for name in files)
-    return attrs.evolve(found, given=(found.unified, *paths), owner=owner)
+    return evolve(found, given=(found.unified, *paths), owner=owner)
 
 
 def limits(resources: Resources, place: Callable[[str], Place]) -> tuple[Setting, ...]:
@@ -224,9 +227,6 @@ def limits(resources: Resources, place: Callable[[str], Place]) -> tuple[Setting
             raise NotSupported(f"$.linux.resources.unified: {name} is in a version 1 hierarchy on this host")
         settings += v2.unified({name: resources.unified[name]}, directory)
     return tuple(settings)
-
-
-Writer = Callable[[int, str], list[Setting]]
 
 
 def _writers(r: Resources) -> Iterator[tuple[str, Writer]]:

@@ -7,15 +7,14 @@ the folding: an exception to an exception, which a v1 group forgets in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
-
-import attrs
-
+from ociworks._values import frozen
 from ociworks.errors import CgroupError, NotSupported, quote
 from ociworks.spec.frozen import FrozenDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ociworks.spec.runtime import DeviceRule
 
 __all__ = ["DEFAULT_EXCEPTIONS", "DeviceTable", "Key", "reduce_rules"]
@@ -40,7 +39,7 @@ DEFAULT_EXCEPTIONS: tuple[tuple[Key, str], ...] = (
 """What every container may use (runtime-spec config-linux.md, Default Devices), and making nodes."""
 
 
-@attrs.frozen
+@frozen
 class DeviceTable:
     """``allow``: the default. ``exceptions``: for which devices and accesses (letters of ``rwm``) it is reversed."""
 

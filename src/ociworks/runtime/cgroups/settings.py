@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import TypeAlias
-
 from ociworks.errors import CgroupError, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 __all__ = [
     "HUGEPAGE",
@@ -31,7 +32,7 @@ Setting: TypeAlias = tuple[tuple[str, bytes], ...]
 A last way without a file name means that a kernel without the others' files has nothing to set."""
 
 MAX_SHARES = 262144
-HUGEPAGE = re.compile(r"[1-9][0-9]*[KMG]B", re.ASCII)
+HUGEPAGE = r"[1-9][0-9]*[KMG]B"
 
 
 def one(directory: str, name: str, value: int | str) -> Setting:
@@ -107,6 +108,8 @@ def device(major: int, minor: int, where: str) -> str:
 
 def word(text: str, pattern: str, where: str) -> str:
     """``text`` when it is wholly ``pattern``: what is written to the kernel or becomes part of a file's name."""
+    import re  # a command loads it only for the rarer limits
+
     if re.fullmatch(pattern, text, re.ASCII) is None:
         raise CgroupError(f"{where}: {quote(text)} is not of the form {pattern}")
     return text

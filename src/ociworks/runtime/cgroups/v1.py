@@ -6,13 +6,9 @@ that controller's hierarchy. runtime-spec config-linux.md names the files sectio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
-
 from ociworks.errors import NotSupported
 from ociworks.runtime.cgroups.settings import (
     HUGEPAGE,
-    Setting,
     burst,
     device,
     limit,
@@ -27,8 +23,12 @@ from ociworks.runtime.cgroups.settings import (
     word,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ociworks.runtime.cgroups.rules import DeviceTable, Key
+    from ociworks.runtime.cgroups.settings import Setting
     from ociworks.spec.runtime import CPU, BlockIO, HugepageLimit, Memory, Network, Pids, Rdma, ThrottleDevice
 
 __all__ = [
@@ -153,7 +153,7 @@ def hugetlb(values: Iterable[HugepageLimit], directory: str) -> list[Setting]:
     """Usage, and reservations where the kernel can limit them."""
     settings: list[Setting] = []
     for value in values:
-        size = word(value.page_size, HUGEPAGE.pattern, "$.linux.resources.hugepageLimits")
+        size = word(value.page_size, HUGEPAGE, "$.linux.resources.hugepageLimits")
         settings.append(one(directory, f"hugetlb.{size}.limit_in_bytes", value.limit))
         settings.append(optional(directory, f"hugetlb.{size}.rsvd.limit_in_bytes", value.limit))
     return settings

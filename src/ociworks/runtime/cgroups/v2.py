@@ -8,13 +8,10 @@ for is refused, never left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from ociworks.errors import CgroupError, NotSupported, quote
 from ociworks.runtime.cgroups.settings import (
     HUGEPAGE,
-    Setting,
     burst,
     device,
     limit,
@@ -26,7 +23,11 @@ from ociworks.runtime.cgroups.settings import (
 )
 from ociworks.runtime.cgroups.v1 import cpuset, rdma
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ociworks.runtime.cgroups.settings import Setting
     from ociworks.spec.runtime import CPU, BlockIO, HugepageLimit, Memory, ThrottleDevice
 
 __all__ = [
@@ -145,7 +146,7 @@ def hugetlb(values: Iterable[HugepageLimit], directory: str) -> list[Setting]:
     """Usage of huge pages, and reservations where the kernel can limit them."""
     settings: list[Setting] = []
     for value in values:
-        size = word(value.page_size, HUGEPAGE.pattern, "$.linux.resources.hugepageLimits")
+        size = word(value.page_size, HUGEPAGE, "$.linux.resources.hugepageLimits")
         settings.append(one(directory, f"hugetlb.{size}.max", value.limit))
         settings.append(optional(directory, f"hugetlb.{size}.rsvd.max", value.limit))
     return settings

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import os
-import weakref
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
-
-from ociworks._linux import mount, process
+from ociworks._linux import numbers as kernel
+from ociworks._values import frozen
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 from ociworks.runtime import cgroups
 from ociworks.runtime import seccomp as filters
 from ociworks.runtime._init import wire
-from ociworks.runtime._same import Same
-from ociworks.runtime.netdevices import check_devices
+from ociworks.runtime._same import Same, kept
 from ociworks.runtime.options import RunOptions
-from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
 from ociworks.runtime.plan import labels, ops
 from ociworks.runtime.plan import process as processes
 from ociworks.runtime.plan.devices import device_ops
@@ -30,15 +22,23 @@ from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, t
 from ociworks.runtime.plan.options import PROPAGATION
 from ociworks.runtime.plan.protect import protect_ops
 from ociworks.runtime.plan.refuse import refuse_process, refuse_shared_mounts, refuse_unsupported
-from ociworks.runtime.plan.resctrl import plan_resctrl
-from ociworks.runtime.plan.sources import Maps, Sources
+from ociworks.runtime.plan.sources import Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.runtime.plan.value import Plan, rootfs_of
-from ociworks.spec import Bundle, validate
-from ociworks.spec.runtime import Hook, Hooks, Linux, Process, Seccomp, Spec
+from ociworks.spec import validate
+from ociworks.spec.runtime import Hooks, Linux
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Final
+
+    from ociworks.runtime.overlay import RootfsOverlay
+    from ociworks.runtime.plan.resctrl import ResctrlPlan
+    from ociworks.runtime.plan.sources import Maps
     from ociworks.runtime.systemd.scope import Driver
+    from ociworks.spec import Bundle
+    from ociworks.spec.runtime import Hook, Process, Seccomp, Spec
 
 __all__ = ["ExecPlan", "build", "build_exec", "compile_filter", "state_around_pid"]
 
@@ -46,8 +46,6 @@ _NO_OPTIONS: Final = RunOptions()
 IN_SCOPE: Final = "scope"
 """The point at which a first process is in its scope of systemd, or waits to be moved there."""
 _NO_HOOKS: Final = Hooks()
-_valid: Final[weakref.WeakValueDictionary[int, Spec]] = weakref.WeakValueDictionary()
-"""Configurations without problems, by identity: they are frozen, so one look at each is enough."""
 
 
 @frozen(kw_only=True)
@@ -85,12 +83,10 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
     CgroupError for an unusable control group path.
     """
     spec = options.apply(bundle.spec)
-    if _valid.get(id(spec)) is not spec:
-        problems = validate(spec)
-        if problems:
-            raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
-        _valid[id(spec)] = spec
-    overlay = bundle.overlay if isinstance(bundle, OverlayBundle) else None
+    problems = _problems(Same(spec))
+    if problems:
+        raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
+    overlay: RootfsOverlay | None = getattr(bundle, "overlay", None)
     return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid()).plan(
         container_id,
         hierarchies or cgroups.detect(),
@@ -102,7 +98,13 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
     )
 
 
-@functools.lru_cache(16)
+@kept(16)
+def _problems(spec: Same[Spec]) -> tuple[Problem, ...]:
+    """Configurations are frozen, so one look at each is enough."""
+    return tuple(validate(spec.value))
+
+
+@kept(16)
 def _builder(spec: Same[Spec], bundle: str, overlay: RootfsOverlay | None, _user: int) -> _Builder:
     return _Builder(spec.value, bundle, overlay)
 
@@ -125,7 +127,7 @@ class _Builder:
         refuse_unsupported(spec)
         refuse_process(self.process)
         self.namespaces = namespaces(self.linux)
-        self.own_mounts = bool(self.namespaces.new & process.CLONE_NEWNS)
+        self.own_mounts = bool(self.namespaces.new & kernel.CLONE_NEWNS)
         if not self.own_mounts:
             refuse_shared_mounts(self.linux, self.namespaces, overlay=overlay is not None)
             if any(late_ops(spec, self.rootfs)):
@@ -133,8 +135,8 @@ class _Builder:
                     "$.mounts: a read-only /dev or tmpfs needs a mount namespace of the container's own"
                 )
         self.time_offsets = time_offsets(self.linux, self.namespaces)
-        self.has_user_namespace = bool(self.namespaces.private & process.CLONE_NEWUSER)
-        self.maps = id_maps(self.linux) if self.namespaces.new & process.CLONE_NEWUSER else None
+        self.has_user_namespace = bool(self.namespaces.private & kernel.CLONE_NEWUSER)
+        self.maps = id_maps(self.linux) if self.namespaces.new & kernel.CLONE_NEWUSER else None
         self.entry = tuple(self._entry())
         self.before_hooks = tuple(self._before_hooks())
         self.before_pivot = tuple(self._before_pivot())
@@ -172,11 +174,13 @@ class _Builder:
         groups = Groups(
             hierarchies=hierarchies,
             directories=tuple(group.directories),
-            own_namespace=bool(self.namespaces.private & process.CLONE_NEWCGROUP),
+            own_namespace=bool(self.namespaces.private & kernel.CLONE_NEWCGROUP),
         )
         if self.linux.net_devices:
+            from ociworks.runtime.netdevices import check_devices
+
             check_devices(self.linux.net_devices)
-        rdt = self.linux.intel_rdt
+        resctrl = self._resctrl(container_id)
         sources = Sources(self._container_maps(), in_user_namespace=self.has_user_namespace)
         operations = (
             *((ops.keyring(f"_ses.{container_id}"),) if options.new_keyring else ()),
@@ -202,17 +206,24 @@ class _Builder:
             maps=self.maps,
             cgroup=group,
             operations=operations,
-            resctrl=None if rdt is None else plan_resctrl(rdt, container_id),
+            resctrl=resctrl,
             passed=options.pass_fds,
             sources=sources.asked,
             time_offsets=self.time_offsets,
         )
 
+    def _resctrl(self, container_id: str) -> ResctrlPlan | None:
+        if self.linux.intel_rdt is None:
+            return None
+        from ociworks.runtime.plan.resctrl import plan_resctrl
+
+        return plan_resctrl(self.linux.intel_rdt, container_id)
+
     def _container_maps(self) -> Maps | None:
         """Of the container's own user namespace: its maps, or its file."""
         if self.maps is not None:
             return self.maps.uid_map, self.maps.gid_map
-        joined = (path for kind, path in self.namespaces.joins if kind == process.CLONE_NEWUSER)
+        joined = (path for kind, path in self.namespaces.joins if kind == kernel.CLONE_NEWUSER)
         return next((("", path) for path in joined), None)
 
     def _enter_root(self, *, no_pivot: bool) -> ops.Op:
@@ -226,7 +237,7 @@ class _Builder:
         shared = self.linux.rootfs_propagation in ("shared", "rshared")
         return ops.pin_root(
             self.rootfs,
-            0 if shared else mount.MS_SLAVE,
+            0 if shared else kernel.MS_SLAVE,
             _mount_point(self.rootfs) if shared else "",
             self.overlay.encode() if self.overlay is not None else None,
         )
@@ -240,17 +251,17 @@ class _Builder:
             yield self._uts("$.hostname", ops.hostname(self.spec.hostname))
         if self.spec.domainname:
             yield self._uts("$.domainname", ops.domainname(self.spec.domainname))
-        if self.namespaces.new & process.CLONE_NEWNET:
+        if self.namespaces.new & kernel.CLONE_NEWNET:
             yield ops.loopback_up()
 
     def _uts(self, where: str, op: ops.Op) -> ops.Op:
-        if not self.namespaces.private & process.CLONE_NEWUTS:
+        if not self.namespaces.private & kernel.CLONE_NEWUTS:
             raise NotSupported(f"{where}: would change the host's name; give the container a UTS namespace")
         return op
 
     def _delegated(self, group: cgroups.CgroupPlan, hierarchies: cgroups.Hierarchies) -> cgroups.CgroupPlan:
         """The group handed to the container's user, who sees only it and asked to write in it."""
-        private = self.namespaces.private & process.CLONE_NEWCGROUP
+        private = self.namespaces.private & kernel.CLONE_NEWCGROUP
         owner = self.process.user.uid
         if self.has_user_namespace:
             owner = (
@@ -297,8 +308,8 @@ class _Builder:
         yield ops.join_cgroups(group.membership)
         if group.scope is not None and not group.scope.user:
             yield ops.reach(IN_SCOPE)
-        if self.namespaces.new & process.CLONE_NEWCGROUP:
-            yield ops.unshare(process.CLONE_NEWCGROUP)
+        if self.namespaces.new & kernel.CLONE_NEWCGROUP:
+            yield ops.unshare(kernel.CLONE_NEWCGROUP)
 
     def _before_hooks(self) -> Iterator[ops.Op]:
         user = self.process.user
@@ -315,7 +326,7 @@ class _Builder:
             yield ops.reach(wire.CREATE_RUNTIME)
 
     def _own_network(self) -> None:
-        if not self.namespaces.private & process.CLONE_NEWNET:
+        if not self.namespaces.private & kernel.CLONE_NEWNET:
             raise NotSupported("$.linux.netDevices: give the container a network namespace to move them into")
 
     def _before_pivot(self) -> Iterator[ops.Op]:
@@ -340,6 +351,8 @@ class _Builder:
 
 def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) -> tuple[bytes, bytes]:
     """The state that hooks get on their standard input (runtime-spec runtime.md, State), cut at the pid."""
+    import json
+
     state: dict[str, object] = {
         "ociVersion": spec.oci_version,
         "id": container_id,
@@ -363,7 +376,7 @@ def build_exec(
     options: RunOptions = _NO_OPTIONS,
 ) -> ExecPlan:
     """Plan a further process of a container: join its namespaces, then the process part of a plan."""
-    if not kinds & process.CLONE_NEWNS:
+    if not kinds & kernel.CLONE_NEWNS:
         raise NotSupported(
             "a container without a mount namespace of its own has no exec: nobody else can enter its root"
         )
@@ -398,7 +411,7 @@ def compile_filter(profile: Seccomp | None) -> filters.CompiledFilter | None:
     return None if profile is None else _compiled(Same(profile))
 
 
-@functools.lru_cache(8)
+@kept(8)
 def _compiled(profile: Same[Seccomp]) -> filters.CompiledFilter:
     return filters.compile(profile.value)
 

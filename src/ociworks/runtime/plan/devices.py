@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
-from typing import Final
 
 from ociworks.errors import NotSupported, quote
 from ociworks.runtime.plan import ops
-from ociworks.spec.runtime import Device, Linux, Mount, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from ociworks.spec.runtime import Device, Linux, Mount, Spec
 
 __all__ = ["device_ops"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
-from attrs import frozen
+from ociworks._values import frozen
 
-from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
-from ociworks.runtime.plan import ops
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
+    from ociworks.runtime.plan import ops
 
 __all__ = ["Groups", "cgroup_layout", "delegated_files"]
 

@@ -16,16 +16,16 @@ an SELinux label      with it                          written for the next exec
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from ociworks._values import evolve
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 from ociworks.runtime.plan import ops
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
     from ociworks.spec.runtime import Process
 
 __all__ = [
@@ -40,11 +40,9 @@ __all__ = [
 APPARMOR: Final = "apparmor"
 SELINUX: Final = "selinux"
 _UNCONFINED: Final = "unconfined"
-_PROFILE: Final = re.compile(r"[!#-&(-~]{1,255}", re.ASCII)
+_PROFILE: Final = r"[!#-&(-~]{1,255}"
 """Visible characters without quotes: what a kernel prints back unchanged."""
-_CONTEXT: Final = re.compile(
-    r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+(:[A-Za-z0-9_.,:-]+)?", re.ASCII
-)
+_CONTEXT: Final = r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+(:[A-Za-z0-9_.,:-]+)?"
 _MAX_CONTEXT: Final = 4096
 _MAX_PROFILES: Final = 16 << 20
 _ENABLED: Final = "/sys/module/apparmor/parameters/enabled"
@@ -78,7 +76,7 @@ def _labels(process: Process) -> Iterator[tuple[str, str]]:
 
 def _apparmor(profile: str) -> Iterator[tuple[str, str]]:
     where = "$.process.apparmorProfile"
-    if not _PROFILE.fullmatch(profile):
+    if not _is(profile, _PROFILE):
         message = f"expected visible characters without quotes, at most 255, got {quote(profile)}"
         raise InvalidSpec([Problem(where, message)])
     if not apparmor_enabled():
@@ -124,11 +122,11 @@ def with_context(op: ops.Op, label: str) -> ops.Op:
         return op
     if any(isinstance(option, tuple) and option[0] == "context" for option in options):
         return op
-    return attrs.evolve(op, args=(*op.args[:place], (*options, ("context", label)), *op.args[place + 1 :]))
+    return evolve(op, args=(*op.args[:place], (*options, ("context", label)), *op.args[place + 1 :]))
 
 
 def _check_selinux(label: str, where: str) -> None:
-    if not _CONTEXT.fullmatch(label) or len(label) > _MAX_CONTEXT:
+    if not _is(label, _CONTEXT) or len(label) > _MAX_CONTEXT:
         message = f"expected user:role:type or user:role:type:level, got {quote(label)}"
         raise InvalidSpec([Problem(where, message)])
     if not selinux_enabled():
@@ -141,3 +139,9 @@ def _read(path: str, limit: int) -> bytes:
             return stream.read(limit)
     except OSError:
         return b""
+
+
+def _is(text: str, pattern: str) -> bool:
+    import re  # a command loads it only for a configuration with labels
+
+    return re.fullmatch(pattern, text, re.ASCII) is not None

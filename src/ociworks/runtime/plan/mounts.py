@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
-
-from ociworks._linux import mount
+from ociworks._linux import numbers as kernel
+from ociworks._values import frozen
 from ociworks.errors import NotSupported, quote
 from ociworks.runtime.plan import ops
-from ociworks.runtime.plan.groups import Groups, cgroup_layout
-from ociworks.runtime.plan.options import MountOptions, parse_options
+from ociworks.runtime.plan.groups import cgroup_layout
+from ociworks.runtime.plan.options import parse_options
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
+    from ociworks.runtime.plan.groups import Groups
+    from ociworks.runtime.plan.options import MountOptions
     from ociworks.runtime.plan.sources import Sources
     from ociworks.spec.runtime import Mount, Spec
 
@@ -57,7 +59,7 @@ def late_ops(spec: Spec, rootfs: str) -> Iterator[ops.Op]:
     targets = [
         target_of(each, f"$.mounts[{index}]", rootfs)
         for index, each in enumerate(spec.mounts)
-        if _is_late(each, rootfs) and "ro" in each.options and _options(each, index).set_ & mount.ATTR_RDONLY
+        if _is_late(each, rootfs) and "ro" in each.options and _options(each, index).set_ & kernel.ATTR_RDONLY
     ]
     if targets:
         yield ops.mount_read_only(targets)
@@ -126,8 +128,8 @@ def _settings(each: Mount, options: MountOptions, rootfs: str) -> tuple[ops.Opti
     """The options of a file system, and the attributes of its mount."""
     attributes = options.filesystem_attributes
     if _is_late(each, rootfs):
-        return options.data, attributes & ~mount.ATTR_RDONLY
-    if attributes & mount.ATTR_RDONLY and each.type not in _KERNEL_TYPES:
+        return options.data, attributes & ~kernel.ATTR_RDONLY
+    if attributes & kernel.ATTR_RDONLY and each.type not in _KERNEL_TYPES:
         return (("ro", None), *options.data), attributes
     return options.data, attributes
 
@@ -153,5 +155,5 @@ def _cgroup(where: str, target: str, attributes: int, groups: Groups) -> ops.Op:
             f"{where}: {groups.hierarchies.reason or 'no control groups are mounted on this host'}"
         )
     if not (groups.own_namespace and groups.directories):
-        attributes |= mount.ATTR_RDONLY  # what it shows is not the container's alone (RT-21)
+        attributes |= kernel.ATTR_RDONLY  # what it shows is not the container's alone (RT-21)
     return ops.cgroup_tree(target, layout, own_namespace=groups.own_namespace, attributes=attributes)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable
 from itertools import pairwise
-from typing import Final
 
-from attrs import frozen
-
-from ociworks._linux import process
+from ociworks._linux import numbers as kernel
+from ociworks._values import frozen
 from ociworks.errors import InvalidSpec, MissingDependency, NotSupported, Problem, quote
-from ociworks.spec.runtime import IDMapping, Linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Final
+
+    from ociworks.spec.runtime import IDMapping, Linux
 
 __all__ = [
     "KINDS",
@@ -26,14 +28,14 @@ __all__ = [
 ]
 
 KINDS: Final = {
-    "mount": process.CLONE_NEWNS,
-    "pid": process.CLONE_NEWPID,
-    "network": process.CLONE_NEWNET,
-    "ipc": process.CLONE_NEWIPC,
-    "uts": process.CLONE_NEWUTS,
-    "user": process.CLONE_NEWUSER,
-    "cgroup": process.CLONE_NEWCGROUP,
-    "time": process.CLONE_NEWTIME,
+    "mount": kernel.CLONE_NEWNS,
+    "pid": kernel.CLONE_NEWPID,
+    "network": kernel.CLONE_NEWNET,
+    "ipc": kernel.CLONE_NEWIPC,
+    "uts": kernel.CLONE_NEWUTS,
+    "user": kernel.CLONE_NEWUSER,
+    "cgroup": kernel.CLONE_NEWCGROUP,
+    "time": kernel.CLONE_NEWTIME,
 }
 """The kernel's flag for each type in a configuration."""
 
@@ -127,7 +129,7 @@ def time_offsets(linux: Linux, found: Namespaces) -> str:
 
     InvalidSpec when the time namespace is joined, which has its offsets already. NotSupported for kernels without any.
     """
-    if process.CLONE_NEWTIME & found.private and not os.path.exists("/proc/self/timens_offsets"):
+    if kernel.CLONE_NEWTIME & found.private and not os.path.exists("/proc/self/timens_offsets"):
         raise NotSupported("$.linux.namespaces: this kernel has no time namespaces")
     given = linux.time_offsets
     offsets = {} if given is None else {"monotonic": given.monotonic, "boottime": given.boottime}
@@ -136,7 +138,7 @@ def time_offsets(linux: Linux, found: Namespaces) -> str:
         for clock, offset in offsets.items()
         if offset is not None
     ]
-    if lines and not found.new & process.CLONE_NEWTIME:
+    if lines and not found.new & kernel.CLONE_NEWTIME:
         message = "the time namespace is joined and has offsets already"
         raise InvalidSpec([Problem("$.linux.timeOffsets", message)])
     return "\n".join(lines)
@@ -171,6 +173,8 @@ def format_map(mappings: tuple[IDMapping, ...], where: str) -> str:
 
 
 def _helpers() -> tuple[str, str]:
+    import shutil
+
     found = [shutil.which(name, path=_HELPER_DIRECTORIES) for name in ("newuidmap", "newgidmap")]
     if found[0] is None or found[1] is None:
         raise MissingDependency(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import InvalidSpec, Problem, quote
 from ociworks.runtime.plan import ops
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ociworks.spec.runtime import MemoryPolicy
 
 __all__ = ["MODES", "MODE_FLAGS", "memory_policy", "numbers"]

@@ -6,10 +6,12 @@ name. The functions here build them with types, so that a plan can be made, prin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from ociworks._values import frozen
 
-from attrs import frozen
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Final, TypeAlias
 
 __all__ = [
     "NOT_GIVEN",

@@ -8,32 +8,34 @@ what is asked for is added, and asking to take away what is locked fails.
 
 from __future__ import annotations
 
-import functools
-from typing import Final
-
-from attrs import frozen
-
-from ociworks._linux import mount
+from ociworks._linux import numbers as kernel
+from ociworks._values import frozen
 from ociworks.errors import NotSupported, quote
-from ociworks.runtime.plan.ops import Attributes, Options
+from ociworks.runtime._same import kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from ociworks.runtime.plan.ops import Attributes, Options
 
 __all__ = ["KNOWN_OPTIONS", "PROPAGATION", "MountOptions", "parse_options"]
 
 # name → whether it sets or clears, and which attribute
 _FLAGS: Final[dict[str, tuple[bool, int]]] = {
-    "ro": (True, mount.ATTR_RDONLY),
-    "rw": (False, mount.ATTR_RDONLY),
-    "nosuid": (True, mount.ATTR_NOSUID),
-    "suid": (False, mount.ATTR_NOSUID),
-    "nodev": (True, mount.ATTR_NODEV),
-    "dev": (False, mount.ATTR_NODEV),
-    "noexec": (True, mount.ATTR_NOEXEC),
-    "exec": (False, mount.ATTR_NOEXEC),
-    "nosymfollow": (True, mount.ATTR_NOSYMFOLLOW),
-    "symfollow": (False, mount.ATTR_NOSYMFOLLOW),
+    "ro": (True, kernel.ATTR_RDONLY),
+    "rw": (False, kernel.ATTR_RDONLY),
+    "nosuid": (True, kernel.ATTR_NOSUID),
+    "suid": (False, kernel.ATTR_NOSUID),
+    "nodev": (True, kernel.ATTR_NODEV),
+    "dev": (False, kernel.ATTR_NODEV),
+    "noexec": (True, kernel.ATTR_NOEXEC),
+    "exec": (False, kernel.ATTR_NOEXEC),
+    "nosymfollow": (True, kernel.ATTR_NOSYMFOLLOW),
+    "symfollow": (False, kernel.ATTR_NOSYMFOLLOW),
 }
 _ALL_FLAGS: Final = (
-    mount.ATTR_RDONLY | mount.ATTR_NOSUID | mount.ATTR_NODEV | mount.ATTR_NOEXEC | mount.ATTR_NOSYMFOLLOW
+    kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV | kernel.ATTR_NOEXEC | kernel.ATTR_NOSYMFOLLOW
 )
 _ACCESS_TIME: Final = {
     "noatime": (True, "noatime"),
@@ -49,27 +51,27 @@ _ACCESS_TIME: Final = {
 
 _BELOW: Final[dict[str, tuple[int, int]]] = {
     **{f"r{name}": (bit, 0) if on else (0, bit) for name, (on, bit) in _FLAGS.items()},
-    "rnodiratime": (mount.ATTR_NODIRATIME, 0),
-    "rdiratime": (0, mount.ATTR_NODIRATIME),
-    "rrelatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
-    "rnorelatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
-    "rnoatime": (mount.ATTR_NOATIME, mount.ATTR_ATIME),
-    "ratime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
-    "rstrictatime": (mount.ATTR_STRICTATIME, mount.ATTR_ATIME),
-    "rnostrictatime": (mount.ATTR_RELATIME, mount.ATTR_ATIME),
+    "rnodiratime": (kernel.ATTR_NODIRATIME, 0),
+    "rdiratime": (0, kernel.ATTR_NODIRATIME),
+    "rrelatime": (kernel.ATTR_RELATIME, kernel.ATTR_ATIME),
+    "rnorelatime": (kernel.ATTR_STRICTATIME, kernel.ATTR_ATIME),
+    "rnoatime": (kernel.ATTR_NOATIME, kernel.ATTR_ATIME),
+    "ratime": (kernel.ATTR_RELATIME, kernel.ATTR_ATIME),
+    "rstrictatime": (kernel.ATTR_STRICTATIME, kernel.ATTR_ATIME),
+    "rnostrictatime": (kernel.ATTR_RELATIME, kernel.ATTR_ATIME),
 }
 """Recursive attributes: bits to set and bits to clear, on the mount and on all below it."""
 
 RECURSIVE: Final = 1
 PROPAGATION: Final[dict[str, int]] = {
-    "shared": mount.MS_SHARED,
-    "rshared": mount.MS_SHARED | RECURSIVE,
-    "slave": mount.MS_SLAVE,
-    "rslave": mount.MS_SLAVE | RECURSIVE,
-    "private": mount.MS_PRIVATE,
-    "rprivate": mount.MS_PRIVATE | RECURSIVE,
-    "unbindable": mount.MS_UNBINDABLE,
-    "runbindable": mount.MS_UNBINDABLE | RECURSIVE,
+    "shared": kernel.MS_SHARED,
+    "rshared": kernel.MS_SHARED | RECURSIVE,
+    "slave": kernel.MS_SLAVE,
+    "rslave": kernel.MS_SLAVE | RECURSIVE,
+    "private": kernel.MS_PRIVATE,
+    "rprivate": kernel.MS_PRIVATE | RECURSIVE,
+    "unbindable": kernel.MS_UNBINDABLE,
+    "runbindable": kernel.MS_UNBINDABLE | RECURSIVE,
 }
 """Propagation types by name; bit 0 means recursive."""
 
@@ -131,9 +133,9 @@ class MountOptions:
             return (0, 0, 0, 0, *below)
         mode = (0, 0)
         if self.access_time is not None:
-            mode = (self.access_time, mount.ATTR_ATIME | mount.ATTR_NODIRATIME & ~self.access_time)
+            mode = (self.access_time, kernel.ATTR_ATIME | kernel.ATTR_NODIRATIME & ~self.access_time)
         exact = (self.set_ | mode[0], _ALL_FLAGS & ~self.set_ | mode[1])
-        clear = self.clear | mount.ATTR_NOSYMFOLLOW & ~self.set_
+        clear = self.clear | kernel.ATTR_NOSYMFOLLOW & ~self.set_
         return (*exact, self.set_ | mode[0], clear | mode[1], *below)
 
 
@@ -177,13 +179,13 @@ class _Sorter:
         """What mount(2) makes of the four switches."""
         if not self.times:
             return None
-        directories = mount.ATTR_NODIRATIME if "nodiratime" in self.times else 0
+        directories = kernel.ATTR_NODIRATIME if "nodiratime" in self.times else 0
         if "strictatime" in self.times:
-            return mount.ATTR_STRICTATIME | directories
-        return (mount.ATTR_NOATIME if "noatime" in self.times else mount.ATTR_RELATIME) | directories
+            return kernel.ATTR_STRICTATIME | directories
+        return (kernel.ATTR_NOATIME if "noatime" in self.times else kernel.ATTR_RELATIME) | directories
 
 
-@functools.lru_cache(256)
+@kept(256)
 def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -> MountOptions:
     """Sort options; later ones win. ``bind`` says that the type does already. NotSupported for what makes no sense.
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import resource
-from collections.abc import Iterable, Iterator
-from typing import Final
 
-from ociworks._linux.capabilities import CAPABILITIES, last_capability
+from ociworks._linux.numbers import CAPABILITIES, last_capability
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
+from ociworks.runtime._same import kept
 from ociworks.runtime.plan import labels, ops
 from ociworks.runtime.plan.numa import memory_policy, numbers
-from ociworks.runtime.seccomp import CompiledFilter
-from ociworks.spec.runtime import Capabilities, IOPriority, Linux, Personality, Process, Scheduler
+from ociworks.spec.runtime import Capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Final
+
+    from ociworks.runtime.seccomp import CompiledFilter
+    from ociworks.spec.runtime import IOPriority, Linux, Personality, Process, Scheduler
 
 __all__ = ["capability_mask", "entry_ops", "final_ops", "initial_affinity", "setup_ops", "waiting_ops"]
 
@@ -40,7 +44,7 @@ _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_
 _PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _AFFINITY: Final = "$.process.execCPUAffinity"
 _DEFAULT_UMASK: Final = 0o022
-_last_capability = functools.cache(last_capability)
+_last_capability = kept(1)(last_capability)
 
 
 def capability_mask(names: Iterable[str], where: str) -> int:
@@ -82,6 +86,8 @@ def setup_ops(process: Process, linux: Linux, *, joins: bool = False) -> Iterato
     if personality is not None:
         yield ops.personality(_personality(personality))
     for index, limit in enumerate(process.rlimits):
+        import resource
+
         number = getattr(resource, limit.type, None)
         if not limit.type.startswith("RLIMIT_") or number is None:
             raise InvalidSpec(

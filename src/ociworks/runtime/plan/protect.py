@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
-from typing import Final
 
 from ociworks.runtime.plan import ops
-from ociworks.spec.runtime import Linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Final
+
+    from ociworks.spec.runtime import Linux
 
 __all__ = ["protect_ops"]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Final
 
-from ociworks._linux import process as kinds
+from ociworks._linux import numbers as kernel
 from ociworks.errors import NotSupported
-from ociworks.spec.runtime import Linux, Process, Spec
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ociworks.runtime.plan.namespaces import Namespaces
+    from ociworks.spec.runtime import Linux, Process, Spec
 
 __all__ = ["refuse_process", "refuse_shared_mounts", "refuse_unsupported"]
 
@@ -34,13 +35,15 @@ def refuse_shared_mounts(linux: Linux, found: Namespaces, *, overlay: bool) -> N
     Raises NotSupported where that cannot be, or where nothing at all would be the container's own.
     """
     where = "$.linux.namespaces: a container needs a mount namespace of its own"
+    import re
+
     major, minor = re.findall("[0-9]+", os.uname().release)[:2]
     release = (int(major), int(minor))  # trusted: the kernel's
-    if found.private & kinds.CLONE_NEWNS:
+    if found.private & kernel.CLONE_NEWNS:
         raise NotSupported(f"{where}: one that is joined has its mounts already")
     if not found.private:
         raise NotSupported(f"{where}, or at least another namespace: this configuration names none")
-    if found.private & kinds.CLONE_NEWUSER or overlay or linux.rootfs_propagation:
+    if found.private & kernel.CLONE_NEWUSER or overlay or linux.rootfs_propagation:
         raise NotSupported(f"{where} for a user namespace, an overlay as root, or rootfsPropagation")
     if release < _DETACHED:
         raise NotSupported(f"{where} on Linux before {_DETACHED[0]}.{_DETACHED[1]}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import InvalidSpec, NotSupported, Problem, quote
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from ociworks.spec.runtime import IntelRdt
 
 __all__ = ["ResctrlPlan", "mount_point", "plan_resctrl"]

@@ -8,13 +8,17 @@ namespaces on the host, and the init finds them by number.
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
 
 from ociworks.errors import InvalidSpec, NotSupported, Problem
 from ociworks.runtime.plan import ops
 from ociworks.runtime.plan.namespaces import format_map
-from ociworks.runtime.plan.options import MountOptions
-from ociworks.spec.runtime import IDMapping, Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from ociworks.runtime.plan.options import MountOptions
+    from ociworks.spec.runtime import IDMapping, Mount
 
 __all__ = ["Maps", "Source", "Sources"]
 

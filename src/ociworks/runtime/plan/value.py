@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Final, Literal, TypeAlias
 
-import attrs
-
-from ociworks._linux import process
+from ociworks._linux import numbers as kernel
+from ociworks._values import evolve, frozen
 from ociworks.errors import NotSupported, quote
-from ociworks.runtime import cgroups
 from ociworks.runtime.plan import ops
-from ociworks.runtime.plan.namespaces import IDMaps, Namespaces
-from ociworks.runtime.plan.resctrl import ResctrlPlan
-from ociworks.runtime.plan.sources import Source
-from ociworks.spec.runtime import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal, TypeAlias
+
+    from ociworks.runtime import cgroups
+    from ociworks.runtime.plan.namespaces import IDMaps, Namespaces
+    from ociworks.runtime.plan.resctrl import ResctrlPlan
+    from ociworks.runtime.plan.sources import Source
+    from ociworks.spec.runtime import Spec
 
 __all__ = ["Place", "Plan", "PlanChange", "PlanDiff", "rootfs_of"]
 
@@ -25,7 +28,7 @@ _FACTS: Final = ("namespaces", "maps", "sources", "time_offsets")
 _VOCABULARY: Final = frozenset(name for name in ops.__all__ if name.islower())
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class PlanChange:
     """One difference: what only one of two plans says; ``number`` is that of an operation, None otherwise."""
 
@@ -38,7 +41,7 @@ class PlanChange:
         return f"{sign} {self.what}" if self.number is None else f"{sign} {self.number:3} {self.what}"
 
 
-@attrs.frozen
+@frozen
 class PlanDiff:
     """How one plan differs from another; false when they are the same. ``print(diff)`` shows it."""
 
@@ -51,7 +54,7 @@ class PlanDiff:
         return "\n".join(str(change) for change in self.changes)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """All that a container's creation will do. ``print(plan)`` shows it, :meth:`Runtime.create_from` does it.
 
@@ -88,7 +91,7 @@ class Plan:
     @property
     def clone_flags(self) -> int:
         """The namespaces that are made by the clone; the cgroup namespace comes later, from inside its group."""
-        return self.namespaces.new & ~process.CLONE_NEWCGROUP
+        return self.namespaces.new & ~kernel.CLONE_NEWCGROUP
 
     def index(self, place: Place) -> int:
         """The number of an operation. Raises ValueError when the plan has no such one."""
@@ -133,7 +136,7 @@ class Plan:
             raise NotSupported(
                 f"operation {quote(unknown)}: the init knows only those of ociworks.runtime.plan.ops"
             )
-        return attrs.evolve(self, operations=operations)
+        return evolve(self, operations=operations)
 
     def __str__(self) -> str:
         lines = [*_head(self), *(f"{number:3} {op}" for number, op in enumerate(self.operations))]
@@ -146,7 +149,7 @@ def rootfs_of(spec: Spec, bundle: str) -> str:
 
 
 def _head(plan: Plan) -> list[str]:
-    rdt = plan.resctrl or ResctrlPlan()
+    rdt = plan.resctrl
     return [
         f"container {plan.container_id}",
         f"bundle {plan.bundle}",
@@ -157,8 +160,8 @@ def _head(plan: Plan) -> list[str]:
         ),
         *(f"cgroup {path}" for path in plan.cgroup.directories),
         *(f"set {ways[0][0]} = {ways[0][1]!a}" for ways in plan.cgroup.settings),
-        *(f"resctrl {path}" for path in rdt.make),
-        *(f"set {path} = {line!a}" for path, line in rdt.write),
+        *(f"resctrl {path}" for path in (rdt.make if rdt is not None else ())),
+        *(f"set {path} = {line!a}" for path, line in (rdt.write if rdt is not None else ())),
     ]
 
 

@@ -2,10 +2,11 @@
 
 ================ ==================================================================================
 ``names``        the specification's words and the numbers behind them
-``check``        every problem of a filter; unknown words are errors
+``checks``       every problem of a filter; unknown words are errors
 ``multiplex``    conditions that libseccomp would lose on 32-bit x86 and others
 ``alternatives`` several rules for one call that libseccomp would mix up
 ``compiler``     :func:`compile` → :class:`CompiledFilter`, through libseccomp, cached
+``value``        what comes out of it
 ``handover``     gives the descriptor of a filter that asks (SCMP_ACT_NOTIFY) to the one who answers
 ``listener``     :class:`Listener`, who answers: receive a call, look at it, respond
 ================ ==================================================================================
@@ -16,21 +17,32 @@ The program is compiled in the caller and installed, as bytes, by the init. The 
 
 from __future__ import annotations
 
-from ociworks.runtime.seccomp.check import check
-from ociworks.runtime.seccomp.compiler import CompiledFilter, compile  # noqa: A004
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ociworks.runtime.seccomp.checks import check
+    from ociworks.runtime.seccomp.compiler import compile  # noqa: A004
     from ociworks.runtime.seccomp.listener import Call, Listener, Notifier
+    from ociworks.runtime.seccomp.value import CompiledFilter
 
 __all__ = ["Call", "CompiledFilter", "Listener", "Notifier", "check", "compile"]
 
+_HOMES = {
+    "Call": "listener",
+    "CompiledFilter": "value",
+    "Listener": "listener",
+    "Notifier": "listener",
+    "check": "checks",
+    "compile": "compiler",
+}
+
 
 def __getattr__(name: str) -> object:
-    if name not in ("Call", "Listener", "Notifier"):
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ociworks.runtime.seccomp import listener
-
-    value: object = getattr(listener, name)
+    home = f"{__name__}.{_HOMES[name]}"
+    __import__(home)
+    value: object = getattr(sys.modules[home], name)
     globals()[name] = value
     return value

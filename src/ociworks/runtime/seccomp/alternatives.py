@@ -10,12 +10,14 @@ libseccomp's and decide for good::
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
 
 from ociworks.runtime.seccomp.multiplex import JEQ, JUMP, LOAD, instruction
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Final
+
     from ociworks.spec.runtime import Seccomp, Syscall, SyscallArg
 
 __all__ = ["alternatives", "decide"]

@@ -10,15 +10,11 @@ import errno
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
-
-import attrs
+from typing import Protocol
 
 from ociworks.errors import InvalidSpec, MissingDependency, NotSupported, Problem, quote
 from ociworks.runtime.seccomp.alternatives import alternatives, decide
-from ociworks.runtime.seccomp.check import check, notifies
+from ociworks.runtime.seccomp.checks import check, notifies
 from ociworks.runtime.seccomp.multiplex import JEQ, JUMP, LOAD, instruction, prologue
 from ociworks.runtime.seccomp.names import (
     ACTIONS,
@@ -32,8 +28,13 @@ from ociworks.runtime.seccomp.names import (
     TSYNC_ESRCH,
     WAIT_KILLABLE_RECV,
 )
+from ociworks.runtime.seccomp.value import CompiledFilter
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import ModuleType
+
     from ociworks.spec.runtime import Seccomp, Syscall
 
 __all__ = ["CompiledFilter", "compile"]
@@ -57,24 +58,6 @@ class _Filter(Protocol):
     def remove_arch(self, arch: int) -> None: ...
     def add_rule(self, action: int, syscall: int, *args: object) -> None: ...
     def export_bpf(self, file: object) -> None: ...
-
-
-@attrs.frozen(kw_only=True)
-class CompiledFilter:
-    """A filter for seccomp(2) SECCOMP_SET_MODE_FILTER.
-
-    ``program`` is an array of ``struct sock_filter``, 8 bytes each; ``flags`` are the call's flags, with
-    NEW_LISTENER when ``needs_listener``: then the call returns a descriptor that ``listenerPath`` must get.
-    """
-
-    program: bytes = attrs.field(repr=lambda raw: f"<{len(raw)} bytes>")
-    flags: int = 0
-    needs_listener: bool = False
-
-    @property
-    def instructions(self) -> int:
-        """The length of the program in instructions; the kernel takes at most 4096."""
-        return len(self.program) // 8
 
 
 def compile(seccomp: Seccomp) -> CompiledFilter:  # noqa: A001

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
 from ociworks.runtime.seccomp.names import STRICTNESS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
     from ociworks.spec.runtime import Seccomp
 
 __all__ = ["JEQ", "JUMP", "LOAD", "instruction", "prologue"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import I64, KeySet, Model
 from ociworks.spec.digest import Digest
 from ociworks.spec.frozen import FrozenDict

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.errors import SizeMismatch
 from ociworks.spec._model import Base64, Model, Range
 from ociworks.spec.digest import Digest, VerifyingReader
@@ -19,8 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EMPTY", "Descriptor"]
 
-Size = Annotated[int, Range(0, 2**63 - 1, "a size of 0 or more")]
-SchemaVersion = Annotated[int, Range(2, 2, "schema version 2")]
+if TYPE_CHECKING:
+    Size: TypeAlias = int
+    SchemaVersion: TypeAlias = int
+else:
+    Size = Range(0, 2**63 - 1, "a size of 0 or more")
+    SchemaVersion = Range(2, 2, "schema version 2")
 """Of manifests and indexes (manifest.md and image-index.md, schemaVersion)."""
 
 

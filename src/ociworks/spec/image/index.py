@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
 from ociworks.spec.image.descriptor import Descriptor, SchemaVersion

@@ -7,9 +7,9 @@ One file per concern: ``config`` (Spec, Root), ``process``, ``mounts``, ``hooks`
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+import sys
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.spec.runtime.config import VERSION, Root, Spec
     from ociworks.spec.runtime.devices import Device, DeviceRule
@@ -226,7 +226,9 @@ def __getattr__(name: str) -> object:
     """Load a class when it is first used."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    home = f"{__name__}.{_HOME[name]}"
+    __import__(home)
+    value: object = getattr(sys.modules[home], name)
     globals()[name] = value
     return value
 

@@ -1,17 +1,15 @@
 """The configuration as a whole: config.json of a bundle (runtime-spec config.md)."""
 
-# ruff: noqa: TC004
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # resolved when a member of that type is first met
+    from collections.abc import Mapping
+
     from ociworks.spec.runtime.freebsd import FreeBSD
     from ociworks.spec.runtime.hooks import Hooks
     from ociworks.spec.runtime.linux import Linux

@@ -5,12 +5,13 @@ None means that the runtime does not say; an empty list or false means that it s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "CgroupFeatures",

@@ -1,17 +1,16 @@
 """The Linux section of the configuration (runtime-spec config-linux.md)."""
 
-# ruff: noqa: TC004
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from attrs import frozen
-
-from ociworks.spec._model import I64, U32, Model
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # resolved when a member of that type is first met
+    from collections.abc import Mapping
+
+    from ociworks.spec._model import I64, U32
     from ociworks.spec.runtime.devices import Device
     from ociworks.spec.runtime.mounts import IDMapping
     from ociworks.spec.runtime.resources import Resources

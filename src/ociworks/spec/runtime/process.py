@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 
-from ociworks.spec._model import I32, I64, U32, U64, Model
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.spec._model import I32, I64, U32, U64
 
 __all__ = ["Box", "Capabilities", "ExecCPUAffinity", "IOPriority", "Process", "Rlimit", "Scheduler", "User"]
 

@@ -1,17 +1,16 @@
 """Limits that cgroups enforce (runtime-spec config-linux.md, Control groups)."""
 
-# ruff: noqa: TC004
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from attrs import frozen
-
-from ociworks.spec._model import I64, U16, U32, U64, Model
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # resolved when a member of that type is first met
+    from collections.abc import Mapping
+
+    from ociworks.spec._model import I64, U16, U32, U64
     from ociworks.spec.runtime.devices import DeviceRule
 
 __all__ = [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from attrs import frozen
-
-from ociworks.spec._model import I64, Model
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 from ociworks.spec.frozen import FrozenDict
 from ociworks.spec.runtime.config import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ociworks.spec._model import I64
 
 __all__ = ["ContainerProcessState", "State"]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 
-from ociworks.spec._model import U32, U64, Model
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.spec._model import U32, U64
 
 __all__ = ["VM", "HWConfig", "Hypervisor", "IOMem", "Image", "Kernel"]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from ociworks._values import frozen
+from ociworks.spec._model import Model
 
-from attrs import frozen
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-from ociworks.spec._model import U16, U32, U64, JSONValue, Model
+    from ociworks.spec._model import U16, U32, U64, JSONValue
 
 __all__ = [
     "HyperV",

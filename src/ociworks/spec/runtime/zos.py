@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
+from ociworks._values import frozen
 from ociworks.spec._model import Model
 
 __all__ = ["ZOS", "ZOSNamespace"]

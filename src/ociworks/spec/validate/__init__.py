@@ -14,20 +14,25 @@ manifest and its configuration together), ``image_config``, ``distribution``, ``
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
-from typing import TypeAlias
+from _collections_abc import Mapping
 
 from ociworks.errors import Problem, SpecError
 from ociworks.spec import _convert
 from ociworks.spec._model import Model
 from ociworks.spec._where import member
 
-__all__ = ["validate"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+    from typing import TypeAlias
 
-Rule: TypeAlias = Callable[..., Iterator[Problem]]
+    Rule: TypeAlias = Callable[..., Iterator[Problem]]
+else:
+    ModuleType = type(sys)
+
+__all__ = ["validate"]
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -117,7 +122,8 @@ def _plan(cls: type[Model]) -> tuple[tuple[Rule, ...], tuple[tuple[str, str], ..
 def _rules(module: str) -> Mapping[str, Rule]:
     if module not in _RULES:
         return {}
-    rules: Mapping[str, Rule] = importlib.import_module(_RULES[module]).RULES
+    __import__(_RULES[module])
+    rules: Mapping[str, Rule] = sys.modules[_RULES[module]].RULES
     return rules
 
 

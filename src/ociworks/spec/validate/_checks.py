@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
-
 from ociworks.errors import Problem, quote
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from typing import TypeVar
+
     from ociworks.spec.runtime import Namespace, ZOSNamespace
+
+    T = TypeVar("T")
 
 __all__ = [
     "check_absolute",
@@ -23,21 +26,20 @@ __all__ = [
     "version_order",
 ]
 
-T = TypeVar("T")
-
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _IDENTIFIER = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_SEMVER = re.compile(
-    rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
-    re.ASCII,
+_SEMVER = (
+    rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
-_CPU_LIST = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*", re.ASCII)
 _SUPPORTED_MAJOR = "1"
 _LONGEST_VERSION = 256
 
 
 def check_version(text: str, at: str, section: str) -> Iterator[Problem]:
     """A version follows SemVer 2.0.0 and has the major version that is implemented here."""
+    if text.startswith(f"{_SUPPORTED_MAJOR}.") and _is_release(text):
+        return
     match = _match_version(text)
     if match is None:
         yield Problem(at, f"expected a version such as 1.3.0 (SemVer 2.0.0), got {quote(text)}", section)
@@ -45,8 +47,17 @@ def check_version(text: str, at: str, section: str) -> Iterator[Problem]:
         yield Problem(at, f"expected major version {_SUPPORTED_MAJOR}, got {quote(text)}", section)
 
 
+def _is_release(text: str) -> bool:
+    """Whether it is three plain numbers, as most versions are: that needs no pattern."""
+    parts = text.split(".")
+    plain = all(part.isascii() and part.isdigit() and (part[0] != "0" or part == "0") for part in parts)
+    return plain and len(parts) == 3 and len(text) <= _LONGEST_VERSION
+
+
 def _match_version(text: str) -> re.Match[str] | None:
-    return _SEMVER.fullmatch(text) if len(text) <= _LONGEST_VERSION else None
+    import re  # loading it takes a command longer than all other checks
+
+    return re.fullmatch(_SEMVER, text, re.ASCII) if len(text) <= _LONGEST_VERSION else None
 
 
 def version_order(text: str) -> tuple[object, ...] | None:
@@ -102,7 +113,7 @@ def check_cpu_list(text: str | None, at: str, section: str) -> Iterator[Problem]
     if not text:
         return
     text = text.replace(" ", "")
-    if _CPU_LIST.fullmatch(text) is None:
+    if not all(_is_cpu_range(part) for part in text.split(",")):
         yield Problem(at, f"expected numbers and ranges such as 0-3,7, got {quote(text)}", section)
         return
     for part in text.split(","):
@@ -111,6 +122,11 @@ def check_cpu_list(text: str | None, at: str, section: str) -> Iterator[Problem]
         width = max(len(first), len(last))
         if last and first.zfill(width) > last.zfill(width):
             yield Problem(at, f"the range {quote(part)} ends before it starts", section)
+
+
+def _is_cpu_range(part: str) -> bool:
+    first, dash, last = part.partition("-")
+    return all(number.isascii() and number.isdigit() for number in ((first, last) if dash else (first,)))
 
 
 def check_annotations(annotations: Mapping[str, str], at: str, section: str) -> Iterator[Problem]:

@@ -1,18 +1,16 @@
-"""What rules of several specifications share: grammars, and small checks that yield problems."""
+"""What rules of several specifications share: grammars, and small checks that yield problems.
+
+Libraries are loaded where they are used: commands that start a process each load this.
+"""
 
 from __future__ import annotations
 
-import re
-from datetime import date
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem, SpecError, quote
-from ociworks.spec.image.mediatypes import is_media_type
-from ociworks.spec.numbers import parse_uint
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
 __all__ = [
     "check_env",
@@ -24,9 +22,8 @@ __all__ = [
     "is_rfc3339",
 ]
 
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
-    re.ASCII,
+_TIME = (
+    r"(\d{4})-(\d\d)-(\d\d)[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 )
 _BITS: Final = {4: 32, 6: 128}
 _MAX_INTERFACE_NAME: Final = 15
@@ -34,7 +31,10 @@ _MAX_INTERFACE_NAME: Final = 15
 
 def is_rfc3339(text: str) -> bool:
     """Whether ``text`` is a date and time of RFC 3339 section 5.6, on a day that exists."""
-    match = _TIME.fullmatch(text)
+    import re
+    from datetime import date
+
+    match = re.fullmatch(_TIME, text, re.ASCII)
     if match is None:
         return False
     try:
@@ -54,6 +54,8 @@ def check_time(text: str | None, at: str, section: str) -> Iterator[Problem]:
 
 def check_media_type(text: str | None, at: str, section: str) -> Iterator[Problem]:
     """An optional media type follows RFC 6838."""
+    from ociworks.spec.image.mediatypes import is_media_type
+
     if text is not None and not is_media_type(text):
         yield Problem(at, f"expected a media type (RFC 6838 section 4.2), got {quote(text)}", section)
 
@@ -80,6 +82,8 @@ def check_ip(text: str | None, at: str, section: str) -> Iterator[Problem]:
 
 def check_ip_prefix(text: str, at: str, section: str) -> Iterator[Problem]:
     """An address has a prefix length: ``10.1.0.5/16``, never a netmask."""
+    from ociworks.spec.numbers import parse_uint
+
     address, _, length = text.partition("/")
     version = _version(address)
     try:
@@ -94,6 +98,8 @@ def check_ip_prefix(text: str, at: str, section: str) -> Iterator[Problem]:
 
 
 def _version(text: str) -> int | None:
+    from ipaddress import ip_address
+
     try:
         return None if "%" in text else ip_address(text).version
     except ValueError:

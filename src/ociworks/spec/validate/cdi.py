@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TypeVar
 
 from ociworks.errors import Problem, quote
 from ociworks.spec import cdi
@@ -11,8 +11,10 @@ from ociworks.spec._model import Model
 from ociworks.spec._where import member
 from ociworks.spec.validate._common import check_env, is_interface_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Final
 
 __all__ = ["RULES", "minimum_version"]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import Problem, quote
 from ociworks.spec import cni
 from ociworks.spec.validate._common import check_ip, check_ip_prefix, is_interface_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
 __all__ = ["RULES", "is_plugin_type"]
 

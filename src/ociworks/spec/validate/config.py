@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem, quote
 from ociworks.spec.validate._checks import check_absolute, check_annotations, check_choice, check_version
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ociworks.spec.runtime import Process, Root, Spec, Windows
 
@@ -20,7 +19,6 @@ _LINUX_RLIMITS: Final = frozenset(
     "RLIMIT_NICE RLIMIT_NOFILE RLIMIT_NPROC RLIMIT_RSS RLIMIT_RTPRIO RLIMIT_RTTIME RLIMIT_SIGPENDING "
     "RLIMIT_STACK".split()
 )
-_WINDOWS_ABSOLUTE = re.compile(r"[A-Za-z]:[\\/].*|[\\/]{1,2}.*", re.ASCII | re.DOTALL)
 
 
 def _spec(value: Spec, at: str) -> Iterator[Problem]:
@@ -88,13 +86,19 @@ def _windows(value: Spec, windows: Windows, at: str) -> Iterator[Problem]:
     if value.root is not None and value.root.readonly:
         yield Problem(f"{at}.root.readonly", "must be false on Windows", section)
     for index, mount in enumerate(value.mounts):
-        if not _WINDOWS_ABSOLUTE.fullmatch(mount.destination):
+        if not _is_absolute_on_windows(mount.destination):
             where = f"{at}.mounts[{index}].destination"
             message = f"expected an absolute path, got {quote(mount.destination)}"
             yield Problem(where, message, "runtime-spec config.md, Mounts")
-    if value.process is not None and not _WINDOWS_ABSOLUTE.fullmatch(value.process.cwd):
+    if value.process is not None and not _is_absolute_on_windows(value.process.cwd):
         message = f"expected an absolute path, got {quote(value.process.cwd)}"
         yield Problem(f"{at}.process.cwd", message, "runtime-spec config.md, Process")
+
+
+def _is_absolute_on_windows(path: str) -> bool:
+    return path[:1] in {"\\", "/"} or (
+        path[:1].isascii() and path[:1].isalpha() and path[1:2] == ":" and path[2:3] in {"\\", "/"}
+    )
 
 
 def _root(value: Root, at: str) -> Iterator[Problem]:

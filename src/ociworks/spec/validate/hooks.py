@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem
 from ociworks.spec.validate._checks import check_absolute
 from ociworks.spec.validate._common import check_env
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ociworks.spec.runtime import Hook
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from ociworks.errors import ContentError, Problem, UnsupportedDigest, quote
 from ociworks.spec._where import member
@@ -12,6 +11,7 @@ from ociworks.spec.image import mediatypes
 from ociworks.spec.image.annotations import BASE_DIGEST, CREATED
 from ociworks.spec.validate._common import check_media_type, check_time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from ociworks.errors import Problem, SpecError, quote
 from ociworks.spec.numbers import parse_uint
@@ -11,8 +10,10 @@ from ociworks.spec.signals import signal_number
 from ociworks.spec.validate._common import check_env, check_time
 from ociworks.spec.validate.image import check_annotations, check_digest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ociworks.spec.image.config import Config, History, ImageConfiguration, RootFS
 

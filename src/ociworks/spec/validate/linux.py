@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem, quote
 from ociworks.spec._where import member
 from ociworks.spec.validate._checks import (
@@ -17,9 +15,11 @@ from ociworks.spec.validate._checks import (
 from ociworks.spec.validate._common import is_interface_name
 from ociworks.spec.validate.mounts import check_mappings
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
+    from typing import Final
 
     from ociworks.spec.runtime import IntelRdt, Linux, MemoryPolicy, Personality, TimeOffset
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem, quote
 from ociworks.spec._where import member
 from ociworks.spec.validate._checks import check_cpu_list, check_range, check_unique
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ociworks.spec.runtime import (
         CPU,
@@ -27,12 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
-_PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B", re.ASCII)
-_UNIFIED = re.compile(r"[a-z][a-z0-9_]*(?:\.[A-Za-z0-9_]+)+", re.ASCII)
+_PAGE_SIZE: Final = r"[1-9][0-9]*[KMG]B"
+_UNIFIED: Final = r"[a-z][a-z0-9_]*(?:\.[A-Za-z0-9_]+)+"
 _SECTION: Final = "runtime-spec config-linux.md"
 _BLOCK_IO: Final = f"{_SECTION}, Block IO"
 _HIGHEST: Final = 2**63 - 1
 _NUMBERS: Final = 2**32 - 1
+
+
+def _is(text: str, pattern: str) -> bool:
+    import re  # a command loads it only when it needs it
+
+    return re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 def _memory(value: Memory, at: str) -> Iterator[Problem]:
@@ -112,7 +117,7 @@ def _numbers(value: WeightDevice | ThrottleDevice, at: str) -> Iterator[Problem]
 
 def _hugepage_limit(value: HugepageLimit, at: str) -> Iterator[Problem]:
     """A page size such as 2MB."""
-    if _PAGE_SIZE.fullmatch(value.page_size) is None:
+    if not _is(value.page_size, _PAGE_SIZE):
         message = f"expected a size such as 2MB or 1GB, got {quote(value.page_size)}"
         yield Problem(f"{at}.pageSize", message, f"{_SECTION}, Huge page limits")
 
@@ -139,7 +144,7 @@ def _resources(value: Resources, at: str) -> Iterator[Problem]:
         f"{_SECTION}, Huge page limits",
     )
     for name in value.unified:
-        if _UNIFIED.fullmatch(name) is None:
+        if not _is(name, _UNIFIED):
             where = f"{at}.unified{member(name)}"
             yield Problem(where, "expected a file name such as memory.high", f"{_SECTION}, Unified")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from ociworks.errors import Problem
 from ociworks.spec.validate._checks import check_choice, check_range
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from ociworks.spec.runtime import Seccomp, Syscall, SyscallArg
 

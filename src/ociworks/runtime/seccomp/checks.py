@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from ociworks.errors import Problem, quote
 from ociworks.runtime.seccomp.names import ACTIONS, ARCHITECTURES, ERRNO_ACTIONS, FLAGS, OPERATORS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ociworks.spec.runtime import Seccomp, Syscall
 
 __all__ = ["check", "notifies"]
