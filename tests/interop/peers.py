@@ -16,7 +16,7 @@ import pytest
 
 from examples.programs import BUSYBOX, is_static
 
-__all__ = ["busybox", "container_storage", "docker_registry", "peer", "run"]
+__all__ = ["busybox", "container_storage", "containerd", "docker_registry", "peer", "run"]
 
 _CONFIGURATION = """\
 version: 0.1
@@ -24,6 +24,17 @@ log: {{level: info}}
 storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:0"{tls}}}
 {auth}
+"""
+_CONTAINERD = """\
+version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
+                    "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+address = "{folder}/s"
+[ttrpc]
+address = "{folder}/t"
 """
 
 
@@ -59,6 +70,17 @@ def container_storage() -> Iterator[tuple[str, ...]]:
 
 
 @contextmanager
+def containerd() -> Iterator[str]:
+    """Debian's containerd, not as a service, with everything of its own at a short path; gives its socket."""
+    program = peer("containerd")
+    with tempfile.TemporaryDirectory(prefix="ow-", dir="/tmp") as folder:
+        configuration = Path(folder, "config.toml")
+        configuration.write_text(_CONTAINERD.format(folder=folder))
+        with _serving([program, "--config", str(configuration)], rb"successfully booted"):
+            yield f"{folder}/s"
+
+
+@contextmanager
 def docker_registry(
     folder: Path, *, tls: tuple[Path, Path] | None = None, htpasswd: Path | None = None
 ) -> Iterator[str]:
@@ -76,19 +98,25 @@ def docker_registry(
         )
     )
     command = [peer("docker-registry"), "serve", str(configuration)]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as server:
+    with _serving(command, rb"listening on ([0-9.]+:[0-9]+)") as found:
+        yield found[1].decode("ascii")
+
+
+@contextmanager
+def _serving(command: list[str], ready: bytes) -> Iterator[re.Match[bytes]]:
+    """A server from the line of its log that says that it is ready to the end of the block."""
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE) as server:
         try:
-            address = _address(server)
+            found = _until(server, ready)
         except BaseException:
             server.kill()
             raise
-        # It logs on: a pipe that nobody reads fills up, and the registry would wait for ever.
+        # It logs on: a pipe that nobody reads fills up, and the server would wait for ever.
         log = threading.Thread(target=_drain, args=(server,), daemon=True)
         log.start()
         try:
-            yield address
+            yield found
         finally:
             server.kill()
             log.join()
@@ -99,10 +127,10 @@ def _drain(server: subprocess.Popen[bytes]) -> None:
         pass
 
 
-def _address(server: subprocess.Popen[bytes]) -> str:
+def _until(server: subprocess.Popen[bytes], wanted: bytes) -> re.Match[bytes]:
     seen: list[bytes] = []
     for line in server.stderr or ():
         seen.append(line)
-        if match := re.search(rb"listening on ([0-9.]+:[0-9]+)", line):
-            return match[1].decode("ascii")
-    raise AssertionError(f"docker-registry ended: {b''.join(seen).decode()}")
+        if match := re.search(wanted, line):
+            return match
+    raise AssertionError(f"{server.args!r} ended: {b''.join(seen).decode()}")

@@ -28,40 +28,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 DEAD: Final = "http://127.0.0.1:1"
-CONFIGURATION: Final = """\
-version = 2
-root = "{folder}/root"
-state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
-                    "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
-[grpc]
-address = "{folder}/s"
-[ttrpc]
-address = "{folder}/t"
-"""
 
 
 @pytest.fixture(scope="module")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def containerd() -> Iterator[str]:
     """A daemon of our own; gives its socket."""
     if os.geteuid() != 0:
         pytest.skip("containerd needs root")
-    program, _ = peers.peer("containerd"), peers.peer("ctr")
-    folder = tmp_path_factory.mktemp("c")
-    (folder / "config.toml").write_text(CONFIGURATION.format(folder=folder))
-    command = [program, "--config", str(folder / "config.toml")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as daemon:
-        try:
-            lines = []
-            for line in daemon.stderr or ():
-                lines.append(line)
-                if "successfully booted" in line:
-                    break
-            else:
-                pytest.skip(f"containerd does not start here: {lines[-1:]}")
-            yield str(folder / "s")
-        finally:
-            daemon.kill()
+    peers.peer("ctr")
+    with peers.containerd() as socket:
+        yield socket
 
 
 @pytest.fixture
