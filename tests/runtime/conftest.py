@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,14 @@ import pytest
 from ociworks import spec
 from ociworks.runtime import Runtime
 from tests.runtime.boxes import box, nothing_left
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user can reach; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="ociworks-tests-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -1,92 +1,22 @@
-"""An ordinary user's containers: a user namespace, one identity, no control groups – and nothing left of them.
-
-Root runs these as user 65534 with a copy of the package that this user can read; an ordinary user runs them as
-itself.
-"""
+"""An ordinary user's containers: a user namespace, one identity, no control groups – and nothing left of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ociworks import spec
-from tests.ordinary import NOBODY, interpreter, readable_copy
-from tests.runtime.boxes import box, nothing_left, with_linux
+from tests.runtime.rootless import Ordinary
 
-PROLOGUE = """
-import json, os, sys
-from ociworks import errors, spec
-from ociworks.runtime import Runtime
-bundle = spec.Bundle.load(sys.argv[1])
-runtime = Runtime(sys.argv[2])
-def tell(**facts):
-    print(json.dumps(facts), flush=True)
-"""
 Ask = Callable[[str], Any]
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that every user can reach; pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="ociworks-tests-") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def small(place: Path) -> spec.Bundle:
-    """A bundle for an ordinary user, who owns it."""
-    bundle = box(place / "bundle", rootless=True)
-    if os.geteuid() != 0:
-        return bundle
-    mapped = (spec.runtime.IDMapping(container_id=0, host_id=NOBODY, size=1),)
-    bundle = with_linux(bundle, uid_mappings=mapped, gid_mappings=mapped)
-    bundle.save()
-    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", bundle.path], check=True)
-    return bundle
-
-
-@pytest.fixture
-def ask(place: Path, small: spec.Bundle) -> Ask:
-    """Runs a script as an ordinary user; gives what it told."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
-    program = sys.executable
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        library = place / "library"
-        readable_copy(library, "ociworks", "attr", "attrs", "pyseccomp")
-        environment["PYTHONPATH"] = str(library)
-        identity = {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
-        program = interpreter(NOBODY)
-    root = place / "root"
-    root.mkdir(mode=0o700)
-    if identity:
-        os.chown(root, NOBODY, NOBODY)
-
-    def run(script: str) -> Any:
-        with nothing_left(root):
-            done = subprocess.run(
-                [program, "-c", PROLOGUE + script, str(small.path), str(root)],
-                env=environment,
-                cwd="/",
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-                **identity,
-            )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+def ask(place: Path) -> Ask:
+    """Runs a script as an ordinary user with one identity; gives what it told."""
+    return Ordinary(place).ask
 
 
 pytestmark = pytest.mark.userns

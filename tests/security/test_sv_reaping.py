@@ -76,7 +76,7 @@ def without_pids(bundle: spec.Bundle) -> spec.Bundle:
 @root_only
 def test_sv_04_orphans_of_a_shared_pid_namespace(runtime: Runtime, tmp_path: Path) -> None:
     """Without a PID namespace orphans come to the shim: it reaps them all, and keeps the init's status apart."""
-    script = "for i in $(seq 1000); do (true &); done; (sleep 1000 &); echo done; read x; exit 9"
+    script = "for i in $(seq 10000); do (true &); done; (sleep 1000 &); echo done; read x; exit 9"
     with detached(runtime, without_pids(box(tmp_path / "bundle")), script, stdin=True) as found:
         with found.attach(stdin=True) as attached:
             found.start()
