@@ -118,7 +118,7 @@ def test_rt_03_environment(root: Path, bundle: spec.Bundle) -> None:
     assert SECRET not in stage
     environment, command = ast.literal_eval(stage)
     assert environment == [""]
-    assert {"-I", "-S", "-B"} <= set(command)
+    assert {"-I", "-S"} <= set(command)
 
 
 THREADS = """
