@@ -14,7 +14,8 @@ import pytest
 
 from ociworks import api
 from ociworks.image.copy import ALL
-from ociworks.testing import Registry, RegistryOptions, random_index
+from ociworks.image.store import Snapshots
+from ociworks.testing import Registry, RegistryOptions, random_image, random_index
 from tests.cli.places import Command, command_in, example, lay_out
 
 
@@ -197,6 +198,10 @@ def test_delete_and_gc_in_the_store(cli: Command, registry: Registry, tmp_path: 
     cli("delete", f"store:{registry.host}/app:2")
     assert cli("gc", "--dry-run").startswith("would remove 4 blobs")
     assert len(json.loads(cli("gc", "--json"))["removed"]) == 4
+    with Snapshots(tmp_path / "store-snapshots") as snapshots:
+        snapshots.prepare(random_image(layers=2)).close()
+    assert "\nwould remove 2 unpacked layers, " in cli("gc", "-n")
+    assert len(json.loads(cli("gc", "--json"))["layers"]) == 2
     cli("delete", f"store:{registry.host}/app:2", status=3)
     cli("delete", f"oci-archive:{tmp_path}/a.tar", status=1)
 

@@ -10,14 +10,16 @@ from ociworks.cli._arguments import json_option, store_option
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from ociworks.api import Collected
+
 __all__ = ["arguments", "main"]
 
 
 def arguments(command: ArgumentParser) -> None:
     """What may be written after ``gc``."""
     command.description = (
-        "Remove the blobs of the store that no image in it needs and nobody is using. "
-        "--store may name any OCI layout."
+        "Remove the blobs of the store that no image in it needs and nobody is using, and the layers that were "
+        "unpacked for images that are gone. --store may name any OCI layout."
     )
     store_option(command)
     json_option(command)
@@ -27,16 +29,28 @@ def arguments(command: ArgumentParser) -> None:
 def main(arguments: Namespace) -> int:
     """Collect, and say what was freed."""
     from ociworks import api
-    from ociworks.image import layout
     from ociworks.image.units import human_size
     from ociworks.spec.notebook import count
 
-    with layout.open(arguments.store or api.default_store()) as images:
-        report = images.gc(dry_run=arguments.dry_run)
+    collected = api.gc(arguments.store, dry_run=arguments.dry_run)
     if arguments.json:
-        removed = [str(digest) for digest in report.removed]
-        print(json.dumps({"removed": removed, "freed": report.freed, "kept": report.kept}))
-    else:
-        would = "would remove" if arguments.dry_run else "removed"
-        print(f"{would} {count(len(report.removed), 'blob')}, {human_size(report.freed)}; {report.kept} stay")
+        print(json.dumps(_members(collected)))
+        return 0
+    would = "would remove" if arguments.dry_run else "removed"
+    print(
+        f"{would} {count(len(collected.removed), 'blob')}, {human_size(collected.freed)}; {collected.kept} stay"
+    )
+    if collected.layers:
+        print(f"{would} {count(len(collected.layers), 'unpacked layer')}, {human_size(collected.unpacked)}")
     return 0
+
+
+def _members(collected: Collected) -> dict[str, object]:
+    """What ``--json`` prints."""
+    return {
+        "removed": [str(digest) for digest in collected.removed],
+        "freed": collected.freed,
+        "kept": collected.kept,
+        "layers": [str(chain_id) for chain_id in collected.layers],
+        "unpacked": collected.unpacked,
+    }

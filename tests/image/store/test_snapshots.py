@@ -163,6 +163,9 @@ def test_what_is_used_is_kept(snapshots: store.Snapshots) -> None:
     both, base = image(BASE, MIDDLE), image(BASE)
     with snapshots.prepare(both):
         assert snapshots.prune() == ()
+        assert snapshots.prune(dry_run=True) == ()
+    assert snapshots.prune(dry_run=True) == tuple(sorted(both.config.rootfs.chain_ids(), key=str))
+    assert snapshots.prune(keep=both.config.rootfs.chain_ids()) == ()
     assert snapshots.prune(keep=[base]) == both.config.rootfs.chain_ids()[1:]
     assert snapshots.chain_ids() == base.config.rootfs.chain_ids()
     assert snapshots.prune() == base.config.rootfs.chain_ids()

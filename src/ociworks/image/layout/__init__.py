@@ -24,6 +24,7 @@ file            what it holds
 ``_storing``    an image and all that it needs, several blobs at a time
 ``_leases``     what must not be collected, as files that die with their holder
 ``_garbage``    what nothing reaches
+``_chains``     which unpacked layers its images need
 ``_checking``   what is damaged
 ==============  ======================================================================
 """

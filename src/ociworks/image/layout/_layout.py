@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Self, overload
 
 from ociworks.errors import ImageNotFound, LayoutError, Problem, quote
 from ociworks.image import _files, partial
 from ociworks.image._cas import BLOBS, STATE, BlobDirectory
 from ociworks.image._catalog import Catalog
-from ociworks.image.layout import _checking, _entries, _garbage, _storing
+from ociworks.image.layout import _chains, _checking, _entries, _garbage, _storing
 from ociworks.image.layout._garbage import GarbageReport
 from ociworks.image.layout._leases import Lease
 from ociworks.image.progress import ProgressCallback, Reporter
@@ -192,6 +192,14 @@ class Layout(Catalog):
         when a listed document is damaged.
         """
         return _garbage.collect(self._root, self, self._blobs, dry_run=dry_run)
+
+    def chain_ids(self, *, without: Collection[Digest] = ()) -> frozenset[Digest]:
+        """The chain IDs of every image whose configuration is here, listed or not; blobs of ``without`` do not count.
+
+        What :meth:`Snapshots.prune <ociworks.image.store.Snapshots.prune>` keeps after :meth:`gc`, which leaves what a
+        lease holds.
+        """
+        return _chains.chain_ids(self, self._blobs, frozenset(without))
 
     # The directory
 

@@ -162,10 +162,18 @@ class Snapshots:
                 os.close(fd)
         return True
 
-    def prune(self, keep: Iterable[Image] = ()) -> tuple[Digest, ...]:
-        """Remove every layer that no image of ``keep`` has and nobody uses; gives what was removed."""
-        kept = {chain_id for image in keep for chain_id in image.config.rootfs.chain_ids()}
-        return tuple(found for found in self.chain_ids() if found not in kept and self.remove(found))
+    def prune(self, keep: Iterable[Image | Digest] = (), *, dry_run: bool = False) -> tuple[Digest, ...]:
+        """Remove every layer that nobody uses and ``keep`` does not name, by an image that has it or by its chain ID.
+
+        Gives what was removed, or with ``dry_run`` what would be.
+        """
+        kept = {
+            chain_id
+            for each in keep
+            for chain_id in ((each,) if isinstance(each, Digest) else each.config.rootfs.chain_ids())
+        }
+        end = self._unused if dry_run else self.remove
+        return tuple(found for found in self.chain_ids() if found not in kept and end(found))
 
     @property
     def _root(self) -> int:
@@ -188,6 +196,21 @@ class Snapshots:
                         return fd
                 os.close(fd)  # it was removed before we had the lock
         return None
+
+    def _unused(self, chain_id: Digest) -> bool:
+        """Whether a layer is there and nobody has it open."""
+        with _files.directory(self._root, _LAYERS) as layers:
+            try:
+                fd = os.open(_name(chain_id), _DIRECTORY, dir_fd=layers)
+            except FileNotFoundError:
+                return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def _layer(self, chain_id: Digest, layer: Layer, below: Sequence[int], work: _Unpacking) -> int:
         """A layer's directory, unpacked now if it is missing; others who need it wait for us."""
