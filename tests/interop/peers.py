@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +20,15 @@ import pytest
 
 from examples.programs import BUSYBOX, is_static
 
-__all__ = ["busybox", "container_storage", "containerd", "docker_registry", "peer", "run"]
+__all__ = [
+    "busybox",
+    "container_storage",
+    "containerd",
+    "docker_registry",
+    "on_a_terminal",
+    "peer",
+    "run",
+]
 
 _CONFIGURATION = """\
 version: 0.1
@@ -62,6 +74,31 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def on_a_terminal(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    size: tuple[int, int] = (24, 80),
+    status: int = 0,
+) -> bytes:
+    """Run a peer where somebody sits, with this many lines and columns; what they saw."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+    ) as process:
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                seen += os.read(master, 4096)
+            except OSError:  # nobody has the terminal open any more
+                break
+        assert process.wait(60) == status, seen
+    os.close(master)
+    return seen
+
+
 @contextmanager
 def container_storage() -> Iterator[tuple[str, ...]]:
     """The options for a storage of podman's and buildah's own, at a short path: podman insists on 50 characters."""
@@ -74,6 +111,7 @@ def containerd() -> Iterator[str]:
     """Debian's containerd, not as a service, with everything of its own at a short path; gives its socket."""
     program = peer("containerd")
     with tempfile.TemporaryDirectory(prefix="ow-", dir="/tmp") as folder:
+        os.chmod(folder, 0o711)  # the root of a user namespace has to pass
         configuration = Path(folder, "config.toml")
         configuration.write_text(_CONTAINERD.format(folder=folder))
         with _serving([program, "--config", str(configuration)], rb"successfully booted"):

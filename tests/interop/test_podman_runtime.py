@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import busybox, peer
+from tests.interop.peers import busybox, on_a_terminal, peer
 from tests.runtime.commands import program
 
 pytestmark = [
@@ -72,20 +71,7 @@ class Podman:
 
     def on_a_terminal(self, *args: str) -> bytes:
         """Run it where somebody sits; what they saw."""
-        master, slave = pty.openpty()
-        with subprocess.Popen(
-            [*self.command, *args], stdin=slave, stdout=slave, stderr=slave, env=self.environment
-        ) as process:
-            os.close(slave)
-            seen = b""
-            while True:
-                try:
-                    seen += os.read(master, 4096)
-                except OSError:  # nobody has the terminal open any more
-                    break
-            assert process.wait(60) == 0, seen
-        os.close(master)
-        return seen
+        return on_a_terminal([*self.command, *args], environment=self.environment)
 
 
 def image_folder(folder: Path) -> Path:
