@@ -67,23 +67,24 @@ def compare(  # noqa: PLR0913 - all but the four by keyword
     pairs: int = 15,
     number: int = 1,
     aim: float | None = None,
+    before: Work | None = None,
     after: Work | None = None,
 ) -> Comparison:
     """Time ``ours`` against ``theirs`` in alternating pairs; each sample is the mean of ``number`` calls.
 
-    One call of each warms caches up and is not counted. ``after`` follows every sample and is not timed: it takes
-    away what the work left. ``BENCH_PAIRS`` in the environment overrides ``pairs``. The garbage collector is off
-    while a sample runs, as in ``timeit``.
+    One call of each warms caches up and is not counted. ``before`` precedes and ``after`` follows every sample, both
+    are not timed: they make what the work needs, of both sides, and take away what it left. ``BENCH_PAIRS`` in the
+    environment overrides ``pairs``. The garbage collector is off while a sample runs, as in ``timeit``.
     """
     pairs = max(1, int(os.environ.get("BENCH_PAIRS", str(pairs))))
     for call in (ours, theirs):
-        _sample(call, number, after)
+        _sample(call, number, before, after)
     mine: list[float] = []
     other: list[float] = []
     for pair in range(pairs):
         sides = [(ours, mine), (theirs, other)]
         for call, samples in sides if pair % 2 == 0 else reversed(sides):
-            samples.append(_sample(call, number, after))
+            samples.append(_sample(call, number, before, after))
     return Comparison(work=work, peer=peer, ours=tuple(mine), theirs=tuple(other), aim=aim)
 
 
@@ -122,7 +123,9 @@ def report(name: str, comparisons: Iterable[Comparison]) -> None:
     print(f"again: scripts/bench {name}\n", flush=True)
 
 
-def _sample(call: Work, number: int, after: Work | None) -> float:
+def _sample(call: Work, number: int, before: Work | None, after: Work | None) -> float:
+    if before is not None:
+        before()
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -2,9 +2,12 @@
 
 The bundle is busybox with the default profile: six new namespaces, control groups with device rules, the default
 capabilities, seccomp filter, masked and read-only paths. ``run`` makes a container, runs the program to its end and
-removes everything; ``exec`` runs it in a container that is there. On our side the caller and its launcher are warm, as
-they are in any program that runs more than one container; runc is a program that starts each time, as its users start
-it. crun, where it works on this host, is measured in the same way.
+removes everything; ``exec`` runs it in a container that is there; ``delete`` ends one that runs and removes everything.
+On our side the caller and its launcher are warm, as they are in any program that runs more than one container; runc is
+a program that starts each time, as its users start it.
+
+crun is measured in the same way. It refuses a host that has control groups of both versions, so both sides are then
+measured in a mount namespace of their own without version 2.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -24,21 +28,24 @@ import attrs
 from benchmarks._measure import Comparison, compare, program, report
 from examples.programs import BUSYBOX, is_static
 from ociworks.runtime import Container, Runtime
+from ociworks.runtime.cgroups import detect
 from ociworks.spec import Bundle
 from ociworks.spec.defaults import default_spec
 from ociworks.spec.runtime import Root
 
-AIM = 0.2
+AIMS = {"runc": (0.15, 0.08, 0.05), "crun": (1.0, None, None)}
+"""The most times that ``run``, ``exec`` and ``delete`` may take of the peer's."""
 PAIRS = 25
 TRUE = "/bin/true"
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, of the peers that are named on the command line or of all."""
     missing = _missing()
     if missing:
         print(f"## runtime: left out, {missing}\n")
         return
+    peers = sys.argv[1:] or [*AIMS]
     with tempfile.TemporaryDirectory(prefix="ociworks-bench-") as folder:
         bundle = _bundle(Path(folder))
         with (
@@ -46,10 +53,17 @@ def main() -> None:
             runtime.create("bench", _sleeping(bundle)) as container,
         ):
             container.start()
-            rows = []
-            for name, aim in (("runc", AIM), ("crun", None)):
-                rows += _compare(runtime, container, bundle, name, Path(folder, name), aim)
-    report("runtime", rows)
+            works = [name for name in peers if _works(name, bundle, Path(folder, name))]
+            rows = [
+                row
+                for name in works
+                for row in _compare(runtime, container, bundle, name, Path(folder, name))
+            ]
+    if rows:
+        report("runtime", rows)
+    unified = detect().unified
+    if "crun" in set(peers) - set(works) and detect().mode == "hybrid" and unified is not None:
+        _without(unified.mount_point, "crun")
 
 
 def _missing() -> str:
@@ -80,26 +94,42 @@ def _sleeping(bundle: Bundle) -> Bundle:
     return bundle.replace(attrs.evolve(bundle.spec, process=process))
 
 
-def _compare(
-    runtime: Runtime, container: Container, bundle: Bundle, name: str, folder: Path, aim: float | None
-) -> list[Comparison]:
-    """Both rows against one peer; none, with a line that says why, when the peer does not work here."""
+def _works(name: str, bundle: Bundle, folder: Path) -> bool:
+    """Whether a peer runs a container here; says why not."""
     peer = shutil.which(name)
     if peer is None:
         print(f"# {name} is not installed")
-        return []
-    command = [peer, "--root", str(folder)]
+        return False
     probe = subprocess.run(
-        [*command, "run", "--bundle", bundle.path, f"probe-{secrets.token_hex(4)}"],
+        [peer, "--root", str(folder), "run", "--bundle", bundle.path, f"probe-{secrets.token_hex(4)}"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     if probe.returncode:
-        print(f"# {name} does not run here: {probe.stderr.strip().splitlines()[-1]}")
-        return []
+        print(f"# {name} does not run here: {probe.stderr.strip().splitlines()[-1]}", flush=True)
+    return not probe.returncode
+
+
+def _without(mount_point: str, name: str) -> None:
+    """The table of one peer in a mount namespace without this mount."""
+    print(f"# {name} and ours without {mount_point}, in a mount namespace of their own:", flush=True)
+    script = 'umount "$0" && exec "$@"'
+    again = (sys.executable, "-m", "benchmarks.runtime", name)
+    subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, mount_point, *again],
+        check=True,
+    )
+
+
+def _compare(
+    runtime: Runtime, container: Container, bundle: Bundle, name: str, folder: Path
+) -> list[Comparison]:
+    """The rows against one peer."""
+    command = [name, "--root", str(folder)]
     names = (f"bench-{os.getpid()}-{number}" for number in itertools.count())
+    run_aim, exec_aim, delete_aim = AIMS[name]
 
     def run() -> None:
         program(*command, "run", "--bundle", bundle.path, next(names))()
@@ -111,14 +141,44 @@ def _compare(
             f"{name} run",
             run,
             pairs=PAIRS,
-            aim=aim,
+            aim=run_aim,
         )
     ]
     with _running(command, bundle, next(names)) as running:
         theirs = program(*command, "exec", running, TRUE)
         ours = lambda: container.exec([TRUE], capture_output=False, check=True)  # noqa: E731 - one line each
-        rows.append(compare(f"exec {TRUE}", ours, f"{name} exec", theirs, pairs=PAIRS, aim=aim))
+        rows.append(compare(f"exec {TRUE}", ours, f"{name} exec", theirs, pairs=PAIRS, aim=exec_aim))
+    rows.append(_delete(runtime, bundle, command, names, delete_aim))
     return rows
+
+
+def _delete(
+    runtime: Runtime, bundle: Bundle, command: list[str], names: Iterator[str], aim: float | None
+) -> Comparison:
+    """End and remove a running container; each side has one before each sample."""
+    with ExitStack() as stack:
+        mine: list[Container] = []
+        other: list[str] = []
+
+        def ready() -> None:
+            if not mine:
+                mine.append(stack.enter_context(runtime.create(next(names), _sleeping(bundle))))
+                mine[0].start()
+            if not other:
+                other.append(stack.enter_context(_running(command, bundle, next(names))))
+
+        def theirs() -> None:
+            program(*command, "delete", "--force", other.pop())()
+
+        return compare(
+            "delete, running",
+            lambda: mine.pop().delete(force=True),
+            f"{command[0]} delete --force",
+            theirs,
+            pairs=PAIRS,
+            aim=aim,
+            before=ready,
+        )
 
 
 @contextmanager
