@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Runtime
+from ociworks.runtime import ExecOptions, Runtime
 from ociworks.spec.runtime import Mount
 from tests.runtime.boxes import changed, with_linux
 
@@ -275,6 +276,34 @@ def test_a_tmpfs_that_starts_with_what_it_covers(
     kept = ["710", "1777", "5:6", "content", "/no/where", "file", "link", "sub"]
     assert lines == [*kept, *(["no"] if readonly else [])]
     assert (place / "file").read_text() == "content\n"
+
+
+def test_extended_attributes_are_copied_up(runtime: Runtime, bundle: spec.Bundle, source: Path) -> None:
+    """Of files and directories, capabilities of programs too: one that has them works in the copy."""
+    place = source / "data"
+    (place / "sub").mkdir(parents=True)
+    (place / "cat").write_bytes((bundle.rootfs / "bin/busybox").read_bytes())
+    (place / "cat").chmod(0o755)
+    os.chown(place / "cat", 7, 7)
+    reading = struct.pack("<5I", 0x02000001, 1 << 1, 0, 0, 0)  # CAP_DAC_OVERRIDE, effective (capabilities(7))
+    given = {"cat": ("security.capability", reading), "sub": ("trusted.note", b"of a directory")}
+    for name, (attribute, value) in given.items():
+        os.setxattr(place / name, attribute, value)
+    (place / "closed").write_text("read\n")
+    (place / "closed").chmod(0)
+    (bundle.rootfs / "data").mkdir()
+    mounts = (
+        bound(place, to="/data"),
+        Mount(destination="/data", type="tmpfs", source="tmpfs", options=("tmpcopyup",)),
+    )
+    with runtime.create("copied", mounted(bundle, *mounts), ["sleep", "1000"]) as container:
+        container.start()
+        inside = Path(f"/proc/{container.pid}/root/data")
+        copied = {name: os.getxattr(inside / name, attribute) for name, (attribute, _) in given.items()}
+        user = ExecOptions(user="1000:1000", no_new_privileges=False)
+        shown = container.exec(["/data/cat", "/data/closed"], options=user, timeout=60)
+    assert copied == {name: value for name, (_, value) in given.items()}
+    assert shown.stdout == b"read\n", shown.stderr
 
 
 def test_the_mode_of_a_tmpfs(runtime: Runtime, bundle: spec.Bundle) -> None:

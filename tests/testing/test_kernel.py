@@ -15,12 +15,13 @@ import attrs
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import HostStep, Runtime, Subject
+from ociworks.runtime import Detach, HostStep, Runtime, Subject
 from ociworks.runtime._init.execute import OPERATIONS
 from ociworks.spec.defaults import default_spec
 from ociworks.spec.runtime import Memory, Resources
 from ociworks.testing import FakeKernel, FakeProgram
 from tests.ordinary import NOBODY, interpreter, readable_copy
+from tests.runtime.shims import shim_of
 
 FOREVER = FakeProgram(forever=True)
 
@@ -187,3 +188,89 @@ def _as_nobody(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20
+
+
+def test_a_shim(kernel: FakeKernel, runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """A detached container has a real one: log, status, attach, and it is found by another Runtime."""
+    log = tmp_path / "log"
+    made = runtime.create("far", bundle, ["echo", "hello"], detach=Detach(log=log))
+    assert kernel.executed("far")[-1].name == "wait_start"
+    assert kernel.limits("far") == {}
+    with made.attach() as attached:
+        made.start()
+        assert [chunk.data for chunk in attached] == [b"echo hello"]
+    with kernel.attach(Runtime(runtime.root)) as other, other.get("far") as found:
+        assert found.wait(60) == 3
+        assert found.exit is not None
+        assert [record.data for record in found.logs()] == [b"echo hello"]
+        assert kernel.executed("far")[-1].name == "execute"
+    assert os.listdir(runtime.root) == []
+
+
+def test_a_shim_whose_container_is_killed(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """By a signal, by force, and together with its shim."""
+    for end in ("kill", "delete", "shim"):
+        with runtime.create("far", bundle, ["sleep", "1"], detach=Detach()) as made:
+            made.start()
+            assert made.status == "running"
+            if end == "kill":
+                made.kill("TERM")
+                assert made.wait(60) == -signal.SIGTERM
+            elif end == "shim":
+                os.kill(shim_of(made), signal.SIGKILL)
+                with pytest.raises(errors.ExitStatusUnknown):
+                    made.wait(60)
+        assert os.listdir(runtime.root) == []
+
+
+def test_limits_of_a_detached_container(kernel: FakeKernel, runtime: Runtime, bundle: spec.Bundle) -> None:
+    """They are on record until it is deleted."""
+    assert bundle.spec.linux is not None
+    linux = attrs.evolve(bundle.spec.linux, resources=Resources(memory=Memory(limit=1 << 20)))
+    limited = bundle.replace(attrs.evolve(bundle.spec, linux=linux))
+    for detach in (True, Detach(), Detach()):
+        with runtime.create("far", limited, ["sleep", "1"], detach=detach) as made:
+            made.start()
+            assert kernel.limits("far")["memory.max"] == str(1 << 20)
+        assert kernel.limits("far") == {}
+
+
+def test_a_shim_with_a_terminal(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """It holds it."""
+    assert bundle.spec.process is not None
+    process = attrs.evolve(bundle.spec.process, terminal=True, args=("echo", "hello"))
+    with (
+        runtime.create(
+            "far", bundle.replace(attrs.evolve(bundle.spec, process=process)), detach=Detach()
+        ) as made,
+        made.attach() as attached,
+    ):
+        made.resize(100, 30)
+        made.start()
+        assert b"".join(chunk.data for chunk in attached) == b"echo hello"
+        assert made.wait(60) == 3
+
+
+@pytest.mark.parametrize("step", ["clone3", "pivot_root", 0])
+def test_a_step_of_a_detached_container_fails(
+    kernel: FakeKernel, runtime: Runtime, bundle: spec.Bundle, step: str | int
+) -> None:
+    """The shim removes what there is, and ends."""
+    if step == "pivot_root":
+        step = next(op.name for op in runtime.plan(bundle).operations if "root" in op.name)
+    kernel.fail(step, errno.EPERM)
+    for detach in (True, Detach()):
+        with pytest.raises(errors.CreateFailed):
+            runtime.create("far", bundle, detach=detach)
+        assert os.listdir(runtime.root) == []
+
+
+def test_held_by_nobody(kernel: FakeKernel, runtime: Runtime, bundle: spec.Bundle) -> None:
+    """``detach=True`` outlives its Runtime."""
+    made = runtime.create("far", bundle, ["sleep", "1"], detach=True)
+    runtime.close()
+    with kernel.attach(Runtime(runtime.root)) as other, other.get("far") as found:
+        assert found.pid == made.pid
+        found.start()
+        assert found.status == "running"
+    assert os.listdir(runtime.root) == []

@@ -76,7 +76,8 @@ class FakeKernel:
             assert kernel.executed("c")[-1].name == "mask"
 
     Real: everything on the host's side (plan, state files, locks, host steps, hooks of the runtime namespaces, events)
-    and, as an unprivileged process, the first process with its gate, terminal, signals and status. Not there:
+    and, as an unprivileged process, the first process with its gate, terminal, signals and status, held by a shim if it
+    is a detached one. Not there:
     namespaces, mounts, any effect of an operation. Control groups are those of a pretended version 2 host with every
     controller: their settings are files in a temporary directory; nothing can be paused.
     """
@@ -85,6 +86,7 @@ class FakeKernel:
         self._program = program or (lambda _: FakeProgram())
         self._failures: list[_Failure] = []
         self._processes: list[FakeProcess] = []
+        self._roots: set[str] = set()
         self._directory = tempfile.mkdtemp(prefix="ociworks-kernel-")
         self._groups = os.path.join(self._directory, "cgroup")
         os.mkdir(self._groups)
@@ -101,6 +103,7 @@ class FakeKernel:
             version=2, controllers=_CONTROLLERS, mount_point=self._groups, root="/", own="/", device=device
         )
         host = runtime._host  # noqa: SLF001 - the one seam that is for tests only
+        self._roots.add(host.root)
         host.start_launcher = lambda: _FakeLauncher(self)
         host.hierarchies = Hierarchies(
             mode="v2", mounts=(mount,), base=FrozenDict({self._groups: self._groups}), available=True
@@ -129,6 +132,7 @@ class FakeKernel:
 
     def limits(self, container_id: str) -> Mapping[str, str]:
         """What was written into the container's control group, by file name; empty when it is gone."""
+        self._forget_gone(container_id)
         found: dict[str, str] = {}
         for directory, _, names in os.walk(self._groups):
             if os.path.basename(directory) == container_id:
@@ -165,6 +169,8 @@ class FakeKernel:
                 journal=journal,
             )
         )
+        if request.claim:
+            self._forget_gone(request.name)
         self._make_groups(request)
         operations = tuple(
             self._simulated(request.name, journal, index, op) for index, op in enumerate(request.ops)
@@ -175,6 +181,8 @@ class FakeKernel:
             claim=request.claim,
             ephemeral=request.ephemeral,
             gate=request.gate,
+            outlives=request.outlives,
+            shim=request.shim,
         )
 
     def forget(self, container_id: str) -> None:
@@ -182,6 +190,11 @@ class FakeKernel:
         for directory, names, _ in os.walk(self._groups):
             if container_id in names:
                 shutil.rmtree(os.path.join(directory, container_id))
+
+    def _forget_gone(self, container_id: str) -> None:
+        """Remove the groups of a container that no launcher of ours removed: a detached one."""
+        if not any(os.path.lexists(os.path.join(root, container_id)) for root in self._roots):
+            self.forget(container_id)
 
     def _failure(self, container_id: str, step: str, index: int) -> _Failure | None:
         return next((each for each in self._failures if each.meets(container_id, step, index)), None)

@@ -1,7 +1,7 @@
 """What a directory has, copied into the tmpfs that will cover it (``tmpcopyup``; ATTACKS UN-23).
 
-Names are reached by descriptors and never followed. Directories, files and links keep mode, owner and times; whatever
-else is there is left out.
+Names are reached by descriptors and never followed. Directories, files and links keep mode, owner and times, and all
+but links their extended attributes, as far as the tmpfs takes them; whatever else is there is left out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE: Final = 1 << 30
+_NOBODYS: Final = frozenset((errno.EINVAL,))
+"""What is said of an owner whom the user namespace does not have."""
+_NOT_HERE: Final = frozenset((errno.ENOTSUP, errno.EPERM, errno.EINVAL, errno.ENODATA))
+"""What is said of attributes that a file system, or its user namespace, does not take: those are left out."""
 _DEEPEST: Final = 100
 """Levels; each holds four descriptors."""
 
@@ -44,30 +48,14 @@ def _entries(source: int, target: int, depth: int) -> None:
         info = os.stat(name, dir_fd=source, follow_symlinks=False)
         kind = stat.S_IFMT(info.st_mode)
         if kind == stat.S_IFDIR:
-            _directory(source, target, name, depth)
+            _directory(source, target, name, info, depth)
         elif kind == stat.S_IFREG:
-            _file(source, target, name)
+            _file(source, target, name, info)
         elif kind == stat.S_IFLNK:
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        else:
-            continue
-        _own(target, name, info)
-        if kind != stat.S_IFLNK:
-            os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=target)
-        times = (info.st_atime_ns, info.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+            _link(source, target, name, info)
 
 
-def _own(target: int, name: str, info: os.stat_result) -> None:
-    """Keep the owner, unless the user namespace has none of this number."""
-    try:
-        os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-
-
-def _directory(source: int, target: int, name: str, depth: int) -> None:
+def _directory(source: int, target: int, name: str, info: os.stat_result, depth: int) -> None:
     if depth == _DEEPEST:
         raise StepError(f"tmpcopyup: deeper than {_DEEPEST} directories", name, errno.ELOOP)
     inner = os.open(name, _DIRECTORY, dir_fd=source)
@@ -76,20 +64,60 @@ def _directory(source: int, target: int, name: str, depth: int) -> None:
         made = os.open(name, _DIRECTORY, dir_fd=target)
         try:
             _entries(inner, made, depth + 1)
+            _keep(inner, made, info)
         finally:
             os.close(made)
     finally:
         os.close(inner)
 
 
-def _file(source: int, target: int, name: str) -> None:
+def _file(source: int, target: int, name: str, info: os.stat_result) -> None:
     opened = os.open(name, _READ, dir_fd=source)
     try:
         made = os.open(name, _CREATE, 0o600, dir_fd=target)
         try:
             while os.sendfile(made, opened, None, _PIECE):
                 pass
+            _keep(opened, made, info)
         finally:
             os.close(made)
     finally:
         os.close(opened)
+
+
+def _link(source: int, target: int, name: str, info: os.stat_result) -> None:
+    os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+    try:
+        os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        _check(error, _NOBODYS)
+    os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+
+def _keep(source: int, made: int, info: os.stat_result) -> None:
+    """Owner, mode, extended attributes and times, in the order in which none undoes another."""
+    try:
+        os.fchown(made, info.st_uid, info.st_gid)
+    except OSError as error:
+        _check(error, _NOBODYS)
+    os.fchmod(made, stat.S_IMODE(info.st_mode))
+    _attributes(source, made)
+    os.utime(made, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def _attributes(source: int, made: int) -> None:
+    try:
+        names = os.listxattr(source)
+    except OSError as error:
+        _check(error, _NOT_HERE)
+        return
+    for name in names:
+        try:
+            os.setxattr(made, name, os.getxattr(source, name))
+        except OSError as error:
+            _check(error, _NOT_HERE)
+
+
+def _check(error: OSError, expected: frozenset[int]) -> None:
+    if error.errno not in expected:
+        raise error
