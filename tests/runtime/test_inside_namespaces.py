@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import Runtime
 from tests.runtime.boxes import changed, with_linux
+from tests.runtime.shims import parent
 
 KINDS = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup"}
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces of the host and of others")
@@ -82,6 +84,26 @@ def test_the_network(runtime: Runtime, bundle: spec.Bundle) -> None:
     lines = look(runtime, bundle, "ip -o link show up; ip route")
     assert len(lines) == 1
     assert " lo:" in lines[0]
+
+
+@pytest.mark.root
+@root_only
+def test_networks_made_ahead(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A launcher makes the next container's while nobody waits: each has one of its own, the launcher keeps ours."""
+    ours = os.readlink("/proc/self/ns/net")
+    with contextlib.ExitStack() as stack:
+        created = [
+            stack.enter_context(runtime.create(f"n{number}", bundle, ["sleep", "1000"]))
+            for number in range(4)
+        ]
+        found = {os.readlink(f"/proc/{container.pid}/ns/net") for container in created}
+        launcher = parent(created[0].pid)
+        assert ours not in found
+        assert len(found) == len(created)
+        assert os.readlink(f"/proc/{launcher}/ns/net") == ours
+        for container in created:
+            container.start()
+            assert container.exec(["ip", "-o", "link"], timeout=60).stdout.count(b"\n") == 1
 
 
 @pytest.mark.root

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _SIGKILL = 9
+_STOPPED = (("cgroup.freeze", ("1",)), ("freezer.state", ("FROZEN", "FREEZING")))
 _GONE = (errno.ENOENT, errno.ENODEV)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -134,12 +135,11 @@ def thaw_all(directories: Sequence[str]) -> None:
 
 def frozen(directories: Sequence[str]) -> bool:
     """Whether the groups are frozen, or on the way there."""
-    for directory in directories:
-        if _read_if_there(f"{directory}/cgroup.freeze").strip() == "1":
-            return True
-        if _read_if_there(f"{directory}/freezer.state").strip() in ("FROZEN", "FREEZING"):
-            return True
-    return False
+    return any(
+        os.access(f"{directory}/{name}", os.F_OK) and _read_if_there(f"{directory}/{name}").strip() in stopped
+        for directory in directories
+        for name, stopped in _STOPPED
+    )
 
 
 def _visit(top: str, act: Callable[[int], None]) -> None:

@@ -8,6 +8,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``reaper``: the loop of another helper, the parent of containers that other runtimes made
 - ``trust``: what exists because of one container and must go with it
 - ``spawn``: one clone3 per process, id maps, joining namespaces
+- ``network``: makes a network namespace ahead
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
 - ``maps``, ``sources``: id maps, and what the launcher opens on the host for the mounts of a container

@@ -23,6 +23,7 @@ from ociworks._linux.libc import address
 from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import spawn, wire
 from ociworks.runtime._init.context import StepError
+from ociworks.runtime._init.network import Ahead
 from ociworks.runtime._init.trust import Trust
 from ociworks.runtime.shim import supervise
 
@@ -80,6 +81,7 @@ class Launcher:
         """Parents of control groups that stay, while we do, for the next container."""
         self.poll = select.epoll()
         self.last_capability = capabilities.last_capability()
+        self.network = Ahead()
 
     def run(self) -> None:
         """Serve until the caller is gone, then remove everything."""
@@ -92,7 +94,7 @@ class Launcher:
             self._abandon()
 
     def _serve(self) -> bool:
-        for fd, _ in self.poll.poll():
+        for fd, _ in self._wait():
             if fd == self.caller:
                 return False
             if fd == self.control.fileno():
@@ -105,6 +107,18 @@ class Launcher:
             elif fd in self.shims:
                 self._shim_ended(fd)
         return True
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """What is to be looked at. While it is nothing, a network namespace is made ahead, or an unused one closed."""
+        ready = self.poll.poll(0) if self.network.missing else []
+        if not ready:
+            if self.network.missing:
+                self.network.make()
+            ready = self.poll.poll(self.network.patience)
+        if not ready:
+            self.network.close()
+            ready = self.poll.poll()
+        return ready
 
     def _handle(self, request: Mapping[str, Any], fds: list[int]) -> None:
         monitor = _socket.socket(fileno=fds[0])
@@ -162,11 +176,15 @@ class Launcher:
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
         if trust is not None and request["claim"]:
+            network = self.network.take(request["flags"])
             try:
-                pid, pidfd = trust.first_process(request, fds, self.last_capability)
+                pid, pidfd = trust.first_process(request, fds, self.last_capability, network)
             except BaseException:
                 self._drop(request["name"])
                 raise
+            finally:
+                if network >= 0:
+                    os.close(network)
             trust.close_gate()
             trust.init = pidfd
         else:

@@ -19,6 +19,7 @@ from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
 from ociworks.runtime._init import execute, maps, sources, wire
 from ociworks.runtime._init.context import Context, StepError
+from ociworks.runtime._init.network import clone_inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,14 +41,20 @@ _OFFSETS: Final = b"offsets"
 
 
 def spawn(
-    request: Mapping[str, Any], fds: Sequence[int], last_capability: int, *, groups: int = -1, gate: int = -1
+    request: Mapping[str, Any],
+    fds: Sequence[int],
+    last_capability: int,
+    *,
+    groups: int = -1,
+    gate: int = -1,
+    network: int = -1,
 ) -> tuple[int, int]:
     """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
 
     ``fds`` are the sync socket, the three standard streams, for an exec the container's pidfd, and what the program
     inherits from descriptor 3 on. ``gate`` is the
     socket at which an init waits to be started, ``groups`` the one over which it gets the files of its control groups
-    (:func:`admit`); without that they are there already.
+    (:func:`admit`); without that they are there already. ``network`` is a network namespace that was made ahead.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
     tasks = [] if groups >= 0 else _cgroupfs.open_tasks(request["tasks"])
@@ -65,7 +72,7 @@ def spawn(
         child.groups, child.gate, child.given = groups, gate, given
         if joins or child.time_offsets:
             return _clone_joined(child, joins, unified, request["maps"])
-        pid, pidfd = _clone(child, unified)
+        pid, pidfd = _clone(child, unified, network)
         if mapped is not None:
             maps.finish_mapping(pid, pidfd, request["maps"], mapped)
         return pid, pidfd
@@ -158,7 +165,7 @@ class _Child:
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < first)
-        os.closerange(len(moved), max(moved) + 1)
+        os.closerange(len(moved), _MOST)
         host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
         first_given = len(moved) - len(given)
         sync, *sockets = (_socket.socket(fileno=fd) for fd in range(first, first_given))
@@ -177,8 +184,11 @@ def _wait_mapped(reader: int, writer: int) -> None:
         os._exit(255)
 
 
-def _clone(child: _Child, unified: int) -> tuple[int, int]:
-    pid, pidfd = process.clone(child.flags, cgroup=unified)
+def _clone(child: _Child, unified: int, network: int) -> tuple[int, int]:
+    if network >= 0:
+        pid, pidfd = clone_inside(network, child.flags, unified)
+    else:
+        pid, pidfd = process.clone(child.flags, cgroup=unified)
     if pid == 0:
         child.run()
     return pid, pidfd
@@ -206,8 +216,7 @@ def _clone_joined(
         ours.close()
         theirs.close()
     if kind == wire.SPAWNED and fds:
-        pidfd = fds[0]
-        pid = process.pidfd_pid(pidfd)
+        pid, pidfd = wire.unpack_number(body), fds[0]
         if child.mapped is not None and not child.time_offsets:
             maps.finish_mapping(pid, pidfd, id_maps or (), child.mapped)
         return pid, pidfd

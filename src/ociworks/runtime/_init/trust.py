@@ -53,9 +53,12 @@ class Trust:
         self.gate = None
 
     def first_process(
-        self, request: Mapping[str, Any], fds: Sequence[int], last_capability: int
+        self, request: Mapping[str, Any], fds: Sequence[int], last_capability: int, network: int = -1
     ) -> tuple[int, int]:
-        """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them."""
+        """Make an init, and the rest of its control groups while it makes its mounts; then let it enter them.
+
+        ``network`` is a network namespace that was made ahead.
+        """
         if request["gate"] and self.gate is None:
             self.open_gate(request["gate"])
         gate = self.gate.fileno() if self.gate is not None else -1
@@ -63,12 +66,14 @@ class Trust:
             self.resctrl = resctrl.make(*request["resctrl"])
         making = self.making
         if making is None:
-            return spawn.spawn(request, fds, last_capability, gate=gate)
+            return spawn.spawn(request, fds, last_capability, gate=gate, network=network)
         making.first()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             try:
-                pid, pidfd = spawn.spawn(request, fds, last_capability, groups=theirs.fileno(), gate=gate)
+                pid, pidfd = spawn.spawn(
+                    request, fds, last_capability, groups=theirs.fileno(), gate=gate, network=network
+                )
             finally:
                 theirs.close()
             try:
