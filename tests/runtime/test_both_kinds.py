@@ -63,6 +63,7 @@ def test_a_life(runtime: OCIRuntime, bundle: spec.Bundle) -> None:
     assert (container.id, container.status, container.bundle) == ("life", "created", str(bundle.path))
     assert runtime.get("life") is container
     assert [found.id for found in runtime.list()] == ["life"]
+    assert container.exec(["echo", "early"]).stdout == b"early\n"
     container.start()
     assert container.status == "running"
     assert Path(f"/proc/{container.pid}/cmdline").read_bytes() == b"sleep\x001000\x00"

@@ -183,6 +183,20 @@ def test_pause(command: Command, forever: spec.Bundle) -> None:
         command("pause", "p")
 
 
+def test_before_it_is_started(command: Command, bundle: spec.Bundle) -> None:
+    """A created container can be paused, and entered, as runc has it; it can still be started."""
+    with command.created("early", with_process(bundle, args=("sh", "-c", "cat /tmp/left; sleep 1000"))):
+        command("exec", "early", "sh", "-c", "echo $$ > /tmp/left; exit 3", status=3)
+        assert command.status("early") == "created"
+        command("pause", "early")
+        assert command.status("early") == "paused"
+        assert "paused" in command.fails("start", "early")["msg"]
+        command("resume", "early")
+        assert command.status("early") == "created"
+        command("start", "early")
+        assert command.status("early") == "running"
+
+
 def test_list(command: Command, forever: spec.Bundle) -> None:
     assert command("list", "-q") == ""
     assert command("list", "--format", "json") == "null\n"
@@ -199,7 +213,7 @@ def test_list(command: Command, forever: spec.Bundle) -> None:
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an ordinary user has no control groups")
 def test_update_and_events(command: Command, forever: spec.Bundle, tmp_path: Path) -> None:
-    """Limits from flags, a file and standard input; zeros change nothing."""
+    """Limits from flags, a file and standard input; zeros change nothing, but for processes (runc 1.4)."""
     with command.running("u", forever):
         command("update", "--memory", "64m", "--pids-limit", "50", "u")
         stats = command.json("events", "--stats", "u")
@@ -215,6 +229,9 @@ def test_update_and_events(command: Command, forever: spec.Bundle, tmp_path: Pat
             command("update", "--resources=-", "u", stdin=file)
         data = command.json("events", "--stats", "u")["data"]
         assert (data["memory"]["usage"]["limit"], data["pids"]["limit"]) == (64 << 20, 60)
+        command("update", "--pids-limit", "0", "--cpu-burst", "0", "--memory", "0", "u")
+        data = command.json("events", "--stats", "u")["data"]
+        assert (data["memory"]["usage"]["limit"], data["pids"]["limit"]) == (64 << 20, 1)
         with subprocess.Popen(
             command.arguments("events", "--interval", "10ms", "u"), stdout=subprocess.PIPE
         ) as watching:

@@ -313,7 +313,7 @@ class Container(HasStreams):
         return cgroups.processes(self._record.cgroups)
 
     def pause(self) -> None:
-        """Freeze every process."""
+        """Freeze every process; a created container can be started when it was resumed."""
         state.allow("pause", self.status, self.id)
         cgroups.freeze(self._record.cgroups)
         self._host.tell("paused", self.id, self._record.pid)

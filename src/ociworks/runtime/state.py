@@ -4,9 +4,9 @@
 status     may become                                  by
 =========  ==========================================  ======================
 creating   created, stopped                            create
-created    running, stopped                            start, kill, delete
+created    running, paused, stopped                    start, pause, kill, delete
 running    paused, stopped                             pause, kill, its own end
-paused     running, stopped                            resume, kill
+paused     what it was before, stopped                 resume, kill
 stopped    (gone)                                      delete
 =========  ==========================================  ======================
 
@@ -66,8 +66,8 @@ _MAX_CONFIG: Final = 16 << 20
 _ALLOWED: Final[Mapping[str, Collection[str]]] = {
     "start": ("created",),
     "kill": ("created", "running", "paused"),
-    "exec": ("running",),
-    "pause": ("running",),
+    "exec": ("created", "running"),
+    "pause": ("created", "running"),
     "resume": ("paused",),
     "checkpoint": ("running",),
     "delete": ("stopped", "created"),
@@ -377,9 +377,9 @@ def status(root: str, record: Record) -> str:
 
 def status_of_living(root: str, record: Record) -> str:
     """:func:`status` of one whose first process is known to be there."""
-    if has(root, record.id, GATE):
-        return "created"
-    return "paused" if record.cgroups and _cgroupkill.frozen(record.cgroups) else "running"
+    if record.cgroups and _cgroupkill.frozen(record.cgroups):
+        return "paused"
+    return "created" if has(root, record.id, GATE) else "running"
 
 
 def boot_id() -> str:

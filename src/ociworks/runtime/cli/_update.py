@@ -19,11 +19,12 @@ __all__ = ["main", "memory_size", "resources_of"]
 
 _SIZE: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,3}))? ?([kmgtp]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _MAXIMUM: Final = 1 << 63
-_Part = TypeVar("_Part", Memory, CPU, Pids, BlockIO)
+_KEPT: Final = ("idle", "burst", "disable_oom_killer", "use_hierarchy", "check_before_update", "extra")
+_Part = TypeVar("_Part", Memory, CPU, BlockIO)
 
 
 def main(call: Call) -> int:
-    """Change limits. A zero changes nothing, and devices stay as they are: clients send whole documents."""
+    """Change limits. Most zeros change nothing, and devices stay as they are: clients send whole documents."""
     path = call.flags.text("resources")
     if path:
         resources = parse(Resources, _files.read_document(path), max_size=_files.MAX_DOCUMENT)
@@ -63,7 +64,7 @@ def resources_of(flags: Options) -> Resources:
             mems=flags.text("cpuset-mems") or None,
             idle=number("cpu-idle"),
         ),
-        pids=Pids(limit=flags.number("pids-limit")),
+        pids=Pids(limit=flags.number("pids-limit")) if flags.given("pids-limit") else None,
         block_io=BlockIO(weight=weight),
     )
 
@@ -96,13 +97,12 @@ def _number(name: str, text: str, least: int) -> int:
 
 
 def _meant(resources: Resources) -> Resources:
-    """Without zeros and empty parts, and without devices."""
+    """Without devices, empty parts and the zeros that mean "as it is" to runc; those of ``_KEPT`` are values."""
     return attrs.evolve(
         resources,
         devices=(),
         memory=_without_zeros(resources.memory),
         cpu=_without_zeros(resources.cpu),
-        pids=_without_zeros(resources.pids),
         block_io=_without_zeros(resources.block_io),
     )
 
@@ -110,11 +110,10 @@ def _meant(resources: Resources) -> Resources:
 def _without_zeros(part: _Part | None) -> _Part | None:
     if part is None:
         return None
-    kept = ("idle", "disable_oom_killer", "use_hierarchy", "check_before_update", "extra")
     zeros = {
         field.name: None
         for field in attrs.fields(type(part))
-        if field.name not in kept and getattr(part, field.name) in (0, "")
+        if field.name not in _KEPT and getattr(part, field.name) in (0, "")
     }
     part = attrs.evolve(part, **zeros)  # type: ignore[arg-type] # each of these members may be None
     empty = all(getattr(part, field.name) in (None, (), {}) for field in attrs.fields(type(part)))
