@@ -5,14 +5,15 @@ Files: ``runtime`` (Runtime), ``_running`` (its ``run``), ``container`` (Contain
 ``netdevices`` and ``_rtnetlink`` (network devices), ``_points`` (what the following stops for), ``completed``
 (CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime can do), ``binary``
 (other people's runtimes), ``features``, ``checkpoint`` with ``_criu``, ``seams`` (what a custom runtime overrides),
-``events``, ``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command), ``_progress``
-(follows an init), ``_host`` (what containers share), ``_same`` (a cache key), ``_gate`` (start), ``_sealed`` (starts
-helpers), ``_installed`` (may it), ``_ending`` (kill and sweep), ``_root`` (where state is), ``_standard`` (streams 0
-to 2), ``_command`` (run something else), ``_facts`` (small documents), ``_hooks`` (hooks of the runtime namespaces),
-``plan`` (configuration → operations), ``launcher`` (the caller's side of the helper process), ``_init`` (what runs in
-the helper and in the container), ``detach`` (options and results of detached containers), ``attach``, ``logs``,
-``_shim`` (the caller's side), ``shim`` (the process that holds a detached container), ``systemd`` (its scopes),
-``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and ``seccomp``.
+``events``, ``ids``, ``stdio``, ``console``, ``overlay`` (OverlayBundle), ``cli`` (the command), ``_making`` (from a
+plan to a request), ``_progress`` (follows an init), ``_host`` (what containers share), ``_same`` (a cache key),
+``_gate`` (start), ``_sealed`` (starts helpers), ``_installed`` (may it), ``_ending`` (kill and sweep), ``_root``
+(where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something else), ``_facts`` (small documents),
+``_hooks`` (hooks of the runtime namespaces), ``plan`` (configuration → operations), ``launcher`` (the caller's side
+of the helper process), ``_init`` (what runs in the helper and in the container), ``detach`` (options and results of
+detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side), ``shim`` (the process that holds a detached
+container), ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and
+``seccomp``.
 """
 
 from __future__ import annotations

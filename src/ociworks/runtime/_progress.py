@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
-from ociworks.runtime.console import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime._points import Points
+    from ociworks.runtime.console import Console
     from ociworks.runtime.launcher import Spawned
     from ociworks.runtime.stdio import Streams
 
@@ -54,6 +54,8 @@ class Follower:
             if not kind:
                 return False
             if kind == wire.CONSOLE:
+                from ociworks.runtime.console import Console
+
                 self.console = Console(fds[0])
             elif kind == wire.POINT:
                 self._reach(body, fds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import secrets
@@ -132,7 +133,7 @@ class Making:
         return saved is not None and saved.token == self._token
 
 
-def _let_go(monitor: socket.socket, patience: float) -> bool:
+def _let_go(monitor: _socket.socket, patience: float) -> bool:
     """Tell a shim that nothing becomes of it; whether it said that nothing is left."""
     try:
         monitor.shutdown(socket.SHUT_WR)
@@ -326,7 +327,7 @@ def _kill_peer(channel: socket.socket) -> bool:
         os.close(pidfd)
 
 
-def _readable(channel: socket.socket | int, timeout: float | None) -> bool:
+def _readable(channel: _socket.socket | int, timeout: float | None) -> bool:
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     return bool(poller.poll(None if timeout is None else timeout * 1000))

@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -22,10 +21,11 @@ from ociworks.errors import (
     LauncherError,
     NotSupported,
 )
-from ociworks.runtime import _cgroupfs, plan, state
+from ociworks.runtime import plan, state
 from ociworks.runtime._command import with_command
 from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
+from ociworks.runtime._making import record_of, request_for
 from ociworks.runtime._points import points
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import default_root
@@ -34,7 +34,7 @@ from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.container import Container
 from ociworks.runtime.events import Watch
 from ociworks.runtime.ids import check_id, new_id
-from ociworks.runtime.launcher import Launcher, Spawned, SpawnRequest
+from ociworks.runtime.launcher import Launcher, Spawned
 from ociworks.runtime.options import RunOptions
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.plan.build import IN_SCOPE
@@ -217,7 +217,7 @@ class Runtime(Running, Seams):
         streams = Streams(stdin, stdout, stderr)
         try:
             spawned = restore(self._host, planned, options, streams)
-            record = _record(planned, spawned.pid)
+            record = record_of(planned, spawned.pid)
             self._host.save(record, to_json(planned.spec))
         except BaseException:
             streams.close()
@@ -335,26 +335,11 @@ class Runtime(Running, Seams):
     def _spawn(
         self, planned: Plan, streams: tuple[int, ...], *, ephemeral: bool, making: Making | None = None
     ) -> Spawned:
-        group = planned.cgroup
-        request = SpawnRequest(
-            name=planned.container_id,
-            ops=tuple(op.encode() for op in planned.operations),
-            claim=os.path.join(self._host.directory(), planned.container_id),
+        request = request_for(
+            planned,
+            os.path.join(self._host.directory(), planned.container_id),
             ephemeral=ephemeral,
-            cgroup=group.plain() if group.directories else None,
-            groups=tuple(group.directories),
-            tasks=planned.tasks,
-            unified=group.cloned_into,
-            flags=planned.clone_flags,
-            gate=state.GATE if not ephemeral else "",
-            outlives=any(op.name == "outlive" for op in planned.operations),
-            joins=planned.namespaces.joins,
-            maps=planned.maps.encode() if planned.maps is not None else None,
-            sources=planned.sources,
-            time_offsets=planned.time_offsets,
-            shim=making.settings(_record(planned, 0)) if making is not None else None,
-            resctrl=planned.resctrl.plain() if planned.resctrl is not None else None,
-            passed=len(planned.passed),
+            shim=making.settings(record_of(planned, 0)) if making is not None else None,
         )
         self._host.hold(planned)
         try:
@@ -436,7 +421,7 @@ class Runtime(Running, Seams):
         try:
             if not follower.until_waiting():
                 raise CreateFailed("the first process ended before it was ready", step="init")
-            record = _record(planned, pid)
+            record = record_of(planned, pid)
             self._host.save(record, to_json(planned.spec))
         except BaseException:
             if follower.console is not None:
@@ -449,29 +434,3 @@ def _is_custom(kind: type[Runtime]) -> bool:
     """Whether a seam is overridden; if none is, nobody needs to be asked."""
     names = (name for name in vars(Seams) if not name.startswith("_"))
     return any(getattr(kind, name) is not getattr(Seams, name) for name in names)
-
-
-def _record(planned: Plan, pid: int) -> state.Record:
-    rdt = planned.resctrl
-    return state.Record(
-        id=planned.container_id,
-        bundle=planned.bundle,
-        rootfs=planned.rootfs,
-        oci_version=planned.spec.oci_version,
-        annotations=planned.spec.annotations,
-        owner=os.geteuid(),
-        pid=pid,
-        start_time=state.start_time(pid) if pid else 0,
-        boot_id=state.boot_id(),
-        cgroups=planned.cgroup.directories,
-        cgroup_ids=tuple(_cgroupfs.identities(planned.cgroup.directories)) if pid else (),
-        shared_cgroups=planned.cgroup.shared,
-        unified_cgroup=planned.cgroup.unified,
-        scope=planned.cgroup.scope.key if planned.cgroup.scope is not None else "",
-        kinds=planned.namespaces.private,
-        deny_setgroups=planned.maps is not None and planned.maps.deny_setgroups,
-        created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        resctrl=rdt.remove if rdt is not None else (),
-        resctrl_tasks=rdt.tasks if rdt is not None else (),
-        hooks=tuple(point for point in ("poststart", "poststop") if getattr(planned.spec.hooks, point, ())),
-    )

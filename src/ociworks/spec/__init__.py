@@ -9,7 +9,8 @@
 Files:
 
 - reading and writing: ``_io`` (``parse``, ``to_json``), ``_json`` (strict JSON), ``_model`` (what the classes share),
-  ``_table``, ``_readers``, ``_convert`` (JSON ↔ values), ``_where`` (JSON paths), ``document`` (bytes and value)
+  ``_table``, ``_readers``, ``_convert`` (JSON ↔ values), ``_where`` (JSON paths),
+  ``_config`` (a config.json), ``document`` (bytes and value)
 - classes: ``runtime`` and ``image``, ``distribution``, ``cni``, ``cdi``, ``bundle``; rules: ``validate``
 - kinds of text: ``digest``, ``platform``, ``numbers`` and ``signals`` (how external ones are read); ``frozen`` maps;
   ``users`` (names to numbers, by a root filesystem's own database)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from ociworks._values import evolve, frozen
-from ociworks.errors import InvalidJSON, InvalidSpec, SpecError
-from ociworks.spec import _json
-from ociworks.spec._io import parse, to_json
+from ociworks.errors import SpecError
+from ociworks.spec._config import CONFIG, load
+from ociworks.spec._io import to_json
 from ociworks.spec.runtime import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, Self
+    from typing import Self
 
 __all__ = ["CONFIG", "Bundle"]
-
-CONFIG: Final = "config.json"
-"""The name of the configuration in a bundle."""
 
 
 @frozen
@@ -43,12 +39,7 @@ class Bundle:
         valid, and ``OSError`` when there is none or it cannot be read.
         """
         directory = Path(path).absolute()
-        try:
-            return cls(directory, parse(Spec, _read_config(directory)))
-        except InvalidSpec as error:
-            raise InvalidSpec(error.problems, os.fspath(directory / CONFIG)) from None
-        except InvalidJSON as error:
-            raise InvalidJSON(f"{directory / CONFIG}: {error}") from None
+        return cls(directory, load(os.fspath(directory)).spec)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], spec: Spec) -> Self:
@@ -92,15 +83,6 @@ class Bundle:
             _write_atomically(directory, raw, replace=replace)
         finally:
             os.close(directory)
-
-
-def _read_config(directory: Path) -> bytes:
-    # O_NONBLOCK: opening a FIFO must not hang before its type is known.
-    fd = os.open(directory / CONFIG, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidJSON("expected a regular file")
-        return file.read(_json.MAX_SIZE + 1)
 
 
 def _write_atomically(directory: int, raw: bytes, *, replace: bool) -> None:

@@ -6,9 +6,9 @@ heavy (attrs, the specification, plans) is imported by the commands that need it
 - ``_table``: the commands and their flags; ``_flags``: reads them as Go's flag package does; ``_help``: prints them
 - ``_call``: what every command gets: the state root, the flags, the log, the runtime
 - ``_log``: log lines as logrus writes them, and the errors of a call; ``_words``: the words that clients look for
-- ``_create``: ``create`` and ``run``, with ``_run`` in the foreground; ``_start``, ``_delete``, ``_kill``, ``_pause``
-  (and ``resume``), ``_state`` (and ``list``), ``_ps``, ``_exec``, ``_update``, ``_events``, ``_about`` (``features``
-  and ``spec``), ``_criu`` (``checkpoint`` and ``restore``)
+- ``_create``: ``create`` and ``run``, with ``_make``, the short way of ``create``, and ``_run`` in the foreground;
+  ``_start``, ``_delete``, ``_kill``, ``_pause`` (and ``resume``), ``_state`` (and ``list``), ``_ps``, ``_exec``,
+  ``_update``, ``_events``, ``_about`` (``features`` and ``spec``), ``_criu`` (``checkpoint`` and ``restore``)
 - ``_process``: the process of an ``exec`` from its flags; ``_follow``: waits for a process and passes signals on
 - ``_tty``: terminals, the local one and a console socket; ``_files``: files named on the command line
 - ``_version``: what ``--version`` prints

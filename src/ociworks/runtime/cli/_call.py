@@ -72,7 +72,8 @@ class Call:
             os.close(started[1])
             os.waitpid(started[0], 0)
 
-    def _launcher(self) -> Launcher:
+    def launcher(self) -> Launcher:
+        """The helper, as it was started early, or a new one."""
         from ociworks.runtime.launcher import Launcher
 
         started, self._started = self._started, None
@@ -92,7 +93,7 @@ class Call:
         else:
             runtime = self.custom.at(self.root, systemd_cgroup=systemd)
         if self._started is not None:
-            runtime.use_launcher(self._launcher)
+            runtime.use_launcher(self.launcher)
         return runtime
 
     def run_stopped(self, record: state.Record, spec: Spec) -> None:

@@ -3,48 +3,73 @@
 from __future__ import annotations
 
 from ociworks.errors import InvalidSpec, Problem
-from ociworks.runtime import Container, RunOptions, Runtime
-from ociworks.runtime.cli import _files, _tty
-from ociworks.runtime.cli._call import Call
-from ociworks.runtime.cli._words import failed
-from ociworks.spec import Bundle
+from ociworks.runtime.cli import _files
 
-__all__ = ["main", "run_options"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.runtime import Container, Runtime
+    from ociworks.runtime.cli._call import Call
+    from ociworks.runtime.options import RunOptions
+    from ociworks.spec import Bundle
+    from ociworks.spec.runtime import Spec
+
+__all__ = ["check_terminal", "main", "run_options"]
 
 
 def main(call: Call) -> int:
     """Make a container, and for ``run`` start it and, unless it shall be left alone, wait for its end."""
-    with failed(call.command):
-        bundle = _bundle(call.flags.text("bundle") or ".")
-        detach = call.command == "create" or call.flags.flag("detach")
-        terminal = _terminal(bundle)
-        _tty.check_socket(call.flags.text("console-socket"), terminal=terminal, detach=detach)
-        with call.runtime() as runtime:
-            if detach:
-                container = _create(call, runtime, bundle)
-                if call.command == "run":
-                    _start(container)
-                return 0
-        from ociworks.runtime.cli._run import run
+    try:
+        if call.command == "create" and call.custom is None and not call.globals.flag("systemd-cgroup"):
+            from ociworks.runtime.cli._make import make
 
-        return run(call, bundle)
+            return make(call)
+        return _main(call)
+    except Exception as error:
+        from ociworks.runtime.cli._words import failure
+
+        raise failure(call.command, error) from error
+
+
+def _main(call: Call) -> int:
+    """The same by a Runtime, which knows more than ``create`` mostly needs."""
+    bundle = _bundle(call.flags.text("bundle") or ".")
+    detach = call.command == "create" or call.flags.flag("detach")
+    check_terminal(call, bundle.spec, detach=detach)
+    with call.runtime() as runtime:
+        if detach:
+            container = _create(call, runtime, bundle)
+            if call.command == "run":
+                _start(container)
+            return 0
+    from ociworks.runtime.cli._run import run
+
+    return run(call, bundle)
 
 
 def _bundle(path: str) -> Bundle:
+    from ociworks.spec import Bundle
+
     try:
         return Bundle.load(path)
     except FileNotFoundError:
         raise ValueError("JSON specification file config.json not found") from None
 
 
-def _terminal(bundle: Bundle) -> bool:
-    if bundle.spec.process is None:
+def check_terminal(call: Call, spec: Spec, *, detach: bool) -> None:
+    """Raise InvalidSpec without a process, ValueError when the terminal and the console socket do not fit."""
+    if spec.process is None:
         raise InvalidSpec([Problem("$.process", "a container to run needs it")])
-    return bool(bundle.spec.process.terminal)
+    terminal, path = bool(spec.process.terminal), call.flags.text("console-socket")
+    if terminal or path:
+        from ociworks.runtime.cli import _tty
+
+        _tty.check_socket(path, terminal=terminal, detach=detach)
 
 
 def run_options(call: Call) -> RunOptions:
     """What the command line and its environment (``LISTEN_FDS``) say of descriptors and keys."""
+    from ociworks.runtime.options import RunOptions
+
     listening = _files.listening()
     preserved = _files.preserved(listening + (call.flags.number("preserve-fds") or 0))
     return RunOptions(
@@ -60,6 +85,8 @@ def _create(call: Call, runtime: Runtime, bundle: Bundle) -> Container:
     container = runtime.create(call.container_id, bundle, detach=True, options=run_options(call))
     try:
         if container.console is not None:
+            from ociworks.runtime.cli import _tty
+
             _tty.send_console(call.flags.text("console-socket"), container.console)
             container.console.close()
         if call.flags.given("pid-file"):

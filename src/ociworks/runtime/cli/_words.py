@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from ociworks import errors
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["Said", "failed", "of"]
+__all__ = ["Said", "failed", "failure", "of"]
 
 
 class Said(Exception):
     """An error with what is to be said about it."""
 
 
-@contextlib.contextmanager
-def failed(what: str) -> Iterator[None]:
+class failed:  # noqa: N801 - a block: "with failed(…)"
     """Say of an error in this block what failed."""
-    try:
-        yield
-    except Exception as error:
-        raise Said(f"ociworks-runtime {what} failed: {of(error)}") from error
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            raise failure(self._what, error) from error
+
+
+def failure(what: str, error: Exception) -> Said:
+    """What is said of an error of a command."""
+    return Said(f"ociworks-runtime {what} failed: {of(error)}")
 
 
 def of(error: Exception) -> str:

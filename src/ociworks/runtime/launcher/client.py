@@ -2,76 +2,36 @@
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import os
 import select
-import signal
-import socket
-import threading
 import weakref
-from typing import Any
-
-from attrs import fields, frozen
+from _thread import allocate_lock
 
 from ociworks.errors import CreateFailed, LauncherError
 from ociworks.runtime import _sealed
 from ociworks.runtime._init import wire
 
-__all__ = ["Launcher", "SpawnRequest", "Spawned"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
+    from ociworks.runtime.launcher.request import SpawnRequest
 
-@frozen(kw_only=True)
-class SpawnRequest:
-    """What the launcher needs to make one process; the fields are those that ``_init.spawn`` reads."""
-
-    name: str
-    ops: tuple[tuple[Any, ...], ...]
-    claim: str = ""
-    """The state directory to make for a new container; empty for a further process of one."""
-    ephemeral: bool = False
-    """Remove everything as soon as the init has ended."""
-    cgroup: tuple[Any, ...] | None = None
-    groups: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    """Files of version 1 control groups that the process enters by itself."""
-    unified: str = ""
-    """The version 2 control group that it is cloned into."""
-    flags: int = 0
-    joins: tuple[tuple[int, str], ...] = ()
-    join_kinds: int = 0
-    oom_score_adj: int | None = None
-    """Of a process that joins; an init sets its own."""
-    maps: tuple[Any, ...] | None = None
-    resctrl: tuple[Any, ...] | None = None
-    """Resource control groups to make, see ``_init.resctrl``."""
-    affinity: tuple[int, ...] = ()
-    """The CPUs of a process that joins, until it is in the control groups."""
-    passed: int = 0
-    """How many descriptors the program inherits."""
-    outlives: bool = False
-    """Leave its exit status to whoever adopts it."""
-    gate: str = ""
-    """The name of the socket in the state directory at which an init waits to be started."""
-    sources: tuple[tuple[Any, ...], ...] = ()
-    """Trees and user namespaces to open on the host for binds."""
-    time_offsets: str = ""
-    shim: dict[str, Any] | None = None
-    """What the shim of a detached container has to know (``detach.settings``); it is then the init's parent."""
-
-    def encode(self) -> dict[str, Any]:
-        """The request as the launcher reads it."""
-        return {"kind": "spawn", **{item.name: getattr(self, item.name) for item in fields(SpawnRequest)}}
+__all__ = ["Launcher", "Spawned"]
 
 
 class Spawned:
     """A process that the launcher made: its pid, its pidfd, and the two channels to it."""
 
-    def __init__(self, pid: int, pidfd: int, monitor: socket.socket, sync: socket.socket) -> None:
+    def __init__(self, pid: int, pidfd: int, monitor: _socket.socket, sync: _socket.socket) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.monitor = monitor
         self.sync = sync
         self._status: int | None = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit status (negative: the signal that killed it), or None when ``timeout`` seconds passed first."""
@@ -101,7 +61,7 @@ class Spawned:
     def kill(self) -> None:
         """SIGKILL, if it is still there."""
         try:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
         except ProcessLookupError:
             return
 
@@ -135,8 +95,8 @@ class Launcher:
 
     def __init__(self, started: tuple[int, int] | None = None) -> None:
         self.pid, control = started or _sealed.start(self.module)
-        self._control = socket.socket(fileno=control)
-        self._lock = threading.Lock()
+        self._control = _socket.socket(fileno=control)
+        self._lock = allocate_lock()
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _finish, self.pid, self._control, self._owner)
 
@@ -165,11 +125,13 @@ class Launcher:
         a shim does not report in time; it is the caller's to end (:meth:`forsake`).
         """
         _check_open(passed)
-        sync, init_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sync, init_sync = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
-            with init_sync:
+            try:
                 fds = (init_sync.fileno(), *streams, *((pidfd,) if pidfd >= 0 else ()), *passed)
                 monitor = self._ask(request.encode(), fds)
+            finally:
+                init_sync.close()
             try:
                 if request.shim is not None:
                     _until_reported(monitor, request.name, request.shim["patience"])
@@ -199,22 +161,27 @@ class Launcher:
         self._done({"kind": "scratch", "name": name, "directory": directory})
 
     def _done(self, request: dict[str, Any]) -> None:
-        with self._ask(request, ()) as monitor:
+        monitor = self._ask(request, ())
+        try:
             kind, body, _ = wire.receive(monitor)
             if kind != wire.DONE:
                 raise self._failure(kind, body)
+        finally:
+            monitor.close()
 
-    def _ask(self, request: dict[str, Any], fds: tuple[int, ...]) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _ask(self, request: dict[str, Any], fds: tuple[int, ...]) -> _socket.socket:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
-            with theirs, self._lock:
+            with self._lock:
                 wire.send_frame(self._control, request, (theirs.fileno(), *fds))
         except OSError as error:
             ours.close()
             raise LauncherError(f"the launcher does not answer: {self._last_words() or error}") from error
+        finally:
+            theirs.close()
         return ours
 
-    def _spawned(self, monitor: socket.socket) -> tuple[int, int]:
+    def _spawned(self, monitor: _socket.socket) -> tuple[int, int]:
         kind, body, fds = wire.receive(monitor)
         if kind != wire.SPAWNED or not fds:
             raise self._failure(kind, body)
@@ -255,19 +222,19 @@ def _check_open(passed: tuple[int, ...]) -> None:
             ) from None
 
 
-def _until_reported(monitor: socket.socket, name: str, patience: float) -> None:
+def _until_reported(monitor: _socket.socket, name: str, patience: float) -> None:
     poller = select.poll()
     poller.register(monitor, select.POLLIN)
     if not poller.poll(patience * 1000):
         raise LauncherError(f"the shim of container {name} did not report within {patience:g} seconds")
 
 
-def _finish(pid: int, control: socket.socket, owner: int) -> None:
+def _finish(pid: int, control: _socket.socket, owner: int) -> None:
     """Close the control channel and, in the process that started it, wait for the launcher's end."""
     if os.getpid() != owner:
         control.close()
         return
-    control.shutdown(socket.SHUT_WR)
+    control.shutdown(_socket.SHUT_WR)
     while True:
         try:
             if not control.recv(1024):

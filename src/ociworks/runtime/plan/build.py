@@ -30,15 +30,18 @@ from ociworks.spec.runtime import Hooks, Linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Final
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Final, TypeAlias
 
     from ociworks.runtime.overlay import RootfsOverlay
     from ociworks.runtime.plan.resctrl import ResctrlPlan
     from ociworks.runtime.plan.sources import Maps
     from ociworks.runtime.systemd.scope import Driver
     from ociworks.spec import Bundle
+    from ociworks.spec._config import Loaded
     from ociworks.spec.runtime import Hook, Process, Seccomp, Spec
+
+    Compiler: TypeAlias = Callable[[Seccomp], filters.CompiledFilter]
 
 __all__ = ["ExecPlan", "build", "build_exec", "compile_filter", "state_around_pid"]
 
@@ -62,7 +65,7 @@ class ExecPlan:
 
 
 def build(  # noqa: PLR0913 - the ways in which one configuration can be carried out
-    bundle: Bundle,
+    bundle: Bundle | Loaded,
     container_id: str,
     *,
     wait: bool = True,
@@ -71,13 +74,14 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
     hierarchies: cgroups.Hierarchies | None = None,
     systemd_cgroup: bool = False,
     options: RunOptions = _NO_OPTIONS,
+    compiler: Compiler | None = None,
 ) -> Plan:
     """Plan a container. ``wait`` makes it stop before its program until it is started; ``detached``, outlive us.
 
     ``hierarchies`` are the host's control groups when they are not to be looked for. ``no_pivot`` moves the root
     filesystem over the host's and enters it by chroot, for a host whose own root cannot be exchanged (an initramfs); it
     protects less, so nothing chooses it by itself. ``systemd_cgroup`` puts the container into a scope of systemd: of
-    the system's as root, of the user's manager otherwise.
+    the system's as root, of the user's manager otherwise. ``compiler`` compiles filters in another way.
 
     Raises InvalidSpec with every problem of the configuration, NotSupported for what ociworks or this host cannot do,
     CgroupError for an unusable control group path.
@@ -87,7 +91,7 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
     if problems:
         raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
     overlay: RootfsOverlay | None = getattr(bundle, "overlay", None)
-    return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid()).plan(
+    return _builder(Same(spec), os.fspath(bundle.path), overlay, os.geteuid(), compiler).plan(
         container_id,
         hierarchies or cgroups.detect(),
         options,
@@ -105,8 +109,10 @@ def _problems(spec: Same[Spec]) -> tuple[Problem, ...]:
 
 
 @kept(16)
-def _builder(spec: Same[Spec], bundle: str, overlay: RootfsOverlay | None, _user: int) -> _Builder:
-    return _Builder(spec.value, bundle, overlay)
+def _builder(
+    spec: Same[Spec], bundle: str, overlay: RootfsOverlay | None, _user: int, compiler: Compiler | None
+) -> _Builder:
+    return _Builder(spec.value, bundle, overlay, compiler)
 
 
 class _Builder:
@@ -115,7 +121,9 @@ class _Builder:
     What depends on nothing but the configuration is worked out once: containers are made of the same one repeatedly.
     """
 
-    def __init__(self, spec: Spec, bundle: str, overlay: RootfsOverlay | None) -> None:
+    def __init__(
+        self, spec: Spec, bundle: str, overlay: RootfsOverlay | None, compiler: Compiler | None
+    ) -> None:
         if spec.process is None or spec.root is None:
             missing = "$.process" if spec.process is None else "$.root"
             raise InvalidSpec([Problem(missing, "a container to run needs it")], what=f"{bundle}/config.json")
@@ -145,7 +153,7 @@ class _Builder:
         self.final = tuple(
             processes.final_ops(
                 self.process,
-                compile_filter(self.linux.seccomp),
+                compile_filter(self.linux.seccomp, compiler),
                 may_set_groups=self.maps is None or not self.maps.deny_setgroups,
             )
         )
@@ -406,14 +414,16 @@ def build_exec(
     )
 
 
-def compile_filter(profile: Seccomp | None) -> filters.CompiledFilter | None:
+def compile_filter(
+    profile: Seccomp | None, compiler: Compiler | None = None
+) -> filters.CompiledFilter | None:
     """The filter of a configuration. InvalidSpec for a wrong one, NotSupported for what cannot be had."""
-    return None if profile is None else _compiled(Same(profile))
+    return None if profile is None else _compiled(Same(profile), compiler)
 
 
 @kept(8)
-def _compiled(profile: Same[Seccomp]) -> filters.CompiledFilter:
-    return filters.compile(profile.value)
+def _compiled(profile: Same[Seccomp], compiler: Compiler | None) -> filters.CompiledFilter:
+    return (compiler or filters.compile)(profile.value)
 
 
 def _propagation(name: str) -> int:

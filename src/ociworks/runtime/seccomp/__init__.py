@@ -6,7 +6,7 @@
 ``multiplex``    conditions that libseccomp would lose on 32-bit x86 and others
 ``alternatives`` several rules for one call that libseccomp would mix up
 ``compiler``     :func:`compile` → :class:`CompiledFilter`, through libseccomp, cached
-``value``        what comes out of it
+``value``        what comes out of it; ``stored`` keeps it on disk, for commands
 ``handover``     gives the descriptor of a filter that asks (SCMP_ACT_NOTIFY) to the one who answers
 ``listener``     :class:`Listener`, who answers: receive a call, look at it, respond
 ================ ==================================================================================

@@ -1,0 +1,54 @@
+"""What the launcher is asked for."""
+
+from __future__ import annotations
+
+from ociworks._values import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["SpawnRequest"]
+
+
+@frozen(kw_only=True)
+class SpawnRequest:
+    """What the launcher needs to make one process; the fields are those that ``_init.spawn`` reads."""
+
+    name: str
+    ops: tuple[tuple[Any, ...], ...]
+    claim: str = ""
+    """The state directory to make for a new container; empty for a further process of one."""
+    ephemeral: bool = False
+    """Remove everything as soon as the init has ended."""
+    cgroup: tuple[Any, ...] | None = None
+    groups: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """Files of version 1 control groups that the process enters by itself."""
+    unified: str = ""
+    """The version 2 control group that it is cloned into."""
+    flags: int = 0
+    joins: tuple[tuple[int, str], ...] = ()
+    join_kinds: int = 0
+    oom_score_adj: int | None = None
+    """Of a process that joins; an init sets its own."""
+    maps: tuple[Any, ...] | None = None
+    resctrl: tuple[Any, ...] | None = None
+    """Resource control groups to make, see ``_init.resctrl``."""
+    affinity: tuple[int, ...] = ()
+    """The CPUs of a process that joins, until it is in the control groups."""
+    passed: int = 0
+    """How many descriptors the program inherits."""
+    outlives: bool = False
+    """Leave its exit status to whoever adopts it."""
+    gate: str = ""
+    """The name of the socket in the state directory at which an init waits to be started."""
+    sources: tuple[tuple[Any, ...], ...] = ()
+    """Trees and user namespaces to open on the host for binds."""
+    time_offsets: str = ""
+    shim: dict[str, Any] | None = None
+    """What the shim of a detached container has to know (``detach.settings``); it is then the init's parent."""
+
+    def encode(self) -> dict[str, Any]:
+        """The request as the launcher reads it."""
+        return {"kind": "spawn", **self.__dict__}
