@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +187,103 @@ def test_without_a_mount_namespace(runtime: Runtime, bundle: spec.Bundle) -> Non
     assert lines == [mine, "/", "/dev/null", "/dev/pts/ptmx", "0", "1", "no", "0"]
 
 
-@pytest.mark.parametrize("member", ["path", "user", "propagation", "nothing"])
+@pytest.mark.root
+@root_only
+def test_no_namespace_at_all(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """All is inherited that the configuration does not name; the root is the container's all the same."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15):
+        pytest.skip("mounting in a detached tree needs Linux 6.15")
+    mounts = tuple(mount for mount in bundle.spec.mounts if mount.type not in ("sysfs", "cgroup"))
+    inherited = with_linux(changed(bundle, mounts=mounts), namespaces=(), masked_paths=(), readonly_paths=())
+    names = [*KINDS.values(), "user"]
+    with runtime.create("inherits", inherited, ["sleep", "1000"]) as container:
+        container.start()
+        for name in names:
+            assert os.readlink(f"/proc/{container.pid}/ns/{name}") == os.readlink(f"/proc/self/ns/{name}")
+    assert look(runtime, inherited, "cd ../..; pwd; ls / | grep -c boot; true") == ["/", "0"]
+
+
+@pytest.fixture
+def prepared() -> Iterator[int]:
+    """The pid of a process in a mount namespace that somebody else made."""
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 1000"],
+        stdout=subprocess.PIPE,
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"\n"
+            yield other.pid
+        finally:
+            other.kill()
+
+
+@pytest.mark.root
+@root_only
+def test_joining_a_mount_namespace(runtime: Runtime, bundle: spec.Bundle, prepared: int) -> None:
+    """It becomes the container's: it has the container's root, for an exec too, and nothing comes to the host."""
+    place = f"/proc/{prepared}/ns/mnt"
+    joined = with_linux(bundle, namespaces=namespaces(*KINDS, mount=place))
+    before = Path("/proc/self/mountinfo").read_text()
+    with runtime.create("joins", joined, ["sh", "-c", "echo $$ >/tmp/pid; exec sleep 1000"]) as container:
+        container.start()
+        assert os.readlink(f"/proc/{container.pid}/ns/mnt") == os.readlink(place)
+        script = "readlink /proc/self/ns/mnt; cd /; cd ../..; pwd; ls / | grep -c boot; cat /tmp/pid; true"
+        done = container.exec(["sh", "-c", script], timeout=60)
+        assert done.stdout.decode().splitlines() == [os.readlink(place), "/", "0", "1"]
+        assert Path("/proc/self/mountinfo").read_text() == before
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+@pytest.mark.root
+@root_only
+def test_hooks_in_a_joined_mount_namespace(runtime: Runtime, bundle: spec.Bundle, prepared: int) -> None:
+    """They get the pid that the runtime knows, whatever the namespace has as its ``/proc``."""
+    subprocess.run(
+        ["nsenter", "-t", str(prepared), "-m", "mount", "-t", "tmpfs", "none", "/proc"], check=True
+    )
+    hook = spec.runtime.Hook(path="/bin/sh", args=("sh", "-c", "cat >/tmp/state"))
+    joined = with_linux(bundle, namespaces=namespaces(*KINDS, mount=f"/proc/{prepared}/ns/mnt"))
+    hooked = changed(joined, hooks=spec.runtime.Hooks(start_container=(hook,)))
+    with pytest.raises(errors.CreateFailed):
+        runtime.create("fake", hooked, ["true"])
+    subprocess.run(["nsenter", "-t", str(prepared), "-m", "umount", "/proc"], check=True)
+    with runtime.create("hooked", hooked, ["sleep", "1000"]) as container:
+        container.start()
+        state = json.loads((bundle.rootfs / "tmp/state").read_text())
+        assert state["pid"] == container.pid
+
+
+@pytest.mark.root
+@root_only
+@pytest.mark.parametrize("path", ["/proc/self/ns/mnt", "/proc/1/ns/mnt"])
+def test_the_mount_namespace_of_the_host_is_not_joined(
+    runtime: Runtime, bundle: spec.Bundle, path: str
+) -> None:
+    """It would get the container's root."""
+    wrong = with_linux(bundle, namespaces=namespaces(*KINDS, mount=path))
+    with pytest.raises(errors.CreateFailed, match="host's mount namespace|Permission denied"):
+        runtime.create("wrong", wrong)
+    assert runtime.list() == ()
+
+
+@pytest.mark.parametrize("member", ["path", "shared", "user", "propagation"])
 def test_mount_namespaces_that_are_refused(runtime: Runtime, bundle: spec.Bundle, member: str) -> None:
-    """What cannot be without a mount namespace of its own, with the member's path and before anything exists."""
+    """What only a new mount namespace can give, with the member's path and before anything exists."""
     others = [kind for kind in KINDS if kind != "mount"]
     mapped = (spec.runtime.IDMapping(container_id=0, host_id=200_000, size=65_536),)
     linux: dict[str, dict[str, Any]] = {
-        "path": {"namespaces": namespaces(*others, mount="/proc/self/ns/mnt")},
+        "path": {
+            "namespaces": namespaces(*others, "user", mount="/proc/self/ns/mnt"),
+            "uid_mappings": mapped,
+            "gid_mappings": mapped,
+        },
+        "shared": {
+            "namespaces": namespaces(*others, mount="/proc/self/ns/mnt"),
+            "rootfs_propagation": "shared",
+        },
         "user": {"namespaces": namespaces(*others, "user"), "uid_mappings": mapped, "gid_mappings": mapped},
         "propagation": {"namespaces": namespaces(*others), "rootfs_propagation": "shared"},
-        "nothing": {"namespaces": (), "uid_mappings": (), "gid_mappings": ()},
     }
-    with pytest.raises(errors.NotSupported, match=r"\$\.linux\.namespaces"):
+    with pytest.raises(errors.NotSupported, match=r"\$\.linux\.(namespaces|rootfsPropagation)"):
         runtime.create("refused", with_linux(bundle, **linux[member]))

@@ -63,10 +63,25 @@ def open_namespace(path: str, kind: int) -> int:
             raise StepError("expected a namespace file", path, _EINVAL) from None
         if found != kind:
             raise StepError(f"expected a namespace of kind {kind:#x}, found {found:#x}", path, _EINVAL)
+        if kind == process.CLONE_NEWNS:
+            _refuse_host(fd, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _refuse_host(fd: int, path: str) -> None:
+    """A mount namespace that is joined gets another root, which must not happen to the host's, nor to ours."""
+    for name in ("/proc/self/ns/mnt", "/proc/1/ns/mnt"):
+        try:
+            host = os.stat(name)
+        except PermissionError:  # of the first process, whom we may not see: we may not enter its namespaces either
+            continue
+        if os.path.samestat(host, os.fstat(fd)):
+            raise StepError(
+                "the host's mount namespace cannot be joined; a container without one names none", path, _EINVAL
+            )
 
 
 def user_namespace(maps: tuple[str, str]) -> int:

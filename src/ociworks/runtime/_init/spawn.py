@@ -139,7 +139,9 @@ class _Child:
         self.passed = fds[len(fds) - request["passed"] :]
         self.affinity = request["affinity"]
         self.oom_score_adj = request["oom_score_adj"]
-        self.joins_mounts = bool(request["join_kinds"] & process.CLONE_NEWNS)
+        self.joins_container = bool(request["join_kinds"] & process.CLONE_NEWNS)
+        self.joins_mounts = any(kind & process.CLONE_NEWNS for kind, _ in request["joins"])
+        self.told: tuple[int, int] | None = None
 
     def run(self) -> None:
         """Never returns."""
@@ -162,11 +164,11 @@ class _Child:
         given = [fd for fd in self.given if fd >= 0]
         keep = [self.fds[1], self.fds[2], self.fds[3], *self.passed, self.fds[0], *extra, *given]
         first = _FIRST_FREE + len(self.passed)
+        host_pid = 0 if self.joins_container else self._host_pid()
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < first)
         os.closerange(len(moved), _MOST)
-        host_pid = 0 if self.joins_mounts else int(os.readlink("/proc/self"))  # trusted: the kernel's
         first_given = len(moved) - len(given)
         sync, *sockets = (_socket.socket(fileno=fd) for fd in range(first, first_given))
         gate = sockets.pop() if self.gate >= 0 else None
@@ -176,6 +178,13 @@ class _Child:
         numbers = iter(range(first_given, len(moved)))
         context.given = [next(numbers) if fd >= 0 else -1 for fd in self.given]
         return context
+
+    def _host_pid(self) -> int:
+        """By whoever cloned us where ``/proc`` may be somebody else's."""
+        if self.told is None:
+            return int(os.readlink("/proc/self"))  # trusted: the kernel's
+        os.close(self.told[1])
+        return int(os.read(self.told[0], 16))  # trusted: the joiner's
 
 
 def _wait_mapped(reader: int, writer: int) -> None:
@@ -262,6 +271,7 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         if child.oom_score_adj is not None:
             maps.write_file("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
         _close_others(child, joins, channel)
+        child.told = os.pipe2(os.O_CLOEXEC) if child.joins_mounts else None
         for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
             process.setns(fd, kinds)
             os.close(fd)
@@ -273,6 +283,8 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         if pid == 0:
             channel.close()
             child.run()
+        if child.told is not None:
+            os.write(child.told[1], b"%d" % pid)
         wire.send(channel, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os._exit(0)
     except OSError as error:

@@ -21,7 +21,12 @@ from ociworks.runtime.plan.mounts import Layout, early_ops, late_ops, mount_ops
 from ociworks.runtime.plan.namespaces import id_maps, joined_maps, namespaces, time_offsets
 from ociworks.runtime.plan.options import PROPAGATION
 from ociworks.runtime.plan.protect import protect_ops
-from ociworks.runtime.plan.refuse import refuse_process, refuse_shared_mounts, refuse_unsupported
+from ociworks.runtime.plan.refuse import (
+    refuse_joined_mounts,
+    refuse_process,
+    refuse_shared_mounts,
+    refuse_unsupported,
+)
 from ociworks.runtime.plan.sources import Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.runtime.plan.value import Plan, rootfs_of
@@ -135,8 +140,10 @@ class _Builder:
         refuse_unsupported(spec)
         refuse_process(self.process)
         self.namespaces = namespaces(self.linux)
-        self.own_mounts = bool(self.namespaces.new & kernel.CLONE_NEWNS)
-        if not self.own_mounts:
+        self.own_mounts = bool(self.namespaces.private & kernel.CLONE_NEWNS)
+        if self.own_mounts:
+            refuse_joined_mounts(self.linux, self.namespaces)
+        else:
             refuse_shared_mounts(self.linux, self.namespaces, overlay=overlay is not None)
             if any(late_ops(spec, self.rootfs)):
                 raise NotSupported(
