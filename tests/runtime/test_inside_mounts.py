@@ -402,6 +402,16 @@ def test_a_file_system_of_a_device(runtime: Runtime, bundle: spec.Bundle, tmp_pa
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
+def test_settings_of_a_file_system_on_a_bind(runtime: Runtime, bundle: spec.Bundle, source: Path) -> None:
+    """Taken as mount(2) and other runtimes take them, and nothing of the source or of other options changes."""
+    source.chmod(0o711)
+    mount = bound(source, "bind", "nosuid", "mode=755", "size=1k")
+    lines = look(runtime, mounted(bundle, mount), "stat -c %a /mnt; grep ' /mnt ' /proc/self/mountinfo")
+    assert lines[0] == "711"
+    assert "nosuid" in lines[1]
+    assert "size=1k" not in lines[1]
+
+
 def test_what_makes_no_sense(runtime: Runtime, bundle: spec.Bundle, source: Path) -> None:
     """Refused with its path before anything exists."""
     index = len(bundle.spec.mounts)
@@ -409,7 +419,8 @@ def test_what_makes_no_sense(runtime: Runtime, bundle: spec.Bundle, source: Path
     wrong = {
         "options: ": Mount(destination="/m", type="tmpfs", options=("remount",)),
         "destination": Mount(destination="/x/..", type="tmpfs"),
-        "options: a bind": bound(source, "bind", "size=4k"),
+        "options: a bind": bound(source, "bind", "noexce"),
+        "options: a bind mount knows no option 'context'": bound(source, "bind", "context=a:b:c:d"),
         "options: option tmpcopyup": bound(source, "bind", "tmpcopyup"),
         "uidMappings": Mount(destination="/m", type="tmpfs", uid_mappings=mapping, gid_mappings=mapping),
         "type": Mount(destination="/m", type="none", source="/tmp"),

@@ -4,6 +4,9 @@ What a bind's options come to is what runc makes of them, which is what mount(8)
 about attributes the mount keeps those of its source; with one it gets exactly those that are asked for, except that an
 access-time mode stays until another one is named. In a user namespace the kernel locks what a source mount has; there
 what is asked for is added, and asking to take away what is locked fails.
+
+A bind takes a setting of the file system that has a value (``mode=755``), as mount(2) does, and it changes nothing: the
+file system is there already. A word that nobody knows is refused there, since it may be a protection, misspelt.
 """
 
 from __future__ import annotations
@@ -88,6 +91,8 @@ _SUPERBLOCK: Final = {
 }
 """Switches of the whole file system, which a bind cannot have."""
 _IGNORED: Final = frozenset({"defaults", "silent", "loud"})
+_PROMISES: Final = frozenset({"context", "fscontext", "defcontext", "rootcontext"})
+"""Settings with a value that nobody may believe to be in force on a bind: labels."""
 _OURS: Final = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "src-nofollow")
 
 KNOWN_OPTIONS: Final = tuple(
@@ -189,7 +194,7 @@ class _Sorter:
 def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -> MountOptions:
     """Sort options; later ones win. ``bind`` says that the type does already. NotSupported for what makes no sense.
 
-    What is left goes to the file system, key by key; a bind has none, so there an unknown option is an error.
+    What is left goes to the file system, key by key; a bind has none, so there an unknown word is an error.
     """
     sorter = _Sorter()
     for option in options:
@@ -197,8 +202,11 @@ def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -
     words = sorter.words
     bind = bind or bool(words & {"bind", "rbind"})
     data = (*sorter.data, *((name, None) for name, on in sorter.superblock.items() if on))
-    if bind and data:
-        raise NotSupported(f"{where}: a bind mount knows no option {quote(data[0][0])}")
+    if bind:
+        for name, value in data:
+            if value is None or name in _PROMISES:
+                raise NotSupported(f"{where}: a bind mount knows no option {quote(name)}")
+        data = ()
     if bind and "tmpcopyup" in words:
         raise NotSupported(f"{where}: option tmpcopyup is for a tmpfs")
     for word in sorted(words & {"remount", "idmap", "ridmap", "src-nofollow"}):
