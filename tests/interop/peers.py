@@ -24,12 +24,17 @@ __all__ = [
     "busybox",
     "container_storage",
     "containerd",
+    "crun",
     "docker_registry",
     "on_a_terminal",
     "peer",
     "run",
 ]
 
+_WITHOUT_UNIFIED = """\
+#!/bin/sh
+exec unshare --mount --propagation private sh -c 'umount {places} && exec {program} "$@"' crun "$@"
+"""
 _CONFIGURATION = """\
 version: 0.1
 log: {{level: info}}
@@ -56,6 +61,22 @@ def peer(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
+
+
+def crun(folder: Path) -> str:
+    """The path of crun; on a host whose control groups are hybrid, of a file in ``folder`` that runs it without them.
+
+    It refuses such a host, so there it gets a mount namespace of its own without the unified hierarchy.
+    """
+    found = peer("crun")
+    mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
+    unified = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
+    if not unified or not any(fields[2] == "cgroup" for fields in mounts):
+        return found
+    script = folder / "crun"
+    script.write_text(_WITHOUT_UNIFIED.format(places=" ".join(unified), program=found))
+    script.chmod(0o755)
+    return str(script)
 
 
 def busybox() -> Path:

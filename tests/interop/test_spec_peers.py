@@ -13,6 +13,7 @@ import pytest
 from ociworks import spec
 from ociworks.spec import Bundle, runtime
 from ociworks.spec._model import Model
+from tests.interop.peers import crun, peer
 
 M = TypeVar("M", bound=Model)
 
@@ -57,9 +58,9 @@ def test_generated_configurations(tmp_path: Path, command: tuple[str, ...]) -> N
     assert Bundle.load(tmp_path).spec == value
 
 
-@pytest.mark.parametrize("program", ["runc", "crun"])
-def test_features(tmp_path: Path, program: str) -> None:
-    raw = _output(tmp_path, program, "features").encode()
+def test_features(tmp_path: Path) -> None:
+    """Of runc: Debian's crun does not know the command yet."""
+    raw = _output(tmp_path, "runc", "features").encode()
     value = _proved(runtime.Features, raw)
     assert spec.validate(value) == []
     assert value.linux is not None
@@ -74,7 +75,7 @@ def test_our_configuration_is_taken_by_others(tmp_path: Path, program: str) -> N
     bundle = Bundle.load(tmp_path)
     bundle.save()
     command = [
-        program,
+        crun(tmp_path) if program == "crun" else peer(program),
         "--root",
         str(tmp_path / "state"),
         "run",
@@ -86,6 +87,4 @@ def test_our_configuration_is_taken_by_others(tmp_path: Path, program: str) -> N
         command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
     )
     assert done.returncode != 0
-    if "cgroups in hybrid mode not supported" in done.stderr:
-        pytest.skip(f"{program} does not run on this host: {done.stderr.strip()}")
     assert "rootfs" in done.stderr

@@ -90,7 +90,7 @@ def test_profiles_of_apparmor() -> None:
 
 @pytest.mark.slow
 def test_the_other_runtime() -> None:
-    """Crun refuses hybrid hosts; on a unified one it goes through the same lifecycle as the others."""
+    """Crun on a unified hierarchy goes through the same lifecycle as the others."""
     chosen = "crun and (life or limits or may_not or not_there)"
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen)
     output = in_a_machine(*pytest_there, "tests/runtime/test_both_kinds.py")
