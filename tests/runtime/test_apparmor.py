@@ -17,7 +17,10 @@ from tests.runtime.boxes import with_linux, with_process
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(not labels.apparmor_enabled(), reason="this kernel has no AppArmor; test_in_a_machine runs these in a machine that has it"),
+    pytest.mark.skipif(
+        not labels.apparmor_enabled(),
+        reason="this kernel has no AppArmor; test_in_a_machine runs these in a machine that has it",
+    ),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to load a profile"),
 ]
 

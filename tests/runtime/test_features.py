@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from ociworks.spec.runtime import (
     Syscall,
 )
 from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.commands import program
+from tests.spec.schemas import complaints, needs_schemas
 
 
 @pytest.fixture
@@ -66,6 +69,19 @@ def test_the_document(found: Features) -> None:
         "poststart",
         "poststop",
     ]
+
+
+@needs_schemas
+def test_the_schema(found: Features, tmp_path: Path) -> None:
+    """Another validator finds nothing wrong with it, nor with what the command prints; it does with a wrong one."""
+    printed = subprocess.run(
+        [program(tmp_path), "features"], capture_output=True, timeout=60, check=True
+    ).stdout
+    document = json.loads(printed)
+    assert document == json.loads(spec.to_json(found))
+    assert complaints("features-schema.json", document) == []
+    wrong = {**document, "linux": {**document["linux"], "namespaces": "mount"}}
+    assert complaints("features-schema.json", wrong)
 
 
 def test_mount_options(found: Features, bundle: spec.Bundle) -> None:

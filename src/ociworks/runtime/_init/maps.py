@@ -76,11 +76,15 @@ def _refuse_host(fd: int, path: str) -> None:
     for name in ("/proc/self/ns/mnt", "/proc/1/ns/mnt"):
         try:
             host = os.stat(name)
-        except PermissionError:  # of the first process, whom we may not see: we may not enter its namespaces either
+        except (
+            PermissionError
+        ):  # of the first process, whom we may not see: we may not enter its namespaces either
             continue
         if os.path.samestat(host, os.fstat(fd)):
             raise StepError(
-                "the host's mount namespace cannot be joined; a container without one names none", path, _EINVAL
+                "the host's mount namespace cannot be joined; a container without one names none",
+                path,
+                _EINVAL,
             )
 
 
