@@ -131,8 +131,8 @@ def test_what_is_not_supported_is_refused(bundle: spec.Bundle, change: dict[str,
 
 
 def test_namespaces_that_make_no_sense(bundle: spec.Bundle) -> None:
-    """None at all, a kind twice, a kind that is none."""
-    for kinds in ((), ("mount", "mount"), ("mount", "nonsense")):
+    """A kind twice, a kind that is none."""
+    for kinds in (("mount", "mount"), ("mount", "nonsense")):
         wrong = with_linux(bundle, namespaces=tuple(Namespace(type=kind) for kind in kinds), seccomp=None)
         with pytest.raises(errors.OciworksError, match="amespace"):
             plan.build(changed(wrong, mounts=()), "x")
@@ -186,7 +186,13 @@ def test_mount_options_become_attributes(bundle: spec.Bundle) -> None:
     assert op.args[3] == (("size", "4k"),)
 
 
-def test_an_empty_linux_section_is_not_all_shared(bundle: spec.Bundle) -> None:
-    """Without a mount namespace the host's mounts would change."""
-    with pytest.raises(errors.NotSupported, match="mount namespace"):
-        plan.build(changed(bundle, linux=Linux(), mounts=()), "x")
+def test_an_empty_linux_section_leaves_the_mounts_of_the_host_alone(bundle: spec.Bundle) -> None:
+    """All namespaces are inherited, as the specification says; so the root is a tree that is mounted nowhere."""
+    shared = changed(bundle, linux=Linux(), mounts=(), hostname=None)
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15):
+        with pytest.raises(errors.NotSupported, match="mount namespace"):
+            plan.build(shared, "x")
+        return
+    found = set(names(shared))
+    assert {"hold_root", "enter_root"} <= found
+    assert not found & {"pin_root", "pivot", "move_root", "filesystem", "root_propagation"}

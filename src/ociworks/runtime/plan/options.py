@@ -5,8 +5,8 @@ about attributes the mount keeps those of its source; with one it gets exactly t
 access-time mode stays until another one is named. In a user namespace the kernel locks what a source mount has; there
 what is asked for is added, and asking to take away what is locked fails.
 
-A bind takes a setting of the file system that has a value (``mode=755``), as mount(2) does, and it changes nothing: the
-file system is there already. A word that nobody knows is refused there, since it may be a protection, misspelt.
+A bind takes the mode and size that some generators give every mount, as mount(2) does, and they change nothing: its
+file system is there already. Any other option that is not the mount's is refused there (RT-19).
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ _SUPERBLOCK: Final = {
 }
 """Switches of the whole file system, which a bind cannot have."""
 _IGNORED: Final = frozenset({"defaults", "silent", "loud"})
-_PROMISES: Final = frozenset({"context", "fscontext", "defcontext", "rootcontext"})
-"""Settings with a value that nobody may believe to be in force on a bind: labels."""
+_FOR_ANY_MOUNT: Final = "mode=[0-7]{1,4}|size=[0-9]{1,19}[kmgKMG%]?"
+"""Settings that a bind takes too, where they change nothing."""
 _OURS: Final = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "src-nofollow")
 
 KNOWN_OPTIONS: Final = tuple(
@@ -194,7 +194,7 @@ class _Sorter:
 def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -> MountOptions:
     """Sort options; later ones win. ``bind`` says that the type does already. NotSupported for what makes no sense.
 
-    What is left goes to the file system, key by key; a bind has none, so there an unknown word is an error.
+    What is left goes to the file system, key by key; a bind makes none, so there an unknown option is an error.
     """
     sorter = _Sorter()
     for option in options:
@@ -202,11 +202,8 @@ def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -
     words = sorter.words
     bind = bind or bool(words & {"bind", "rbind"})
     data = (*sorter.data, *((name, None) for name, on in sorter.superblock.items() if on))
-    if bind:
-        for name, value in data:
-            if value is None or name in _PROMISES:
-                raise NotSupported(f"{where}: a bind mount knows no option {quote(name)}")
-        data = ()
+    if bind and data:
+        data = _for_any_mount(data, where)
     if bind and "tmpcopyup" in words:
         raise NotSupported(f"{where}: option tmpcopyup is for a tmpfs")
     for word in sorted(words & {"remount", "idmap", "ridmap", "src-nofollow"}):
@@ -225,3 +222,13 @@ def parse_options(options: tuple[str, ...], where: str, *, bind: bool = False) -
         idmap=next((word for word in ("ridmap", "idmap") if word in words), ""),
         follow="src-nofollow" not in words,
     )
+
+
+def _for_any_mount(data: Options, where: str) -> Options:
+    """Nothing of a file system's options is left for a bind; NotSupported for what would have to be in force."""
+    import re
+
+    for name, setting in data:
+        if not re.fullmatch(_FOR_ANY_MOUNT, f"{name}={setting}"):
+            raise NotSupported(f"{where}: a bind mount knows no option {quote(name)}")
+    return ()
