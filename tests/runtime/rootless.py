@@ -41,9 +41,11 @@ _IN_PLACE = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && e
 class Ordinary:
     """An ordinary user with a bundle, a state root and a directory for anything else, all below ``place``."""
 
-    def __init__(self, place: Path, *, many: bool = False) -> None:
+    def __init__(self, place: Path, *, many: bool = False, group: str = "") -> None:
+        """``group`` is a control group to be in."""
         self._place = place
         self._many = many
+        self._group = group
         self._program = sys.executable
         self._prefix: list[str] = []
         self.environment = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
@@ -67,6 +69,8 @@ class Ordinary:
             ranges = self._place / "ranges"
             ranges.write_text(f"{NOBODY}:{FIRST}:{RANGE}\n")
             self._prefix = ["unshare", "--mount", "sh", "-c", _IN_PLACE, str(ranges)]
+        if self._group:
+            self._prefix += ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', self._group]
         self._prefix += drop
         self._program = interpreter(NOBODY)
         self.save(with_linux(self.bundle, uid_mappings=maps, gid_mappings=maps))

@@ -111,6 +111,54 @@ def test_owners_that_are_mapped(
 
 
 @needs_maps
+@pytest.mark.parametrize("options", [("bind",), ("bind", "idmap"), ("rbind", "ridmap")])
+@pytest.mark.parametrize("inside", [False, True], ids=["host's users", "own users"])
+def test_a_tmpfs_with_mapped_owners(
+    runtime: Runtime,
+    bundle: spec.Bundle,
+    remapped: spec.Bundle,
+    data: Path,
+    options: tuple[str, ...],
+    inside: bool,
+) -> None:
+    """The source itself is one."""
+    mount = Mount(
+        destination="/data",
+        type="bind",
+        source=str(data / "below"),
+        options=options,
+        uid_mappings=ids(100, FIRST + 7 if inside else 1100),
+        gid_mappings=ids(210, FIRST + 8 if inside else 2210),
+    )
+    lines = look(runtime, mounted(remapped if inside else bundle, mount), "stat -c %u:%g /data/file")
+    assert lines == (["7:9"] if inside else ["1100:2211"])
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["host's users", "own users"])
+def test_a_file_system_that_maps_no_owners(
+    runtime: Runtime, bundle: spec.Bundle, remapped: spec.Bundle, inside: bool
+) -> None:
+    """The error says so; nothing is created."""
+    mount = Mount(
+        destination="/data",
+        type="bind",
+        source="/sys",
+        options=("bind",),
+        uid_mappings=MAPPED,
+        gid_mappings=MAPPED,
+    )
+    with pytest.raises(errors.CreateFailed, match="does not take mapped owners"):
+        runtime.create("x", mounted(remapped if inside else bundle, mount))
+
+
+def test_only_binds_have_mapped_owners(bundle: spec.Bundle) -> None:
+    """A new file system has the owners that its options say."""
+    mount = Mount(destination="/data", type="tmpfs", source="tmpfs", uid_mappings=MAPPED, gid_mappings=MAPPED)
+    with pytest.raises(errors.NotSupported, match="only bind mounts"):
+        plan.build(mounted(bundle, mount), "x")
+
+
+@needs_maps
 def test_owners_in_a_user_namespace(runtime: Runtime, remapped: spec.Bundle, data: Path) -> None:
     """By the mount's own maps, or by those of the container; a plain bind shows nobody."""
     mounts = (

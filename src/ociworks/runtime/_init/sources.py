@@ -9,6 +9,7 @@ import os
 
 from ociworks._linux import mount, path
 from ociworks.runtime._init import maps
+from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = ["change", "close_all", "map_ids", "open_all", "open_tree"]
 
 _AT_FDCWD: Final = -100
 _EPERM: Final = 1
+_EINVAL: Final = 22
 
 
 def open_all(requests: Sequence[tuple[Any, ...]]) -> list[int]:
@@ -80,7 +82,12 @@ def change(made: int, attributes: tuple[int, int, int, int, int, int]) -> None:
 
 def map_ids(made: int, user_namespace: int, *, recursive: bool) -> None:
     """Map the owners that a detached mount shows, as that user namespace maps its ids."""
-    mount.set_attributes(made, set_=mount.ATTR_IDMAP, user_namespace=user_namespace, recursive=recursive)
+    try:
+        mount.set_attributes(made, set_=mount.ATTR_IDMAP, user_namespace=user_namespace, recursive=recursive)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        raise StepError("a file system here does not take mapped owners", number=_EINVAL) from None
 
 
 def _map_by(made: int, mapping: tuple[str, str], *, recursive: bool) -> None:
