@@ -30,8 +30,8 @@ def text_files() -> Iterator[Path]:
 
 
 def modules() -> list[Path]:
-    """Every Python file of the package."""
-    return sorted(PACKAGE.rglob("*.py"))
+    """Every Python file of the package that somebody wrote: not what ``scripts/protos`` generates."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if "_pb2" not in path.name)
 
 
 @functools.cache
