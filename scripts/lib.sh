@@ -172,5 +172,5 @@ fill_environment() {
     fi
     { [ -x "$place/bin/python" ] || "$base" -m venv "$place"; } &&
         "$place/bin/python" -m pip install --quiet 'pip>=25.1' &&
-            "$place/bin/python" -m pip install --quiet --editable "$checkout[cli,fast]" --group "$checkout/pyproject.toml:dev"
+            "$place/bin/python" -m pip install --quiet --editable "$checkout[cli,cri,fast]" --group "$checkout/pyproject.toml:dev"
 }

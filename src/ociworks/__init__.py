@@ -6,6 +6,7 @@ Importing this costs next to nothing: every name below is loaded when it is firs
 - ``spec``: the OCI, CNI and CDI documents as frozen values
 - ``image``: sources, sinks, transforms and questions about images
 - ``runtime``: containers, from a bundle to a running process
+- ``cri``: pods for a kubelet: the Container Runtime Interface; needs ``ociworks[cri]``
 - ``testing``: an in-process registry and made-up images, for your tests and ours
 - ``errors``: every error, drawn as a tree
 - ``cli``: the command ``ociworks``; ``__main__`` is ``python -m ociworks``

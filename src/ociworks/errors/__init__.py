@@ -50,6 +50,16 @@
     │       │   └── RateLimited
     │       ├── RegistryProtocolError    it answered against the specification, or unsafely
     │       └── RegistryUnreachable      it could not be reached, or not in time
+    ├── PodError                         pods: requests to the Container Runtime Interface
+    │   ├── InvalidRequest (ValueError)
+    │   ├── PodNotFound (LookupError)
+    │   ├── AlreadyReserved              another one has the name; carries its ID
+    │   ├── PodStateError                its state does not allow this now
+    │   ├── NetworkError                 a network plugin failed, or there is no network
+    │   ├── TooMany                      a bound is reached
+    │   ├── DeadlinePassed
+    │   ├── StoreError                   what is recorded cannot be read or written
+    │   └── ConfigError (ValueError)     the configuration of the server
     └── ContainerError                   containers
         ├── ContainerExists
         ├── ContainerNotFound
@@ -66,7 +76,7 @@
 Messages say what was expected, what was found, where, and what to do next. Text that comes from outside
 is escaped (:func:`quote`) before it enters a message.
 
-Files: ``base`` is loaded at once, ``images`` and ``containers`` when one of their names is first used.
+Files: ``base`` is loaded at once, ``images``, ``containers`` and ``pods`` when one of their names is first used.
 """
 
 from __future__ import annotations
@@ -142,8 +152,21 @@ if TYPE_CHECKING:
         Unauthorized,
         VerificationFailed,
     )
+    from ociworks.errors.pods import (
+        AlreadyReserved,
+        ConfigError,
+        DeadlinePassed,
+        InvalidRequest,
+        NetworkError,
+        PodError,
+        PodNotFound,
+        PodStateError,
+        StoreError,
+        TooMany,
+    )
 
 __all__ = [
+    "AlreadyReserved",
     "ArchiveError",
     "AuthFileError",
     "BlobNotFound",
@@ -153,6 +176,7 @@ __all__ = [
     "CommandFailed",
     "CommandNotFound",
     "CompressionError",
+    "ConfigError",
     "ContainerError",
     "ContainerExists",
     "ContainerNotFound",
@@ -160,6 +184,7 @@ __all__ = [
     "ContentError",
     "CreateFailed",
     "CredentialHelperError",
+    "DeadlinePassed",
     "DigestMismatch",
     "ExitStatusUnknown",
     "Forbidden",
@@ -177,6 +202,7 @@ __all__ = [
     "InvalidLocation",
     "InvalidPlatform",
     "InvalidReference",
+    "InvalidRequest",
     "InvalidSignature",
     "InvalidSpec",
     "LauncherError",
@@ -185,10 +211,14 @@ __all__ = [
     "LimitExceeded",
     "MediaTypeMismatch",
     "MissingDependency",
+    "NetworkError",
     "NotBasedOn",
     "NotFound",
     "NotSupported",
     "OciworksError",
+    "PodError",
+    "PodNotFound",
+    "PodStateError",
     "PolicyError",
     "Problem",
     "RateLimited",
@@ -201,7 +231,9 @@ __all__ = [
     "SignatureError",
     "SizeMismatch",
     "SpecError",
+    "StoreError",
     "TarError",
+    "TooMany",
     "Unauthorized",
     "UnsupportedDigest",
     "VerificationFailed",
@@ -212,7 +244,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker shall find misspelt names, so it must not see this
 
     def __getattr__(name: str) -> object:
-        """Load a public name of the runtime's or of images when it is first used."""
+        """Load a public name of the runtime's, of images or of pods when it is first used."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from ociworks.errors import containers
@@ -222,6 +254,10 @@ if not TYPE_CHECKING:  # a type checker shall find misspelt names, so it must no
             from ociworks.errors import images
 
             home = images
+        if name not in home.__all__:
+            from ociworks.errors import pods
+
+            home = pods
         value = getattr(home, name)
         globals()[name] = value
         return value

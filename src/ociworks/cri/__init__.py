@@ -1,0 +1,37 @@
+"""The Kubernetes Container Runtime Interface: pods and containers for a kubelet. Needs ``ociworks[cri]``.
+
+::
+
+    from ociworks.cri import CriConfig, CriService
+
+    with CriService(CriConfig(root="/var/lib/demo", state="/run/demo")) as cri:
+        cri.add_to_server(server)                  # grpc.server or grpc.aio.server, beside your own services
+        server.start()
+
+- ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
+- ``_status``: errors as gRPC statuses; ``proto``: the messages
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ociworks.cri.config import CriConfig, Handler
+
+__all__ = ["CriConfig", "Handler"]
+
+_HOMES = {"CriConfig": "ociworks.cri.config", "Handler": "ociworks.cri.config"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,62 @@
+"""Requests to the Container Runtime Interface that cannot be served. Each class stands for one gRPC status."""
+
+from __future__ import annotations
+
+from ociworks.errors.base import OciworksError
+
+__all__ = [
+    "AlreadyReserved",
+    "ConfigError",
+    "DeadlinePassed",
+    "InvalidRequest",
+    "NetworkError",
+    "PodError",
+    "PodNotFound",
+    "PodStateError",
+    "StoreError",
+    "TooMany",
+]
+
+
+class PodError(OciworksError):
+    """The root of the errors of the Container Runtime Interface (gRPC: INTERNAL)."""
+
+
+class InvalidRequest(PodError, ValueError):
+    """A field of a request says something that is not allowed (INVALID_ARGUMENT); the message names the field."""
+
+
+class PodNotFound(PodError, LookupError):
+    """No pod or container of this ID, or several that begin with it (NOT_FOUND)."""
+
+
+class AlreadyReserved(PodError):
+    """Another pod or container has this name; ``holder`` is its ID (ALREADY_EXISTS)."""
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        self.holder = holder
+        super().__init__(message)
+
+
+class PodStateError(PodError):
+    """The pod or container is not in a state that allows this (FAILED_PRECONDITION)."""
+
+
+class NetworkError(PodError):
+    """A network plugin failed, or no network is configured (UNAVAILABLE: trying again may help)."""
+
+
+class TooMany(PodError):
+    """A bound is reached; what there is goes on (RESOURCE_EXHAUSTED)."""
+
+
+class DeadlinePassed(PodError):
+    """It took longer than the request allows (DEADLINE_EXCEEDED)."""
+
+
+class StoreError(PodError):
+    """What is recorded of pods and containers cannot be read or written (INTERNAL)."""
+
+
+class ConfigError(PodError, ValueError):
+    """The configuration of the server cannot be used; the message names the file and the key."""
