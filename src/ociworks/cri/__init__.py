@@ -9,6 +9,7 @@
         server.start()
 
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
+- ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages
 """
 
