@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import busybox, on_a_terminal, peer
-from tests.runtime.commands import program
+from tests.interop.peers import busybox
+from tests.interop.podman import Podman
 
 pytestmark = [
     pytest.mark.interop,
@@ -21,57 +20,6 @@ pytestmark = [
 ]
 
 APPLETS = "cat echo false grep head httpd id ls nc ps sh sleep stat touch top true tty wc".split()
-CONFIGURATION = """\
-[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=16384:16384"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-runtime = "ours"
-tmp_dir = "{folder}/tmp"
-[engine.runtimes]
-ours = ["{program}"]
-"""
-FOREVER = ("sleep", "1000")
-
-
-class Podman:
-    """Podman with a storage and a configuration of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        configuration = folder / "containers.conf"
-        configuration.write_text(CONFIGURATION.format(folder=folder, program=program(folder)))
-        self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
-        self.command = [
-            peer("podman"), "--root", str(folder / "storage"), "--runroot", str(folder / "run"),
-            "--storage-driver", "vfs",
-        ]  # fmt: skip
-
-    def __call__(self, *args: str | Path, status: int = 0) -> str:
-        """Run it to its end; what it printed."""
-        done = subprocess.run(
-            [*self.command, *map(str, args)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=self.environment,
-        )
-        assert done.returncode == status, done
-        return done.stdout
-
-    def run(self, *args: str | Path, status: int = 0) -> str:
-        """A container without a network."""
-        return self("run", "--network", "none", *args, status=status)
-
-    def running(self, name: str, *args: str | Path) -> None:
-        """A container that goes on."""
-        self.run("--detach", "--name", name, *args, "box", *FOREVER)
-
-    def on_a_terminal(self, *args: str) -> bytes:
-        """Run it where somebody sits; what they saw."""
-        return on_a_terminal([*self.command, *args], environment=self.environment)
 
 
 def image_folder(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,25 @@ import attrs
 from ociworks import spec
 from ociworks.runtime import cgroups
 from ociworks.spec.defaults import default_spec
+from ociworks.spec.runtime import IDMapping, Namespace
 from tests.interop.peers import busybox
 from tests.runtime.groups import groups_below
 
-__all__ = ["box", "changed", "nothing_left", "with_linux", "with_process"]
+__all__ = [
+    "FIRST",
+    "MAPPED",
+    "box",
+    "changed",
+    "nothing_left",
+    "remapped_box",
+    "with_linux",
+    "with_process",
+    "with_users",
+]
+
+FIRST = 200_000
+"""The user and group outside that root is inside, in a container with :func:`with_users`."""
+MAPPED = (IDMapping(container_id=0, host_id=FIRST, size=65_536),)
 
 APPLETS = """
     cat chmod echo env false grep head hostname id ip kill ls mkdir mknod mount ps pwd readlink rm seq sh sleep stat
@@ -57,6 +73,22 @@ def with_linux(bundle: spec.Bundle, **values: Any) -> spec.Bundle:
     """The bundle with other values in its ``linux``."""
     assert bundle.spec.linux is not None
     return changed(bundle, linux=attrs.evolve(bundle.spec.linux, **values))
+
+
+def with_users(bundle: spec.Bundle) -> spec.Bundle:
+    """The bundle in a user namespace whose root is somebody else outside."""
+    assert bundle.spec.linux is not None
+    namespaces = (*bundle.spec.linux.namespaces, Namespace(type="user"))
+    return with_linux(bundle, namespaces=namespaces, uid_mappings=MAPPED, gid_mappings=MAPPED)
+
+
+def remapped_box(bundle: spec.Bundle) -> spec.Bundle:
+    """The same, with files that are that one's, in directories that everybody can go through."""
+    for path in bundle.path.parents:
+        if path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    subprocess.run(["chown", "-R", f"{FIRST}:{FIRST}", bundle.path], check=True)
+    return with_users(bundle)
 
 
 def _children(pid: int) -> set[int]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
+import socket
+import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ociworks import errors, spec
 from ociworks.runtime import (
     CheckpointOptions,
+    Container,
     OCIContainer,
     OCIRuntime,
     RestoreOptions,
@@ -21,28 +28,27 @@ from ociworks.runtime import (
     RuntimeBinary,
     checkpoint,
 )
-from ociworks.spec.runtime import Mount, Namespace
+from ociworks.runtime._criu import requests, rpc, running, streams
+from ociworks.runtime.systemd import manager
+from ociworks.spec.runtime import IDMapping, Mount, Namespace, Pids, Resources
 from tests.interop.peers import peer
-from tests.runtime.boxes import changed, with_linux, with_process
-from tests.runtime.commands import program
+from tests.runtime.boxes import FIRST, changed, remapped_box, with_linux, with_process, with_users
 
 REMEMBER = ["sh", "-c", "i=5; while read x; do i=$((i+1)); echo $i $x; done"]
 
 
 @pytest.fixture
-def no_criu_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "criu", lambda: "/usr/sbin/criu")
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
-@pytest.mark.usefixtures("no_criu_needed")
+@pytest.mark.usefixtures("as_root")
 def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
-    """Each option is its flag; mounts from outside are named on both sides by their destination."""
+    """Each option has its field; mounts from outside are named on both sides by their destination."""
     mount = Mount(destination="/data/", type="bind", source="relative", options=("rbind",))
     there = changed(bundle, mounts=(*bundle.spec.mounts, mount))
     options = CheckpointOptions(
         image_path="/images",
-        work_path="/aside",
         parent_path="../before",
         leave_running=True,
         tcp_established=True,
@@ -56,57 +62,203 @@ def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
         status_fd=9,
         page_server="10.0.0.1:99",
     )
-    command = " ".join(checkpoint.dump_command(options, there.spec, os.getpid(), "/freezer", 3))
-    for flags in (
-        f"dump --tree {os.getpid()} --images-dir /images --work-dir /aside --log-file dump.log",
-        "--manage-cgroups=strict",
-        "--tcp-established --ext-unix-sk --shell-job --file-locks --lazy-pages --auto-dedup",
-        "--empty-ns net",
-        "--leave-running --freeze-cgroup /freezer --prev-images-dir ../before --track-mem --status-fd 3",
-        "--page-server --address 10.0.0.1 --port 99",
-        "--external mnt[/data]:/data",
-    ):
-        assert flags in command
+    request = requests.dump_request(options, there.spec, os.getpid(), "/freezer")
+    same = ("tcp_established", "ext_unix_sk", "shell_job", "file_locks", "lazy_pages", "auto_dedup")
+    assert all(request[name] is True for name in (*same, "leave_running", "track_mem", "orphan_pts_master"))
+    expected = {
+        "pid": os.getpid(),
+        "log_file": "dump.log",
+        "manage_cgroups_mode": 5,
+        "empty_ns": 0x40000000,
+        "freeze_cgroup": "/freezer",
+        "parent_img": "../before",
+        "status_fd": 9,
+        "ps": b"\x0a\x0810.0.0.1\x10\x63",
+    }
+    assert expected.items() <= request.items()
+    assert "mnt[/data]:/data" in words(request, "external")
     pre_dump = CheckpointOptions(image_path="/images", pre_dump=True, leave_running=True)
-    command = " ".join(checkpoint.dump_command(pre_dump, there.spec, os.getpid(), "", -1))
-    assert "criu pre-dump" in command
-    assert "--track-mem" in command
-    assert "--leave-running" not in command
-    checkpoint.save_streams(str(tmp_path), os.getpid())
-    (tmp_path / "descriptors.json").write_text('["/dev/null", "pipe:[7]", "pipe:[8]"]')
+    request = requests.dump_request(pre_dump, there.spec, os.getpid(), "")
+    assert request["track_mem"] is True
+    assert not {"leave_running", "freeze_cgroup", "status_fd", "ps", "empty_ns"} & set(request)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_what_criu_is_asked_to_restore(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Streams are pipes of ours, and namespaces that were joined are handed over."""
+    mount = Mount(destination="/data/", type="bind", source="relative", options=("rbind",))
     joined = Namespace(type="network", path="/proc/self/ns/net")
-    there = with_linux(there, namespaces=(Namespace(type="mount"), joined))
-    given = RestoreOptions(image_path=str(tmp_path), lsm_profile="apparmor:x", lsm_mount_context="c")
-    words, files = checkpoint.restore_command(
-        given, there.spec, str(bundle.path), root="/r", pid_file="/p", first_fd=3
+    there = with_linux(
+        changed(bundle, mounts=(*bundle.spec.mounts, mount)), namespaces=(Namespace(type="mount"), joined)
     )
-    command = " ".join(words)
-    for flags in (
-        "--restore-detached --restore-sibling --pidfile /p --root /r",
-        "--lsm-profile apparmor:x --lsm-mount-context c",
-        f"--external mnt[/data]:{bundle.path}/relative",
-        "--external mnt[/proc/kcore]:/dev/null",
-        "--inherit-fd fd[1]:pipe:[7] --inherit-fd fd[2]:pipe:[8]",
-        "--inherit-fd fd[3]:extRootNetNS",
-    ):
-        assert flags in command
+    (tmp_path / "descriptors.json").write_text('["/dev/null", "pipe:[7]", "file[1:a]"]')
+    given = RestoreOptions(image_path=str(tmp_path), lsm_profile="apparmor:x", lsm_mount_context="c")
+    request, files = requests.restore_request(given, there.spec, str(bundle.path), root="/r", first_fd=4)
+    assert (request["root"], request["lsm_profile"], request["lsm_mount_context"]) == (
+        "/r",
+        "apparmor:x",
+        "c",
+    )
+    assert all(request[name] is True for name in ("rst_sibling", "notify_scripts", "orphan_pts_master"))
+    external = words(request, "external")
+    assert f"mnt[/data]:{bundle.path}/relative" in external
+    assert "mnt[/proc/kcore]:/dev/null" in external
+    assert request["inherit_fd"] == (
+        rpc.message({1: "pipe:[7]", 2: 1}),
+        rpc.message({1: "file[1:a]", 2: 2}),
+        rpc.message({1: "extRootNetNS", 2: 4}),
+    )
     assert files == ("/proc/self/ns/net",)
 
 
-@pytest.mark.usefixtures("no_criu_needed")
+def words(request: Mapping[str, object], name: str) -> tuple[object, ...]:
+    """A field that repeats."""
+    found = request[name]
+    assert isinstance(found, tuple)
+    return found
+
+
+@pytest.mark.usefixtures("as_root")
+def test_devices_of_a_user_namespace(bundle: spec.Bundle) -> None:
+    """They are the host's nodes, bound: named like other mounts. Its root has a group that may open the images."""
+    there = with_users(bundle)
+    request = requests.dump_request(CheckpointOptions(image_path="/i"), there.spec, os.getpid(), "")
+    assert {"mnt[/dev/null]:/dev/null", "mnt[/dev/tty]:/dev/tty"} <= set(words(request, "external"))
+    assert requests.own_group(there.spec) == FIRST
+    assert requests.own_group(bundle.spec) is None
+
+
+@pytest.mark.usefixtures("as_root")
 def test_what_is_refused(bundle: spec.Bundle) -> None:
-    """What the command line of criu cannot do, before anything happens."""
-    options = CheckpointOptions(image_path="/images")
-    user = with_linux(bundle, namespaces=(Namespace(type="user"), Namespace(type="mount")))
+    """What would come back as something else, before anything happens."""
     joined = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="ipc", path="/x")))
-    for wrong in (with_process(bundle, terminal=True), user, joined):
-        with pytest.raises(errors.NotSupported):
-            checkpoint.dump_command(options, wrong.spec, os.getpid(), "", -1)
+    theirs = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="user", path="/x")))
+    ids = (IDMapping(container_id=0, host_id=5, size=1),)
+    shifted = Mount(destination="/d", type="bind", source="/tmp", uid_mappings=ids, gid_mappings=ids)
+    by_name = Mount(destination="/d", type="bind", source="/tmp", options=("rbind", "ridmap"))
+    for wrong in (joined, theirs, *(changed(bundle, mounts=(mount,)) for mount in (shifted, by_name))):
+        refused(wrong, CheckpointOptions(image_path="/i"), "cannot be checkpointed")
     for names in (("ipc",), ("net", "pid")):
-        with pytest.raises(errors.NotSupported, match="network only"):
-            checkpoint.dump_command(
-                CheckpointOptions(image_path="/i", empty_ns=names), bundle.spec, os.getpid(), "", -1
-            )
+        refused(bundle, CheckpointOptions(image_path="/i", empty_ns=names), "network only")
+    mapped = with_users(bundle)
+    refused(mapped, CheckpointOptions(image_path="/i", parent_path="../x"), "earlier images")
+    rootless = with_linux(mapped, gid_mappings=(IDMapping(container_id=1, host_id=5, size=9),))
+    refused(rootless, CheckpointOptions(image_path="/i"), "gidMappings")
+
+
+def refused(bundle: spec.Bundle, options: CheckpointOptions, why: str) -> None:
+    with pytest.raises(errors.NotSupported, match=why):
+        requests.dump_request(options, bundle.spec, os.getpid(), "")
+
+
+def test_only_for_root(bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    refused(bundle, CheckpointOptions(image_path="/i"), "need root")
+
+
+@given(
+    st.dictionaries(
+        st.integers(1, 1 << 20), st.one_of(st.integers(0, (1 << 64) - 1), st.binary(max_size=300)), max_size=8
+    )
+)
+def test_messages_survive_the_wire(fields: dict[int, int | bytes]) -> None:
+    assert rpc.parse(rpc.message(fields)) == fields
+
+
+def test_known_messages() -> None:
+    """As the encoding's own documentation has them, and fields of a kind that criu does not use."""
+    assert rpc.message({1: 150}) == b"\x08\x96\x01"
+    assert rpc.message({2: "testing", 3: True}) == b"\x12\x07testing\x18\x01"
+    assert rpc.message({4: ("a", b"b")}) == b"\x22\x01a\x22\x01b"
+    assert rpc.message({1: -1}) == b"\x08" + b"\xff" * 9 + b"\x01"
+    assert rpc.parse(b"\x09" + bytes(8) + b"\x15" + bytes(4) + b"\x18\x02") == {
+        1: bytes(8),
+        2: bytes(4),
+        3: 2,
+    }
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_message_is_one_error(raw: bytes) -> None:
+    with contextlib.suppress(errors.CheckpointFailed):
+        rpc.parse(raw)
+
+
+@pytest.mark.parametrize("raw", [b"\x08", b"\x08" + b"\xff" * 11, b"\x12\x05abcd", b"\x0b", b"\x09\x00"])
+def test_messages_that_are_cut(raw: bytes) -> None:
+    with pytest.raises(errors.CheckpointFailed):
+        rpc.parse(raw)
+
+
+class Criu:
+    """The other end of the channel: says what it was told to say, one message for each that it hears."""
+
+    def __init__(self, *says: bytes | tuple[bytes, int]) -> None:
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.heard: list[dict[int, int | bytes]] = []
+        self._says = says
+
+    def ask(self, notified: Callable[[rpc.Notified], object]) -> rpc.Response:
+        """Ask it for a restore."""
+        with self.ours, ThreadPoolExecutor(1) as pool:
+            serving = pool.submit(self._serve)
+            try:
+                return rpc.ask(self.ours, rpc.RESTORE, {"pid": 5, "root": "/r"}, notified)
+            finally:
+                self.ours.shutdown(socket.SHUT_RDWR)
+                serving.result(60)
+
+    def _serve(self) -> None:
+        with self.theirs:
+            for says in self._says:
+                self._hear()
+                data, *fds = says if isinstance(says, tuple) else (says,)
+                socket.send_fds(self.theirs, [data], fds)
+            self._hear()
+
+    def _hear(self) -> None:
+        if said := self.theirs.recv(1000):
+            self.heard.append(rpc.parse(said))
+
+
+def notice(script: str) -> bytes:
+    return rpc.message({1: 6, 2: True, 5: rpc.message({1: script, 2: 42})})
+
+
+def test_a_restore_and_its_notifications() -> None:
+    """Each is answered before criu goes on; a descriptor that comes with one is the caller's."""
+    told: list[rpc.Notified] = []
+    with open(os.devnull, "rb") as null:
+        criu = Criu(
+            notice("post-restore"),
+            (notice("orphan-pts-master"), null.fileno()),
+            rpc.message({1: 2, 2: True, 4: rpc.message({1: 42})}),
+        )
+        assert criu.ask(told.append) == rpc.Response(success=True, pid=42)
+    first, answer, other = criu.heard
+    assert first == {1: 2, 2: rpc.message({2: 5, 13: "/r"})}
+    assert answer == other == {1: 6, 3: 1}
+    assert [(each.script, each.pid) for each in told] == [("post-restore", 42), ("orphan-pts-master", 42)]
+    assert told[0].fd == -1
+    os.close(told[1].fd)
+
+
+def test_a_notification_that_is_not_welcome() -> None:
+    """What is raised goes to the caller, and criu hears that it must not go on."""
+
+    def refuse(_: rpc.Notified) -> None:
+        raise errors.CgroupError("elsewhere")
+
+    criu = Criu(notice("post-restore"))
+    with pytest.raises(errors.CgroupError, match="elsewhere"):
+        criu.ask(refuse)
+    assert criu.heard[-1] == {1: 6, 3: 0}
+
+
+@pytest.mark.parametrize("says", [(), (rpc.message({1: 2, 2: False}),)])
+def test_a_criu_that_fails(says: tuple[bytes, ...]) -> None:
+    """With an answer or without one."""
+    assert not Criu(*says).ask(print).success
 
 
 def test_flags_for_other_programs() -> None:
@@ -129,12 +281,12 @@ def test_a_checkpoint_that_is_none(tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "descriptors.json").write_text(content)
         with pytest.raises(errors.CheckpointFailed, match="expected"):
-            checkpoint.load_streams(str(tmp_path))
-    assert "no log" in checkpoint.reason(str(tmp_path), "dump.log")
+            streams.load(str(tmp_path))
+    assert "no log" in running.reason(str(tmp_path), "dump.log")
     (tmp_path / "dump.log").write_bytes(
         b"(00.1) Error (criu/x.c:1): first\n(00.2) fine\n\xff Error (criu/y.c:2): last\n"
     )
-    assert checkpoint.reason(str(tmp_path), "dump.log").count("Error (criu/") == 2
+    assert running.reason(str(tmp_path), "dump.log").count("Error (criu/") == 2
 
 
 # --- where criu works -----------------------------------------------------------------------------------
@@ -156,16 +308,30 @@ def check(program: str) -> str:
     return done.stderr.strip()[-200:] if done.returncode else ""
 
 
-@pytest.fixture(params=["ours", "ociworks-runtime", "runc"])
+@pytest.fixture
+def runtime(works: None, tmp_path: Path) -> Iterator[Runtime]:
+    """A runtime of which nothing may stay behind.
+
+    Mounts are told apart by where they are: criu mounts the unified hierarchy itself, which resets its options.
+    """
+    places = mounted()
+    with Runtime(tmp_path / "root") as made:
+        yield made
+    assert mounted() == places
+    assert os.listdir(tmp_path / "root") == []
+
+
+def mounted() -> list[str]:
+    """Where something is mounted."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        return [line.split()[4] for line in stream]
+
+
+@pytest.fixture(params=["ours", "runc"])
 def kind(request: pytest.FixtureRequest, works: None, tmp_path: Path) -> Iterator[OCIRuntime]:
     root = tmp_path / "state"
-    if request.param == "ours":
-        with Runtime(root) as ours:
-            yield ours
-        return
-    other_program = program(tmp_path) if request.param == "ociworks-runtime" else peer("runc")
-    with RuntimeBinary(other_program, root) as other:
-        yield other
+    with Runtime(root) if request.param == "ours" else RuntimeBinary(peer("runc"), root) as made:
+        yield made
 
 
 def say(container: OCIContainer, text: bytes) -> bytes:
@@ -201,12 +367,77 @@ def test_from_memory_to_disk_and_back(kind: OCIRuntime, bundle: spec.Bundle, tmp
     )
     assert after.status == "running"
     assert say(after, b"b\n") == b"7 b\n"
-    assert after.exec(["cat", "/data/file"], timeout=60).stdout == b"from outside"
-    assert after.exec(["cat", "/proc/self/cgroup"], timeout=60).stdout.endswith(b"0::/\n")
+    seen = after.exec(["cat", "/data/file", "/proc/self/cgroup"], timeout=60).stdout
+    assert seen.startswith(b"from outside")
+    assert seen.endswith(b"0::/\n")
     after.kill("KILL")
     assert after.wait(timeout=60) == -9
     after.delete()
     assert kind.list() == ()
+
+
+@pytest.mark.interop
+@pytest.mark.root
+@pytest.mark.usefixtures("works")
+def test_on_another_terminal(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """The program finds its terminal as it left it; somebody else sits at the other end."""
+    bundle = with_process(bundle, terminal=True, args=tuple(REMEMBER))
+    before = runtime.create("seen", bundle)
+    before.start()
+    assert typed(before, b"a\n") == b"a\r\n6 a\r\n"
+    before.checkpoint(CheckpointOptions(image_path=str(tmp_path / "images")))
+    before.delete(force=True)
+    after = runtime.restore("seen", bundle, RestoreOptions(image_path=str(tmp_path / "images")))
+    assert typed(after, b"b\n") == b"b\r\n7 b\r\n"
+    assert after.exec(["readlink", "/proc/1/fd/0"], timeout=60).stdout == b"/dev/pts/0\n"
+    assert after.console is not None
+    after.console.close()
+    assert after.wait(timeout=60) == 0  # the end of its input
+    after.delete()
+
+
+def typed(container: Container, text: bytes) -> bytes:
+    """What is to be seen after a line was typed: an echo and an answer."""
+    console = container.console
+    assert console is not None
+    console.write(text)
+    seen = b""
+    while seen.count(b"\n") < 2:
+        seen += console.read()
+    return seen
+
+
+@pytest.mark.interop
+@pytest.mark.root
+@pytest.mark.usefixtures("works")
+def test_in_a_scope_and_a_user_namespace(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """The unit is there again, with its limits, and nobody but root of the namespace is let to the images."""
+    if not manager.booted():
+        pytest.skip("needs systemd")
+    bundle = with_process(remapped_box(bundle), args=tuple(REMEMBER))
+    boxed = with_linux(bundle, cgroups_path="system.slice:box:back", resources=Resources(pids=Pids(limit=50)))
+    images = tmp_path / "images"
+    with Runtime(tmp_path / "root", systemd_cgroup=True) as runtime:
+        before = runtime.create("back", boxed, stdin=-1, stdout=-1, stderr=-3)
+        before.start()
+        assert say(before, b"a\n") == b"6 a\n"
+        before.checkpoint(CheckpointOptions(image_path=str(images)))
+        before.delete(force=True)
+        owner = images.stat()
+        given = RestoreOptions(image_path=str(images))
+        with runtime.restore("back", boxed, given, stdin=-1, stdout=-1, stderr=-3) as after:
+            assert say(after, b"b\n") == b"7 b\n"
+            assert Path(f"/proc/{after.pid}").stat().st_uid == FIRST
+            assert "/system.slice/box-back.scope" in Path(f"/proc/{after.pid}/cgroup").read_text()
+            assert limit("box-back.scope") == "TasksMax=50\n"
+        found = images.stat()
+        assert (found.st_mode, found.st_gid) == (owner.st_mode, owner.st_gid)
+        assert stat.S_IMODE(found.st_mode) == 0o700
+        assert "not-found" in subprocess.check_output(["systemctl", "show", "box-back.scope"], text=True)
+
+
+def limit(unit: str) -> str:
+    return subprocess.check_output(["systemctl", "show", "-p", "TasksMax", unit], text=True)
 
 
 @pytest.mark.interop

@@ -56,14 +56,31 @@ def test_scopes_of_systemd() -> None:
     assert "needs root and systemd" not in output, output
 
 
-@pytest.mark.slow
-def test_checkpoint_and_restore() -> None:
-    """Criu works on the machine's kernel: containers of ours and of runc go to disk and come back."""
-    pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "disk or steps")
-    output = in_a_machine(*pytest_there, "tests/runtime/test_checkpoint.py", accel="tcg")
+def with_criu(passed: int, *tests: str, options: Sequence[str] = ()) -> None:
+    """Run tests where criu works, which is in the emulated machine only: no more there than need it."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    output = in_a_machine(*pytest_there, accel="tcg", options=options)
     if "criu does not work" in output:
         pytest.skip(f"criu does not work in the machine: {output[-300:]}")
-    assert "4 passed" in output, output
+    assert f"{passed} passed" in output, output
+
+
+@pytest.mark.slow
+def test_checkpoint_and_restore() -> None:
+    """Containers of ours and of runc go to disk and come back, also on another terminal."""
+    with_criu(4, "tests/runtime/test_checkpoint.py", "-k", "disk or steps or terminal")
+
+
+@pytest.mark.slow
+def test_checkpoint_and_restore_in_a_scope() -> None:
+    """In a transient unit of systemd, and in a user namespace."""
+    with_criu(1, "tests/runtime/test_checkpoint.py", "-k", "scope", options=["--systemd"])
+
+
+@pytest.mark.slow
+def test_checkpoint_and_restore_by_podman() -> None:
+    """The command, as podman and conmon call it."""
+    with_criu(1, "tests/interop/test_podman_checkpoint.py")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import OverlayBundle, RootfsOverlay, Runtime, plan
 from ociworks.spec.runtime import IDMapping, Mount, Namespace, TimeOffset, TimeOffsets
-from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.boxes import FIRST, MAPPED, changed, remapped_box, with_linux, with_process
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ids of others")]
 
@@ -22,8 +22,6 @@ needs_clocks = pytest.mark.skipif(
 needs_maps = pytest.mark.skipif(
     os.environ.get("VMRUN") == "uml", reason="no file system of this machine takes mapped owners"
 )
-FIRST = 200_000
-MAPPED = (IDMapping(container_id=0, host_id=FIRST, size=65_536),)
 OFFSETS = TimeOffsets(
     monotonic=TimeOffset(secs=7881, nanosecs=2_718_281), boottime=TimeOffset(secs=1337, nanosecs=3_141_519)
 )
@@ -41,13 +39,6 @@ def mounted(bundle: spec.Bundle, *mounts: Mount) -> spec.Bundle:
     return changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
 
 
-def reachable(folder: Path) -> None:
-    """Let everybody go through the directories above, which pytest closes."""
-    for path in folder.parents:
-        if path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
-
-
 def further(bundle: spec.Bundle, *namespaces: Namespace) -> tuple[Namespace, ...]:
     """The bundle's namespaces and more."""
     linux = bundle.spec.linux
@@ -58,10 +49,7 @@ def further(bundle: spec.Bundle, *namespaces: Namespace) -> tuple[Namespace, ...
 @pytest.fixture
 def remapped(bundle: spec.Bundle) -> spec.Bundle:
     """A bundle in a user namespace whose root is somebody else outside."""
-    reachable(bundle.path)
-    subprocess.run(["chown", "-R", f"{FIRST}:{FIRST}", bundle.path], check=True)
-    users = further(bundle, Namespace(type="user"))
-    return with_linux(bundle, namespaces=users, uid_mappings=MAPPED, gid_mappings=MAPPED)
+    return remapped_box(bundle)
 
 
 @pytest.fixture

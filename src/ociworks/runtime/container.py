@@ -71,6 +71,7 @@ class Container(HasStreams):
         spawned: Spawned | None = None,
         follower: Follower | None = None,
         streams: Streams | None = None,
+        console: Console | None = None,
     ) -> None:
         self._host = host
         self._record = record
@@ -78,6 +79,7 @@ class Container(HasStreams):
         self._spawned = spawned
         self._first = FirstProcess(record, spawned)
         self._follower = follower
+        self._console = console
         self._lock = threading.RLock()
         self._streams = streams
         self._deleted = False
@@ -119,7 +121,7 @@ class Container(HasStreams):
     @property
     def console(self) -> Console | None:
         """Its terminal, when the configuration has one; only in the process that created it."""
-        return self._follower.console if self._follower is not None else None
+        return self._follower.console if self._follower is not None else self._console
 
     @property
     def status(self) -> str:
@@ -327,10 +329,9 @@ class Container(HasStreams):
     def checkpoint(self, options: CheckpointOptions) -> None:
         """Write the running container to disk, through criu; unless it is left running, it is stopped then.
 
-        Raises CheckpointFailed, NotSupported (no root, a terminal, a user namespace), MissingDependency,
-        IllegalTransition.
+        Raises CheckpointFailed, NotSupported, MissingDependency, IllegalTransition.
         """
-        from ociworks.runtime._criu import dump
+        from ociworks.runtime._criu.running import dump
 
         with state.Lock(self._host.root, self.id):
             state.allow("checkpoint", self.status, self.id)

@@ -205,25 +205,27 @@ class Runtime(Running, Seams):
         """Make a running container of what :meth:`Container.checkpoint` wrote, through criu.
 
         The bundle is that of the checkpoint; its root filesystem must be as it was then. With ``detach`` the container
-        outlives this Runtime if it was created so, and the nearest subreaper adopts it.
+        outlives this Runtime if it was created so, and the nearest subreaper adopts it. A terminal is another one than
+        before, :attr:`Container.console`.
 
         Raises ContainerExists, CheckpointFailed, NotSupported, MissingDependency; nothing is left behind then.
         """
-        from ociworks.runtime._criu import restore
+        from ociworks.runtime._criu.running import restore
 
         planned = self._plan(bundle, check_id(container_id), detached=detach)
         if self._steps(planned):
             raise NotSupported("restore: criu does not stop where this runtime's host steps would be done")
         streams = Streams(stdin, stdout, stderr)
         try:
-            spawned = restore(self._host, planned, options, streams)
+            spawned, console = restore(self._host, planned, options, streams, detach=detach)
             record = record_of(planned, spawned.pid)
             self._host.save(record, to_json(planned.spec))
         except BaseException:
             streams.close()
             raise
         streams.started()
-        container = Container(self._host, record, planned.spec, None if detach else spawned, None, streams)
+        ours = None if detach else spawned
+        container = Container(self._host, record, planned.spec, ours, streams=streams, console=console)
         if detach:
             spawned.close()
         else:

@@ -5,7 +5,8 @@ subreaper (prctl(2)), and only that one learns its exit status. One thread, one 
 
 =============  ==================================================================================================
 ``run``        start a program; its pid and status come over the monitor, and if it wrote a pid file and ended well,
-               pid and status of the process that it left behind
+               pid and status of the process that it left behind; of one that outlives us only the pid: the status is
+               for whoever adopts it
 ``trust``      a program to run when the caller is gone and has not said ``forget``
 ``forget``     of that name
 ``scratch``    a directory to make, and to remove when the caller is gone
@@ -43,9 +44,10 @@ _DEFAULT: Final = [_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGP
 class Command:
     """A program that runs."""
 
-    def __init__(self, monitor: _socket.socket, pid_file: str) -> None:
+    def __init__(self, monitor: _socket.socket, pid_file: str, *, outlives: bool) -> None:
         self.monitor = monitor
         self.pid_file = pid_file
+        self.outlives = outlives
 
 
 class Reaper:
@@ -57,8 +59,8 @@ class Reaper:
         self.commands: dict[int, Command] = {}
         self.adopted: dict[int, _socket.socket] = {}
         """Monitors of the processes that commands left behind, by pid."""
-        self.strays: dict[int, int] = {}
-        """Statuses of children that nobody asked for yet, while a command may still name one."""
+        self.kept: set[int] = set()
+        """Processes left behind that somebody else is to adopt."""
         self.trusts: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self.scratches: list[str] = []
         self.woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -114,24 +116,32 @@ class Reaper:
                 os.close(fd)
 
     def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        self._bury()
         start = _spawn if request["root"] is None else _spawn_beside
         pid = start(request["argv"], request["env"], fds, *(request["root"] or ()))
-        self.commands[pid] = Command(monitor, request["pid_file"])
+        self.commands[pid] = Command(monitor, request["pid_file"], outlives=request["outlives"])
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os.close(pidfd)
 
     def _reap(self) -> None:
-        """Everything that has ended, ours and adopted."""
-        while True:
-            try:
-                result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
-            except ChildProcessError:
-                return
-            if result is None:
-                return
-            killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
-            self._ended(result.si_pid, -result.si_status if killed else result.si_status)
+        """What has ended of those that somebody asks about, and the rest once no command may name one of them."""
+        while any(self._take(pid) for pid in (*self.commands, *self.adopted)):
+            pass
+        while not self.commands and (stray := _ended_child()) and stray not in self.kept:
+            self._take(stray)
+
+    def _take(self, pid: int) -> bool:
+        """Reap a process that has ended; False for one that has not, or that is not our child yet."""
+        try:
+            result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if result is None:
+            return False
+        killed = result.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        self._ended(pid, -result.si_status if killed else result.si_status)
+        return True
 
     def _ended(self, pid: int, status: int) -> None:
         command = self.commands.pop(pid, None)
@@ -139,32 +149,31 @@ class Reaper:
             _tell(command.monitor, wire.EXITED, wire.pack_number(status))
             left = _read_pid(command.pid_file) if status == 0 and command.pid_file else 0
             if left:
-                self._adopt(left, command.monitor)
+                self._adopt(left, command)
             else:
                 command.monitor.close()
         elif pid in self.adopted:
             monitor = self.adopted.pop(pid)
             _tell(monitor, wire.EXITED, wire.pack_number(status))
             monitor.close()
-        else:
-            self.strays[pid] = status
-        if not self.commands:
-            self.strays.clear()
 
-    def _adopt(self, pid: int, monitor: _socket.socket) -> None:
-        status = self.strays.pop(pid, None)
+    def _adopt(self, pid: int, command: Command) -> None:
         try:
-            pidfd = os.pidfd_open(pid) if status is None else -1
+            pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
-            monitor.close()  # never ours: its status is lost
+            command.monitor.close()  # never ours: its status is lost
             return
-        _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd] if pidfd >= 0 else [])
-        if pidfd >= 0:
-            os.close(pidfd)
-            self.adopted[pid] = monitor
+        _tell(command.monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
+        os.close(pidfd)
+        if command.outlives:
+            self.kept.add(pid)
+            command.monitor.close()
         else:
-            _tell(monitor, wire.EXITED, wire.pack_number(status or 0))
-            monitor.close()
+            self.adopted[pid] = command.monitor
+
+    def _bury(self) -> None:
+        """Reap those that were kept and have ended: we are asked for something else, and not about to end."""
+        self.kept -= {pid for pid in self.kept if self._take(pid)}
 
     def _abandon(self) -> None:
         """The caller is gone: run what it entrusted us with, and remove its scratch directories."""
@@ -221,6 +230,15 @@ def _spawn_beside(
         os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "backslashreplace"))
     finally:
         os._exit(127)
+
+
+def _ended_child() -> int:
+    """The pid of a child that has ended, which stays as it is; 0 when there is none."""
+    try:
+        result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return result.si_pid if result is not None else 0
 
 
 def _read_pid(name: str) -> int:

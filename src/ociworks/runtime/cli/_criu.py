@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime
 from ociworks.runtime.checkpoint import CgroupsMode
-from ociworks.runtime.cli import _files
+from ociworks.runtime.cli import _files, _tty
 from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
 from ociworks.runtime.cli._words import failed
 from ociworks.spec import Bundle
@@ -73,11 +73,25 @@ def _restore(call: Call) -> int:
         lsm_mount_context=flags.text("lsm-mount-context"),
     )
     bundle = Bundle.load(flags.text("bundle") or ".")
-    if flags.flag("detach"):
+    detach, process = flags.flag("detach"), bundle.spec.process
+    terminal = process is not None and bool(process.terminal)
+    _tty.check_socket(flags.text("console-socket"), terminal=terminal, detach=detach)
+    if detach:
         with call.runtime() as runtime:
-            _restored(call, runtime, bundle, options)
+            _detached(call, runtime, bundle, options)
         return 0
     return _to_its_end(call, bundle, options)
+
+
+def _detached(call: Call, runtime: Runtime, bundle: Bundle, options: RestoreOptions) -> None:
+    container = _restored(call, runtime, bundle, options)
+    if container.console is not None:
+        try:
+            _tty.send_console(call.flags.text("console-socket"), container.console)
+        except BaseException:
+            container.delete(force=True)
+            raise
+        container.console.close()
 
 
 def _restored(call: Call, runtime: Runtime, bundle: Bundle, options: RestoreOptions) -> Container:
@@ -99,7 +113,7 @@ def _to_its_end(call: Call, bundle: Bundle, options: RestoreOptions) -> int:
             container = _restored(call, runtime, bundle, options)
             pidfd = os.pidfd_open(container.pid)
         try:
-            follow(pidfd, signals, None)
+            follow(pidfd, signals, container.console)
             status = container.wait()
         finally:
             os.close(pidfd)

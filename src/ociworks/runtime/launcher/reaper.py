@@ -25,11 +25,13 @@ class Reaper(Launcher):
         pid_file: str = "",
         *,
         root: tuple[str, str] | None = None,
+        outlives: bool = False,
     ) -> Spawned:
         """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
 
         With ``root`` it has a mount namespace of its own, in which the first of two directories is mounted on the
-        second. With ``pid_file``, :meth:`left_behind` tells more. Raises CreateFailed when it cannot be started.
+        second. With ``pid_file``, :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever
+        adopts it, who alone learns its status. Raises CreateFailed when it cannot be started.
         """
         request: dict[str, Any] = {
             "kind": "run",
@@ -37,6 +39,7 @@ class Reaper(Launcher):
             "env": dict(os.environ),
             "pid_file": pid_file,
             "root": root,
+            "outlives": outlives,
         }
         monitor = self._ask(request, tuple(fds))
         try:

@@ -1,0 +1,204 @@
+"""What criu is asked for to checkpoint or restore a container.
+
+What criu cannot see from inside is named to it: bind mounts, masked files and bound devices by their destination,
+standard streams by what they are, namespaces that were joined by path. Needs root and criu 3.16.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ociworks._linux.process import CLONE_NEWNET
+from ociworks.errors import MissingDependency, NotSupported, quote
+from ociworks.runtime._criu import streams
+from ociworks.runtime._criu.rpc import Value, message
+from ociworks.runtime.plan.devices import device_ops
+from ociworks.spec.numbers import parse_uint
+from ociworks.spec.runtime import Linux, Spec
+
+if TYPE_CHECKING:
+    from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
+
+__all__ = ["DUMP_LOG", "RESTORE_LOG", "criu", "dump_request", "own_group", "refuse", "restore_request"]
+
+DUMP_LOG: Final = "dump.log"
+RESTORE_LOG: Final = "restore.log"
+_EXTERNAL: Final = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+_GROUPS_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
+_SAME_NAME: Final = (
+    "tcp_established", "ext_unix_sk", "shell_job", "file_locks", "lazy_pages", "auto_dedup",
+)  # fmt: skip
+_MOST_VERBOSE: Final = 4
+
+
+def criu() -> str:
+    """The program. MissingDependency when it is not there."""
+    found = shutil.which("criu", path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        raise MissingDependency("checkpoint and restore need criu (Debian: apt-get install criu)")
+    return found
+
+
+def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str) -> dict[str, Value]:
+    """How to dump a container, but for the directories; ``freezer`` is the control group to freeze it by, if any.
+
+    Raises NotSupported for what criu cannot do.
+    """
+    refuse(spec)
+    found = {**_common(options, DUMP_LOG), "pid": pid, "orphan_pts_master": True}
+    found["external"] = tuple(_seen_from_outside(spec, pid))
+    if options.leave_running and not options.pre_dump:
+        found["leave_running"] = True
+    if freezer:
+        found["freeze_cgroup"] = freezer
+    if options.parent_path:
+        if own_group(spec) is not None:
+            raise NotSupported("parent_path: root of a user namespace could not read the earlier images")
+        found["parent_img"] = options.parent_path
+    if options.parent_path or options.pre_dump:
+        found["track_mem"] = True
+    if options.status_fd >= 0:
+        found["status_fd"] = options.status_fd
+    if options.page_server:
+        address, _, port = options.page_server.rpartition(":")
+        found["ps"] = message({1: address, 2: parse_uint(port, 0xFFFF, "port of the page server")})
+    return found
+
+
+def restore_request(
+    options: RestoreOptions, spec: Spec, bundle: str, *, root: str, first_fd: int
+) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """How to restore a container, but for the directories, and the files that criu gets from ``first_fd`` on.
+
+    ``root`` is where the root filesystem is mounted. Raises as :func:`dump_request` does, and CheckpointFailed.
+    """
+    refuse(spec)
+    found: dict[str, Value] = {
+        **_common(options, RESTORE_LOG),
+        "root": root,
+        "rst_sibling": True,
+        "evasive_devices": True,
+        "notify_scripts": True,
+        "orphan_pts_master": True,
+    }
+    for name in ("lsm_profile", "lsm_mount_context"):
+        if getattr(options, name):
+            found[name] = getattr(options, name)
+    found["external"] = tuple(
+        f"mnt[{destination}]:{os.path.join(bundle, source)}" for destination, source in _mounts(spec)
+    )
+    joined = tuple(_joined(spec.linux or Linux()))
+    inherited = [
+        (what, fd)
+        for fd, what in enumerate(streams.load(options.image_path))
+        if what.startswith(("pipe:", "file["))
+    ]
+    inherited += [(_EXTERNAL[kind][1], fd) for fd, (kind, _) in enumerate(joined, first_fd)]
+    found["inherit_fd"] = tuple(message({1: what, 2: fd}) for what, fd in inherited)
+    return found, tuple(path for _, path in joined)
+
+
+def refuse(spec: Spec) -> None:
+    """Raise NotSupported for a container that criu cannot handle."""
+    if os.geteuid() != 0:
+        raise NotSupported("checkpoint and restore need root")
+    tuple(_joined(spec.linux or Linux()))
+    own_group(spec)
+    for index, mount in enumerate(spec.mounts):
+        if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options):
+            raise NotSupported(
+                f"$.mounts[{index}]: a mount with IDs of its own cannot be checkpointed: it would lose them"
+            )
+
+
+def own_group(spec: Spec) -> int | None:
+    """The group on the host that root has in a container with a user namespace, None without one.
+
+    Raises NotSupported when the container has no root: criu restores as that.
+    """
+    linux = spec.linux or Linux()
+    if not _has_user_namespace(linux):
+        return None
+    for mapping in linux.gid_mappings:
+        if mapping.container_id == 0:
+            return mapping.host_id
+    raise NotSupported("$.linux.gidMappings: criu restores as root of the user namespace, which has none")
+
+
+def _common(options: CheckpointOptions | RestoreOptions, log: str) -> dict[str, Value]:
+    found: dict[str, Value] = {
+        "log_file": log,
+        "log_level": _MOST_VERBOSE,
+        "manage_cgroups_mode": _GROUPS_MODES[options.manage_cgroups_mode],
+    }
+    found |= {name: True for name in _SAME_NAME if getattr(options, name)}
+    for name in options.empty_ns:
+        if name not in ("network", "net"):
+            raise NotSupported(
+                f"empty namespaces: criu can do that for the network only, not for {quote(name)}"
+            )
+        found["empty_ns"] = CLONE_NEWNET
+    return found
+
+
+def _seen_from_outside(spec: Spec, pid: int) -> Iterator[str]:
+    """What a dump does not go into: mounts, streams and namespaces that are the host's."""
+    for destination, _ in _mounts(spec):
+        if not stat.S_ISDIR(_mode(f"/proc/{pid}/root{destination}")) or _is_bind(spec, destination):
+            yield f"mnt[{destination}]:{destination}"
+    yield from (what for what in streams.of(pid) if what.startswith("file["))
+    for kind, path in _joined(spec.linux or Linux()):
+        name, key = _EXTERNAL[kind]
+        yield f"{name}[{os.stat(path).st_ino}]:{key}"
+
+
+def _mounts(spec: Spec) -> Iterator[tuple[str, str]]:
+    """What is mounted from outside: destination and source."""
+    for mount in spec.mounts:
+        if _bound(mount.type, mount.options):
+            yield os.path.normpath(os.path.join("/", mount.destination)), mount.source or ""
+    linux = spec.linux or Linux()
+    for path in linux.masked_paths:
+        yield os.path.normpath(path), os.devnull
+    if _has_user_namespace(linux):
+        for op in device_ops(spec, linux, bind=True):
+            if op.name == "bind_device":
+                yield str(op.args[0]), str(op.args[0])
+
+
+def _has_user_namespace(linux: Linux) -> bool:
+    return any(namespace.type == "user" for namespace in linux.namespaces)
+
+
+def _is_bind(spec: Spec, destination: str) -> bool:
+    return any(
+        _bound(mount.type, mount.options)
+        and os.path.normpath(os.path.join("/", mount.destination)) == destination
+        for mount in spec.mounts
+    )
+
+
+def _bound(type_: str | None, options: Sequence[str]) -> bool:
+    return type_ == "bind" or "bind" in options or "rbind" in options
+
+
+def _joined(linux: Linux) -> Iterator[tuple[str, str]]:
+    """Namespaces that were joined by path, and that criu can leave out."""
+    for namespace in linux.namespaces:
+        if namespace.path:
+            if namespace.type not in _EXTERNAL:
+                raise NotSupported(
+                    f"$.linux.namespaces: a joined namespace of type {namespace.type} cannot be checkpointed"
+                )
+            yield namespace.type, namespace.path
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return stat.S_IFDIR  # not there: nothing to name

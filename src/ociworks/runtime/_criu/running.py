@@ -1,0 +1,211 @@
+"""Runs criu on a container: the reaper is its parent, so that it becomes the parent of what is restored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ociworks.errors import CheckpointFailed, ContainerExists, quote
+from ociworks.runtime import cgroups
+from ociworks.runtime._criu import requests, rpc, streams
+from ociworks.runtime.console import Console
+from ociworks.runtime.stdio import DEVNULL, Streams
+
+if TYPE_CHECKING:
+    from ociworks.runtime._host import Host
+    from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
+    from ociworks.runtime.launcher import Spawned
+    from ociworks.runtime.plan import Plan
+    from ociworks.runtime.state import Record
+    from ociworks.spec.runtime import Spec
+
+__all__ = ["dump", "reason", "restore"]
+
+_CHANNEL: Final = 3
+"""The descriptor at which criu is spoken to."""
+_MAX_LOG: Final = 16 << 20
+
+
+def dump(host: Host, record: Record, spec: Spec, options: CheckpointOptions) -> None:
+    """Dump a container. Raises CheckpointFailed, NotSupported, MissingDependency."""
+    request = requests.dump_request(options, spec, record.pid, _freezer(record.cgroups))
+    command = _command(options)
+    for directory in filter(None, (options.image_path, options.work_path)):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    if not options.pre_dump:
+        streams.save(options.image_path, record.pid)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, _images(options) as images:
+        with theirs, contextlib.closing(Streams(DEVNULL, DEVNULL, DEVNULL)) as none:
+            running = host.reaper().start(command, (*none.child, theirs.fileno()))
+        with contextlib.closing(running):
+            kind = rpc.PRE_DUMP if options.pre_dump else rpc.DUMP
+            response = rpc.ask(ours, kind, request | images, _unexpected)
+            running.wait()
+    if not response.success:
+        raise _failed("checkpoint", record.id, options, requests.DUMP_LOG)
+
+
+def restore(
+    host: Host, planned: Plan, options: RestoreOptions, given: Streams, *, detach: bool
+) -> tuple[Spawned, Console | None]:
+    """Restore a container as a child of the reaper; state directory, scope and control groups are made.
+
+    Gives its first process, and the master of its terminal if it has one. Raises as dump does, and ContainerExists.
+    """
+    directory = os.path.join(host.directory(), planned.container_id)
+    making = _Making(planned, options, directory, outlives=detach)
+    command = _command(options)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise ContainerExists(f"container {planned.container_id} exists already in {host.root}") from None
+    try:
+        host.hold(planned)
+        if planned.cgroup.directories:
+            cgroups.apply(planned.cgroup)
+        with making.files() as files:
+            spawned = _restored(host, making, command, (*given.child, *files))
+        host.let_go(planned.container_id)
+    except BaseException:
+        if making.console is not None:
+            making.console.close()
+        host.sweep(planned.container_id, planned.cgroup.directories, planned.cgroup.shared)
+        host.leave(planned)
+        raise
+    return spawned, making.console
+
+
+class _Making:
+    """What is restored, and what is learnt about it meanwhile."""
+
+    def __init__(self, planned: Plan, options: RestoreOptions, directory: str, *, outlives: bool) -> None:
+        self.outlives = outlives
+        self.id, self.options, self.rootfs = planned.container_id, options, planned.rootfs
+        self.root = os.path.join(directory, "criu-root")
+        self.pid_file = os.path.join(directory, "criu.pid")
+        self.request, self._joined = requests.restore_request(
+            options, planned.spec, planned.bundle, root=self.root, first_fd=_CHANNEL + 1
+        )
+        self.group = requests.own_group(planned.spec)
+        self.console: Console | None = None
+        self._membership = planned.cgroup.membership
+
+    @contextlib.contextmanager
+    def files(self) -> Iterator[tuple[int, ...]]:
+        """The namespaces that are joined, open, and a place for the root filesystem, while the block lasts."""
+        os.mkdir(self.root, 0o755)
+        try:
+            with contextlib.ExitStack() as stack:
+                fds = tuple(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._joined)
+                for fd in fds:
+                    stack.callback(os.close, fd)
+                yield fds
+        finally:
+            os.rmdir(self.root)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.pid_file)
+
+    def notified(self, said: rpc.Notified) -> None:
+        """Take the terminal, and before anything runs prove where it is. Raises CgroupError, and criu gives up."""
+        if said.script == "orphan-pts-master" and said.fd >= 0 and self.console is None:
+            self.console = Console(said.fd)
+        elif said.fd >= 0:
+            os.close(said.fd)
+        if said.script == "post-restore":
+            with open(f"/proc/{said.pid}/cgroup", encoding="utf-8") as stream:
+                cgroups.verify_membership(self._membership, stream.read())
+            with open(self.pid_file, "x", encoding="ascii") as stream:
+                stream.write(str(said.pid))
+
+
+def _restored(host: Host, making: _Making, command: Sequence[str], fds: tuple[int, ...]) -> Spawned:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, _images(making.options, making.group) as images:
+        with theirs:
+            given = (*fds[:_CHANNEL], theirs.fileno(), *fds[_CHANNEL:])
+            running = host.reaper().start(
+                command,
+                given,
+                making.pid_file,
+                root=(making.rootfs, making.root),
+                outlives=making.outlives,
+            )
+        try:
+            try:
+                response = rpc.ask(ours, rpc.RESTORE, making.request | images, making.notified)
+            finally:
+                ours.close()  # one that waits for an answer gives up
+                status = running.wait()
+            if status or not response.success:
+                raise _failed("restore", making.id, making.options, requests.RESTORE_LOG)
+            left = host.reaper().left_behind(running)
+        except BaseException:
+            running.close()
+            raise
+    os.close(running.pidfd)  # its channel is now that of the container
+    return left
+
+
+def _command(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
+    """Criu as a server of one request. It works in a directory of its own mount namespace, not in one of ours."""
+    work = os.path.abspath(options.work_path or options.image_path)
+    return (requests.criu(), "swrk", str(_CHANNEL), "--work-dir", work, "--no-default-config")
+
+
+@contextlib.contextmanager
+def _images(
+    options: CheckpointOptions | RestoreOptions, group: int | None = None
+) -> Iterator[dict[str, rpc.Value]]:
+    """Where the images are, for criu, which finds the descriptors of whoever made its channel.
+
+    Meanwhile ``group`` may open them: in a user namespace criu reads them as root of that.
+    """
+    fd = os.open(options.image_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.fstat(fd)
+    try:
+        if group is not None:
+            os.fchown(fd, -1, group)
+            os.fchmod(fd, stat.S_IMODE(before.st_mode) | stat.S_IXGRP)
+        yield {"images_dir_fd": fd}
+    finally:
+        if group is not None:
+            os.fchown(fd, -1, before.st_gid)
+            os.fchmod(fd, stat.S_IMODE(before.st_mode))
+        os.close(fd)
+
+
+def _unexpected(said: rpc.Notified) -> None:
+    """Nothing is reported by a dump that was not asked to."""
+    if said.fd >= 0:
+        os.close(said.fd)
+
+
+def reason(directory: str, name: str) -> str:
+    """The last errors in criu's log, for a message."""
+    try:
+        with open(os.path.join(directory, name), "rb") as stream:
+            lines = stream.read(_MAX_LOG).decode("utf-8", "backslashreplace").splitlines()
+    except OSError as error:
+        return f"no log: {error}"
+    found = [line[line.index("Error") :] for line in lines if "Error (" in line]
+    return quote("; ".join(found[-3:]) or "no error in its log", 1000)
+
+
+def _failed(verb: str, name: str, options: CheckpointOptions | RestoreOptions, log: str) -> CheckpointFailed:
+    directory = options.work_path or options.image_path
+    path = os.path.join(directory, log)
+    return CheckpointFailed(f"{verb} of container {name}: {reason(directory, log)}; see {path}", log=path)
+
+
+def _freezer(groups: Sequence[str]) -> str:
+    """The group by which criu stops the container: that of the version 1 freezer, or the unified one."""
+    for name in ("freezer.state", "cgroup.freeze"):
+        for group in groups:
+            if os.path.exists(f"{group}/{name}"):
+                return group
+    return ""
