@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from ociworks import spec
+from ociworks.runtime.plan import resctrl
 from ociworks.runtime.state import start_time
 from tests.runtime.boxes import nothing_left, with_process
 from tests.runtime.commands import Command, program, written
@@ -232,6 +233,11 @@ def test_update_and_events(command: Command, forever: spec.Bundle, tmp_path: Pat
         command("update", "--pids-limit", "0", "--cpu-burst", "0", "--memory", "0", "u")
         data = command.json("events", "--stats", "u")["data"]
         assert (data["memory"]["usage"]["limit"], data["pids"]["limit"]) == (64 << 20, 1)
+        if resctrl.mount_point() is None:
+            for flag, share in (("l3-cache", "CAT: l3 cache"), ("mem-bw", "MBA: memory bandwidth")):
+                told = command.fails("update", "--pids-limit", "70", f"--{flag}-schema", "X:0=1", "u")["msg"]
+                assert told.endswith(f"Intel RDT/{share} schema is not enabled")
+            assert command.json("events", "--stats", "u")["data"]["pids"]["limit"] == 1
         with subprocess.Popen(
             command.arguments("events", "--interval", "10ms", "u"), stdout=subprocess.PIPE
         ) as watching:

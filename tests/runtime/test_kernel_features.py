@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,58 @@ def test_an_existing_class(runtime: Runtime, bundle: spec.Bundle, control: Path)
     ):
         with pytest.raises(errors.InvalidSpec, match=r"\$\.linux\.intelRdt\.closID"):
             runtime.plan(with_linux(bundle, intel_rdt=wrong))
+
+
+def test_schemata_that_change(runtime: Runtime, bundle: spec.Bundle, control: Path) -> None:
+    """Written as one to the container's class, in its configuration then; a share that the host lacks is refused."""
+    ready = with_linux(bundle, intel_rdt=IntelRdt(clos_id="ready", l3_cache_schema="L3:0=f"))
+    with runtime.create("rdt", ready, ["sleep", "1000"]) as container:
+        (control / "info/L3").mkdir(parents=True)
+        with pytest.raises(
+            errors.NotSupported, match="Intel RDT/MBA: memory bandwidth schema is not enabled"
+        ):
+            container.update_rdt(l3_cache_schema="L3:0=1", mem_bw_schema="MB:0=50")
+        (control / "info/MB").mkdir()
+        before = (control / "ready/schemata").read_text()
+        container.update_rdt(l3_cache_schema="L3:0=1", mem_bw_schema="MB:0=50")
+        assert (control / "ready/schemata").read_text() == before + "L3:0=1\nMB:0=50\n"
+        for seen in (container, Runtime(runtime.root).get("rdt")):
+            assert seen.spec.linux is not None
+            told = seen.spec.linux.intel_rdt
+            assert told == IntelRdt(clos_id="ready", l3_cache_schema="L3:0=1", mem_bw_schema="MB:0=50")
+
+
+def test_a_share_for_a_container_that_had_none(
+    runtime: Runtime, bundle: spec.Bundle, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class of its own with all its processes, which an exec enters too, and which goes with it."""
+
+    def make(
+        directories: Sequence[str], lines: Sequence[tuple[str, str]], own: Sequence[str]
+    ) -> tuple[str, ...]:
+        for name in map(Path, directories):
+            name.mkdir()
+            (name / "schemata").touch()
+            (name / "tasks").touch()
+        for line in lines:
+            groups.write(*line)
+        return tuple(own)
+
+    def remove(found: Sequence[str]) -> None:
+        for name in found:
+            shutil.rmtree(name, ignore_errors=True)
+
+    monkeypatch.setattr(groups, "make", make)  # a plain directory has not the files of the kernel's
+    monkeypatch.setattr(groups, "remove", remove)
+    (control / "info/L3").mkdir(parents=True)
+    with runtime.create("later", bundle, ["sleep", "1000"]) as container:
+        container.start()
+        container.update_rdt(l3_cache_schema="L3:0=3")
+        assert (control / "later/schemata").read_text() == "L3:0=3\n"
+        assert (control / "later/tasks").read_text() == f"{container.pid}\n"
+        container.exec(["true"], timeout=60)
+        assert (control / "later/tasks").read_text().startswith("0")
+    assert not (control / "later").exists()
 
 
 def test_what_is_made_of_classes(control: Path) -> None:

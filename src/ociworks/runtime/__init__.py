@@ -12,8 +12,8 @@ plan to a request), ``_progress`` (follows an init), ``_host`` (what containers 
 ``_hooks`` (hooks of the runtime namespaces), ``plan`` (configuration → operations), ``launcher`` (the caller's side
 of the helper process), ``_init`` (what runs in the helper and in the container), ``detach`` (options and results of
 detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side), ``shim`` (the process that holds a detached
-container), ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``, and
-``seccomp``.
+container), ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``,
+``_schemata`` (shares of cache that change), and ``seccomp``.
 """
 
 from __future__ import annotations

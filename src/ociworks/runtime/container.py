@@ -29,6 +29,7 @@ from ociworks.runtime._first import FirstProcess
 from ociworks.runtime._gate import open_gate
 from ociworks.runtime._hooks import run_started, run_stopped
 from ociworks.runtime._host import Host
+from ociworks.runtime._init import resctrl
 from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.execs import ExecOptions
@@ -296,6 +297,24 @@ class Container(HasStreams):
             self._spec = attrs.evolve(spec, linux=linux)
             state.save_config(self._host.root, self.id, to_json(self._spec))
 
+    def update_rdt(self, *, l3_cache_schema: str = "", mem_bw_schema: str = "") -> None:
+        """Change its share of cache or memory bandwidth (runtime-spec config-linux.md, IntelRdt) while it runs.
+
+        A container that had none gets a group of its own. Raises NotSupported where resctrl does not offer it, OSError
+        for a schema that the kernel refuses.
+        """
+        from ociworks.runtime import _schemata
+
+        with self._lock, state.Lock(self._host.root, self.id):
+            state.allow("update", self.status, self.id)
+            spec = state.load_config(self._host.root, self.id)
+            linux = spec.linux or Linux()
+            rdt = _schemata.update(
+                self._record, linux.intel_rdt, l3_cache_schema, mem_bw_schema, self.processes()
+            )
+            self._spec = attrs.evolve(spec, linux=attrs.evolve(linux, intel_rdt=rdt))
+            state.save(self._host.root, self._record, to_json(self._spec))
+
     def events(self, pressure: cgroups.PressureTrigger | None = None) -> cgroups.GroupWatch:
         """What happens to it from now on: out of memory, killed for it, stopped; with a trigger, memory pressure.
 
@@ -379,6 +398,10 @@ class Container(HasStreams):
                 self.kill("KILL")
                 self._first.wait_foreign(_KILL_TIMEOUT, reap=False)
             self._sweep()
+        if self._record.resctrl:
+            resctrl.remove(
+                self._record.resctrl
+            )  # one that came by an update is not known to who removed the rest
         self._host.leave_scope(self.id, self._record.scope, self._record.cgroups)
 
     def _remove_held(self, shim: Shim) -> None:

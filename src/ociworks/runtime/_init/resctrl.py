@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["make", "remove"]
+__all__ = ["make", "remove", "write"]
 
 
 def make(directories: Sequence[str], lines: Sequence[tuple[str, str]], own: Sequence[str]) -> tuple[str, ...]:
@@ -25,14 +25,15 @@ def make(directories: Sequence[str], lines: Sequence[tuple[str, str]], own: Sequ
                 continue  # made meanwhile by the container of the same class
             made.append(name)
         for file, line in lines:
-            _write(file, line)
+            write(file, line)
     except BaseException:
         remove(made[::-1])
         raise
     return tuple(own)
 
 
-def _write(file: str, line: str) -> None:
+def write(file: str, line: str) -> None:
+    """Write one line, or several that hold together. OSError with the file's name."""
     fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         os.write(fd, line.encode() + b"\n")

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from ociworks.errors import NotSupported, SpecError
+from ociworks.errors import SpecError
 from ociworks.runtime.cli import _files
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._flags import Options
@@ -30,12 +30,17 @@ def main(call: Call) -> int:
         resources = parse(Resources, _files.read_document(path), max_size=_files.MAX_DOCUMENT)
     else:
         resources = resources_of(call.flags)
-    for name in ("l3-cache-schema", "mem-bw-schema"):
-        if call.flags.text(name):
-            raise NotSupported(f"--{name} is not supported")
+    cache, bandwidth = call.flags.text("l3-cache-schema"), call.flags.text("mem-bw-schema")
+    if cache or bandwidth:
+        from ociworks.runtime._schemata import check
+
+        check(cache, bandwidth)
     if any(call.flags.text(name) for name in ("kernel-memory", "kernel-memory-tcp")):
         call.log.caution("Kernel memory settings are ignored and will be removed")
-    call.container().update(_meant(resources))
+    container = call.container()
+    container.update(_meant(resources))
+    if cache or bandwidth:
+        container.update_rdt(l3_cache_schema=cache, mem_bw_schema=bandwidth)
     return 0
 
 
