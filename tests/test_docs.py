@@ -91,3 +91,30 @@ def test_text_is_composed() -> None:
     """One spelling per letter: documents are in normal form C."""
     for path in DOCUMENTS:
         assert unicodedata.is_normalized("NFC", path.read_text("utf-8")), name_of(path)
+
+
+CLIENTS = (CHECKOUT / "docs" / "guide" / "clients.md").read_text("utf-8")
+CLIENT_TESTS = {
+    "podman": ("podman_runtime", "podman_checkpoint"),
+    "containerd": ("containerd",),
+    "conmon": ("conmon",),
+    "buildah": ("buildah",),
+}
+
+
+@pytest.mark.parametrize("client", CLIENT_TESTS)
+def test_what_is_said_of_clients_is_tested(client: str) -> None:
+    """The tables of a client are its tests, in order: the first line of each, and its name."""
+    rows = [row for name in CLIENT_TESTS[client] for row in rows_of(name)]
+    section = CLIENTS.partition(f"\n## {client}\n")[2].partition("\n## ")[0]
+    assert [line for line in section.splitlines() if line.startswith("|")] == rows
+
+
+def rows_of(name: str) -> Iterator[str]:
+    """The table of one file of tests."""
+    path = CHECKOUT / "tests" / "interop" / f"test_{name}.py"
+    yield from (f"| what | test in `{path.name}` |", "|---|---|")
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            said = (ast.get_docstring(node) or "").partition("\n")[0].rstrip(".")
+            yield f"| {said} | `{node.name}` |"

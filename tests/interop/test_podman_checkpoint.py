@@ -40,7 +40,7 @@ def check(program: str) -> str:
 @pytest.mark.interop
 @pytest.mark.root
 def test_a_container_with_a_terminal(podman: Podman, tmp_path: Path) -> None:
-    """What only its memory knows it says after it was on disk; podman learns its status from conmon."""
+    """Container checkpoint, container restore, where criu works: with a terminal; its memory, its status."""
     bundle: spec.Bundle = box(tmp_path / "bundle")
     token, said = bundle.rootfs / "token", bundle.rootfs / "said"
     token.write_text("known\n")

@@ -1,16 +1,17 @@
-"""Podman, with conmon and buildah below it, uses ``ociworks-runtime`` as it uses runc."""
+"""Podman uses ``ociworks-runtime`` as it uses runc; each test is a row in docs/guide/clients.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import busybox
+from tests.interop.peers import busybox, peer
 from tests.interop.podman import Podman
 
 pytestmark = [
@@ -20,6 +21,19 @@ pytestmark = [
 ]
 
 APPLETS = "cat echo false grep head httpd id ls nc ps sh sleep stat touch top true tty wc".split()
+NETWORK = """\
+[network]
+network_backend = "netavark"
+network_config_dir = "{folder}/networks"
+"""
+PUBLISH = """\
+mount -t tmpfs none /run
+ip link set lo up
+trap '"$@" rm --force --time 0 published' EXIT
+"$@" run --detach --name published --publish 127.0.0.1:8080:80 box \
+    sh -c 'while :; do echo hello | nc -l -p 80; done' > /run/id
+until busybox nc 127.0.0.1 8080 < /dev/null; do :; done 2> /run/refused
+"""
 
 
 def image_folder(folder: Path) -> Path:
@@ -55,20 +69,24 @@ def name(podman: Podman, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_run(podman: Podman) -> None:
+    """Run: output, exit status."""
     assert podman.run("--rm", "box", "echo", "hello") == "hello\n"
     podman.run("--rm", "box", "sh", "-c", "exit 7", status=7)
 
 
 @pytest.mark.parametrize(("program", "status"), [("nowhere", 127), ("/no/such", 127), ("/etc/passwd", 126)])
 def test_run_what_cannot_be(podman: Podman, program: str, status: int) -> None:
+    """Run of what cannot be executed: statuses 126 and 127."""
     podman.run("--rm", "box", program, status=status)
 
 
 def test_run_t(podman: Podman) -> None:
+    """Run --tty."""
     assert podman.on_a_terminal("run", "--rm", "-t", "--network", "none", "box", "tty") == b"/dev/pts/0\r\n"
 
 
 def test_exec(podman: Podman, name: str) -> None:
+    """Exec: output, status, --user, --env, --workdir, --detach, --tty, what is not there."""
     podman.running(name)
     assert podman("exec", name, "echo", "hello") == "hello\n"
     podman("exec", name, "sh", "-c", "exit 4", status=4)
@@ -81,12 +99,14 @@ def test_exec(podman: Podman, name: str) -> None:
 
 
 def test_logs(podman: Podman, name: str) -> None:
+    """Run --detach, wait, logs."""
     podman.run("--detach", "--name", name, "box", "sh", "-c", "echo out; echo err >&2")
     assert podman("wait", name) == "0\n"
     assert podman("logs", name) == "out\n"
 
 
 def test_pause(podman: Podman, name: str) -> None:
+    """Pause, unpause, inspect."""
     podman.running(name)
     podman("pause", name)
     assert podman("inspect", "--format", "{{.State.Status}}", name) == "paused\n"
@@ -95,6 +115,7 @@ def test_pause(podman: Podman, name: str) -> None:
 
 
 def test_stats_and_top(podman: Podman, name: str) -> None:
+    """Stats, top."""
     podman.running(name)
     stats = json.loads(podman("stats", "--no-stream", "--format", "json", name))
     assert stats[0]["pids"] == "1"
@@ -102,6 +123,7 @@ def test_stats_and_top(podman: Podman, name: str) -> None:
 
 
 def test_kill_and_stop(podman: Podman, name: str) -> None:
+    """Kill and stop: signals that are handled, status 137; start again."""
     podman.run(
         "--detach", "--name", name, "box", "sh", "-c", "trap 'exit 3' USR1 TERM; while :; do sleep 1; done"
     )
@@ -117,6 +139,7 @@ def test_kill_and_stop(podman: Podman, name: str) -> None:
 
 
 def test_healthcheck(podman: Podman, name: str) -> None:
+    """Healthcheck run."""
     podman.running(name, "--health-cmd", "test -e /well || exit 1", "--health-interval", "disable")
     podman("healthcheck", "run", name, status=1)
     podman("exec", name, "touch", "/well")
@@ -124,6 +147,7 @@ def test_healthcheck(podman: Podman, name: str) -> None:
 
 
 def test_update(podman: Podman, name: str) -> None:
+    """Update --memory."""
     if "update" not in podman("--help"):
         pytest.skip("this podman has no update")
     podman.running(name, "--memory", "64m")
@@ -131,7 +155,7 @@ def test_update(podman: Podman, name: str) -> None:
 
 
 def test_limits_and_restrictions(podman: Podman, tmp_path: Path) -> None:
-    """Everything at once, seen from inside."""
+    """Run --read-only, --cap-drop, --user, --memory, --pids-limit, --volume, seccomp: seen from inside."""
     tmp_path.chmod(0o755)
     (tmp_path / "file").write_text("from outside")
     options = (
@@ -147,6 +171,7 @@ def test_limits_and_restrictions(podman: Podman, tmp_path: Path) -> None:
 
 
 def test_volume(podman: Podman) -> None:
+    """Volumes."""
     podman("volume", "create", "kept")
     podman.run("--rm", "-v", "kept:/data", "box", "sh", "-c", "echo kept > /data/file")
     assert podman.run("--rm", "-v", "kept:/data", "box", "cat", "/data/file") == "kept\n"
@@ -154,7 +179,7 @@ def test_volume(podman: Podman) -> None:
 
 
 def test_build(podman: Podman, tmp_path: Path) -> None:
-    """RUN steps, by buildah inside podman."""
+    """Build --isolation oci: RUN steps."""
     (tmp_path / "Containerfile").write_text(
         "FROM localhost/box\nRUN echo built > /built && id -u\nRUN cat /built\n"
     )
@@ -162,8 +187,26 @@ def test_build(podman: Podman, tmp_path: Path) -> None:
     assert podman.run("--rm", "localhost/built", "cat", "/built") == "built\n"
 
 
+def test_published_port(podman: Podman, tmp_path: Path) -> None:
+    """Run --publish: a port of a container on a bridge.
+
+    In a network namespace of the test's own: the host's stays as it is.
+    """
+    if not os.access("/usr/lib/podman/netavark", os.X_OK):
+        pytest.skip("netavark is not installed")
+    peer("iptables")
+    configuration = Path(podman.environment["CONTAINERS_CONF"]).read_text() + NETWORK.format(folder=tmp_path)
+    (tmp_path / "containers.conf").write_text(configuration)
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-euc", PUBLISH, "sh", *podman.command],
+        env={**podman.environment, "CONTAINERS_CONF": str(tmp_path / "containers.conf")},
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b"hello\npublished\n"), done
+
+
 def test_pod(podman: Podman) -> None:
-    """Two containers that share their namespaces."""
+    """Pod create, run --pod: containers that share their namespaces."""
     podman(
         "pod", "create", "--name", "pod", "--network", "none", "--share", "ipc,net,uts,pid",
         "--infra-image", "localhost/box", "--infra-command", "sleep 1000",
@@ -189,6 +232,7 @@ def test_pod(podman: Podman) -> None:
 
 
 def test_restart_and_inspect(podman: Podman, name: str) -> None:
+    """Restart, inspect."""
     podman.running(name)
     first = podman("inspect", "--format", "{{.State.Pid}}", name)
     podman("restart", "--time", "0", name)
