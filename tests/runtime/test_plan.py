@@ -196,3 +196,10 @@ def test_an_empty_linux_section_leaves_the_mounts_of_the_host_alone(bundle: spec
     found = set(names(shared))
     assert {"hold_root", "enter_root"} <= found
     assert not found & {"pin_root", "pivot", "move_root", "filesystem", "root_propagation"}
+
+
+def test_users_by_name(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Nothing on Linux reads ``username``, so it is refused, not ignored."""
+    named = with_process(bundle, user=spec.runtime.User(username="bob"))
+    with pytest.raises(errors.NotSupported, match=r"\$\.process\.user\.username"):
+        runtime.plan(named)

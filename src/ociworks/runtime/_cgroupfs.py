@@ -150,7 +150,10 @@ def open_unified(directory: str) -> int:
 
 
 def misplaced(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> tuple[str, str, str] | None:
-    """The first controller of ``membership`` whose path is another in a ``/proc/PID/cgroup``: it, expected, found."""
+    """The first controller of ``membership`` whose path is another in a ``/proc/PID/cgroup``: it, expected, found.
+
+    A name without a slash stands for every path that ends in it: what a namespace that was joined makes of it.
+    """
     found: dict[str, str] = {}
     for line in proc_cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -159,10 +162,14 @@ def misplaced(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> tuple[
         (
             (controller, path, found.get(controller, ""))
             for controller, path in membership
-            if found.get(controller) != path
+            if not _is_at(path, found.get(controller, ""))
         ),
         None,
     )
+
+
+def _is_at(expected: str, found: str) -> bool:
+    return found == expected if "/" in expected else found.rpartition("/")[2] == expected
 
 
 def remove(made: Sequence[str], timeout: float = 2.0) -> list[str]:

@@ -122,7 +122,8 @@ class Further:
 
     def _allow(self, options: ExecOptions) -> None:
         status = self._container.status
-        if not (options.ignore_paused and status == "paused"):
+        allowed = {"paused": options.ignore_paused, "created": options.before_start}
+        if not allowed.get(status, False):
             state.allow("exec", status, self._record.id)
 
 

@@ -28,13 +28,13 @@ def run_before(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
     """Run those of ``prestart`` and ``createRuntime``. CreateFailed by the first that fails or takes too long."""
     found = spec.hooks or Hooks()
     # Prestart hooks were once called by "start", of a container that was created; they still expect to read that.
-    _must(found.prestart, spec, container_id, bundle, "created", pid)
-    _must(found.create_runtime, spec, container_id, bundle, "creating", pid)
+    _must("prestart", found.prestart, spec, container_id, bundle, "created", pid)
+    _must("createRuntime", found.create_runtime, spec, container_id, bundle, "creating", pid)
 
 
 def run_started(spec: Spec, container_id: str, bundle: str, pid: int) -> None:
     """Run those of ``poststart``. CreateFailed by the first that fails: the container is to be stopped then."""
-    _must((spec.hooks or Hooks()).poststart, spec, container_id, bundle, "running", pid)
+    _must("poststart", (spec.hooks or Hooks()).poststart, spec, container_id, bundle, "running", pid)
 
 
 def run_stopped(spec: Spec, container_id: str, bundle: str, warn: Callable[[str], object]) -> None:
@@ -48,14 +48,16 @@ def run_stopped(spec: Spec, container_id: str, bundle: str, warn: Callable[[str]
             warn(f"poststop hook {hook.path} of container {container_id}: {error.strerror}")
 
 
-def _must(found: Iterable[Hook], spec: Spec, container_id: str, bundle: str, status: str, pid: int) -> None:
-    for hook in found:
+def _must(
+    kind: str, found: Iterable[Hook], spec: Spec, container_id: str, bundle: str, status: str, pid: int
+) -> None:
+    for number, hook in enumerate(found, 1):
         try:
             _run(hook, spec, container_id, bundle, status, pid)
-        except OSError as error:
-            raise CreateFailed(f"hook {hook.path}: {error.strerror}", step="hook", path=hook.path) from error
-        except StepError as error:
-            raise CreateFailed(f"hook {error.path}: {error.text}", step="hook", path=error.path) from error
+        except (OSError, StepError) as error:
+            why = error.strerror if isinstance(error, OSError) else error.text
+            message = f"error running {kind} hook #{number}: {hook.path}: {why}"
+            raise CreateFailed(message, step="hook", path=hook.path) from error
 
 
 def _run(hook: Hook, spec: Spec, container_id: str, bundle: str, status: str, pid: int) -> None:

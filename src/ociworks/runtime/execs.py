@@ -51,10 +51,14 @@ class ExecOptions:
     """How many of them, from the first, are announced as sockets (sd_listen_fds(3))."""
     new_keyring: bool = True
     """Whether it gets a session keyring of its own; without one it has the caller's keys."""
+    home: bool = False
+    """Whether a program without ``HOME`` gets its user's of the container's ``/etc/passwd``, or ``/``."""
     detach: bool = False
     """It outlives this Runtime and its process; whoever adopts it learns its status."""
     ignore_paused: bool = False
     """Start it in a paused container too; it runs when that is resumed."""
+    before_start: bool = False
+    """Run it also in a container that was created and not started."""
     groups: Mapping[str, str] = field(factory=FrozenDict)
     """Control groups below the container's, which exist: controller → relative path; ``""`` is for all the others."""
 
@@ -72,7 +76,12 @@ class ExecOptions:
 
     def run_options(self) -> RunOptions:
         """What of this is not in a Process."""
-        return RunOptions(pass_fds=self.pass_fds, listen_fds=self.listen_fds, new_keyring=self.new_keyring)
+        return RunOptions(
+            pass_fds=self.pass_fds,
+            listen_fds=self.listen_fds,
+            new_keyring=self.new_keyring,
+            home=self.home,
+        )
 
     def process(self, own: Process, args: Sequence[str], root: int) -> Process:
         """The whole process: ``own`` is the container's, ``root`` a descriptor of its root, for users by name."""

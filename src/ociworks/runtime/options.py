@@ -33,6 +33,8 @@ class RunOptions:
     """How many of them, from the first, are announced as sockets (``LISTEN_FDS``, ``LISTEN_PID``; sd_listen_fds(3))."""
     new_keyring: bool = True
     """Whether the container gets a session keyring of its own; without one it has the caller's keys."""
+    home: bool = False
+    """Whether a program without ``HOME`` gets its user's of the container's ``/etc/passwd``, or ``/``."""
     no_pivot: bool = False
     """Enter the root by chroot, for a host whose own root cannot be exchanged (an initramfs); it protects less."""
     seccomp: str | Seccomp | None = None

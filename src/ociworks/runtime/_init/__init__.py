@@ -14,8 +14,8 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``maps``, ``sources``: id maps, and what the launcher opens on the host for the mounts of a container
 - ``procfs``: writes to kernel settings
 - ``targets``: places in the root, resolved once; ``copyup``: what a tmpfs starts with
-- ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``labels``, ``hooks``, ``start``: the
-  operations by concern
+- ``rootfs``, ``mounts``, ``protect``, ``devices``, ``terminal``, ``identity``, ``labels``, ``hooks``, ``users``,
+  ``start``: the operations by concern
 - ``resctrl``: makes and removes resource control groups, in the launcher
 """
 

@@ -45,6 +45,7 @@ class Context:
         self.passed = 0
         """How many descriptors from 3 on the program inherits."""
         self.listen = 0
+        self.home = b""
         self.expected_ids: tuple[int, int] | None = None
         self.superblocks: list[int] = []
         self.given: list[int] = []

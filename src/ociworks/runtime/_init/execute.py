@@ -19,6 +19,7 @@ from ociworks.runtime._init import (
     rootfs,
     start,
     terminal,
+    users,
     wire,
 )
 from ociworks.runtime._init.context import StepError
@@ -80,6 +81,8 @@ OPERATIONS: Final[dict[str, Callable[..., None]]] = {
     "label": labels.label,
     "wait_start": start.wait_start,
     "listen": start.listen,
+    "home": users.home,
+    "own_streams": users.own_streams,
     "no_new_privileges": identity.no_new_privileges,
     "bounding": identity.bounding,
     "change_directory": identity.change_directory,

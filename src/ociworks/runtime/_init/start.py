@@ -97,6 +97,8 @@ def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], s
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     environment = dict(entry.split(b"=", 1) for entry in env)
+    if context.home and not environment.get(b"HOME"):
+        environment[b"HOME"] = context.home
     if context.listen:
         environment.update({b"LISTEN_FDS": b"%d" % context.listen, b"LISTEN_PID": b"%d" % os.getpid()})
     _exec(args, environment, search)

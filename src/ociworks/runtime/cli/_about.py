@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-import attrs
-
 from ociworks.runtime.cli._call import Call
+from ociworks.runtime.cli._example import example
 from ociworks.spec import Bundle, to_json
-from ociworks.spec.defaults import default_spec
 
 __all__ = ["main"]
 
@@ -19,11 +17,9 @@ def main(call: Call) -> int:
     if call.command == "features":
         sys.stdout.write(to_json(call.runtime().features(), indent=4).decode() + "\n")
         return 0
-    spec = default_spec(rootless=call.flags.flag("rootless") or os.geteuid() != 0, readonly=True)
-    if spec.process is not None:
-        spec = attrs.evolve(spec, process=attrs.evolve(spec.process, terminal=True))
     try:
-        Bundle.create(call.flags.text("bundle") or ".", spec)
+        rootless = call.flags.flag("rootless") or os.geteuid() != 0
+        Bundle.create(call.flags.text("bundle") or ".", example(rootless=rootless))
     except FileExistsError:
         raise ValueError("File config.json exists. Remove it first") from None
     return 0

@@ -88,7 +88,11 @@ class Call:
         from ociworks.runtime import Runtime
 
         systemd = self.globals.flag("systemd-cgroup")
-        if self.custom is None:
+        if self.custom is None and self.log.debugs:
+            from ociworks.runtime.cli._debug import Told
+
+            runtime: Runtime = Told(self.root, self.log, systemd_cgroup=systemd)
+        elif self.custom is None:
             runtime = Runtime(self.root, systemd_cgroup=systemd)
         else:
             runtime = self.custom.at(self.root, systemd_cgroup=systemd)
@@ -111,9 +115,11 @@ def run(module: str, call: Call, *, helper: bool) -> int:
     """Run a command, by the name of its module; ``helper``: it will need the helper process."""
     if helper:
         call.start_early()
+    call.log.detail(f"{call.command} {' '.join(call.arguments[:1])}: begun by process {os.getpid()}")
     try:
         found = __import__(f"ociworks.runtime.cli.{module}", fromlist=["main"])
         status: int = found.main(call)
+        call.log.detail(f"{call.command}: ended with status {status}")
         return status
     finally:
         call.close()

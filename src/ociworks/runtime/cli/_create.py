@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ociworks.errors import InvalidSpec, Problem
 from ociworks.runtime.cli import _files
+from ociworks.runtime.cli._flags import FALSE, TRUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
     from ociworks.spec import Bundle
     from ociworks.spec.runtime import Spec
 
-__all__ = ["check_terminal", "main", "run_options"]
+__all__ = ["check_terminal", "main", "run_options", "tell"]
 
 
 def main(call: Call) -> int:
     """Make a container, and for ``run`` start it and, unless it shall be left alone, wait for its end."""
     try:
-        if call.command == "create" and call.custom is None and not call.globals.flag("systemd-cgroup"):
+        _check(call)
+        plain = call.custom is None and not call.log.debugs and not call.globals.flag("systemd-cgroup")
+        if call.command == "create" and plain:
             from ociworks.runtime.cli._make import make
 
             return make(call)
@@ -28,6 +31,39 @@ def main(call: Call) -> int:
         from ociworks.runtime.cli._words import failure
 
         raise failure(call.command, error) from error
+
+
+def _check(call: Call) -> None:
+    """Judge what most calls do not say: ``--rootless``, and where a pidfd is to go."""
+    rootless, path = call.globals.text("rootless", "auto"), call.flags.text("pidfd-socket")
+    if rootless not in ("", "auto", *TRUE):
+        _check_groups(rootless)
+    if path:
+        from ociworks.runtime.cli import _sockets
+
+        _sockets.check_socket("pidfd", path)
+
+
+def _check_groups(rootless: str) -> None:
+    """Who says false wants control groups, or no container."""
+    if rootless not in FALSE:
+        raise ValueError(f"--rootless: expected true, false or auto, got {rootless[:100]!a}")
+    from ociworks.errors import NotSupported
+    from ociworks.runtime import cgroups
+
+    found = cgroups.detect()
+    if not found.available:
+        raise NotSupported(f"--rootless={rootless}: {found.reason}")
+
+
+def tell(call: Call, pid: int) -> None:
+    """Tell whoever waits for the process of its pid, as the flags say."""
+    if call.flags.given("pidfd-socket"):
+        from ociworks.runtime.cli import _sockets
+
+        _sockets.send_pidfd(call.flags.text("pidfd-socket"), pid)
+    if call.flags.given("pid-file"):
+        _files.write_pid(call.flags.text("pid-file"), pid)
 
 
 def _main(call: Call) -> int:
@@ -77,6 +113,7 @@ def run_options(call: Call) -> RunOptions:
         listen_fds=listening,
         new_keyring=not call.flags.flag("no-new-keyring"),
         no_pivot=call.flags.flag("no-pivot"),
+        home=True,
     )
 
 
@@ -89,8 +126,7 @@ def _create(call: Call, runtime: Runtime, bundle: Bundle) -> Container:
 
             _tty.send_console(call.flags.text("console-socket"), container.console)
             container.console.close()
-        if call.flags.given("pid-file"):
-            _files.write_pid(call.flags.text("pid-file"), container.pid)
+        tell(call, container.pid)
     except BaseException:
         container.delete(force=True)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ociworks.runtime import Console, Container, ExecOptions
-from ociworks.runtime.cli import _files, _tty
+from ociworks.runtime.cli import _files, _sockets, _tty
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._process import process_of, sub_groups
 from ociworks.runtime.cli._words import of
@@ -27,6 +27,7 @@ def main(call: Call) -> int:
 def _exec(call: Call) -> int:
     with call.runtime() as runtime:
         container = runtime.get(call.container_id)
+        _sockets.check_socket("pidfd", call.flags.text("pidfd-socket"))
         _refuse(container.status, ignore_paused=call.flags.flag("ignore-paused"))
         if call.flags.flag("detach"):
             return _detached(call, container)
@@ -45,6 +46,8 @@ def _options(call: Call, *, detach: bool) -> ExecOptions:
         pass_fds=_files.preserved(call.flags.number("preserve-fds") or 0),
         detach=detach,
         ignore_paused=call.flags.flag("ignore-paused"),
+        before_start=True,
+        home=True,
         groups=sub_groups(call.flags.texts("cgroup")),
     )
 
@@ -56,7 +59,7 @@ def _detached(call: Call, container: Container) -> int:
     try:
         if process.console is not None:
             _tty.send_console(path, process.console)
-        _write_pid(call, process.pid)
+        _tell(call, process.pid)
     except BaseException:
         process.kill("KILL")
         raise
@@ -74,12 +77,13 @@ def _attached(call: Call, container: Container) -> int:
         caught_signals() as signals,
         container.spawn(target, stdin=None, options=_options(call, detach=False)) as process,
     ):
-        _write_pid(call, process.pid)
+        _tell(call, process.pid)
         console: Console | None = process.console
         follow(process.pidfd, signals, console)
         return exit_status(process.wait())
 
 
-def _write_pid(call: Call, pid: int) -> None:
+def _tell(call: Call, pid: int) -> None:
+    _sockets.send_pidfd(call.flags.text("pidfd-socket"), pid)
     if call.flags.given("pid-file"):
         _files.write_pid(call.flags.text("pid-file"), pid)

@@ -63,13 +63,22 @@ def write_pid(path: str, pid: int) -> None:
 
 
 def read_document(path: str) -> bytes:
-    """The bytes of a regular file, read once, with a bound; ``-`` is standard input. Raises OSError and ValueError."""
+    """The bytes of a regular file, or of a pipe without a name (a shell's ``<(…)``), read once, with a bound.
+
+    ``-`` is standard input. Raises OSError and ValueError.
+    """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     fd = os.dup(0) if path == "-" else os.open(path, flags)
     with os.fdopen(fd, "rb") as stream:
-        if path != "-" and not stat.S_ISREG(os.fstat(fd).st_mode):
+        if path != "-" and not (stat.S_ISREG(os.fstat(fd).st_mode) or _is_pipe(fd)):
             raise ValueError(f"{path!a}: expected a regular file")
+        if path != "-":
+            os.set_blocking(fd, True)
         raw = stream.read(MAX_DOCUMENT + 1)
     if len(raw) > MAX_DOCUMENT:
         raise ValueError(f"{path!a}: larger than {MAX_DOCUMENT} bytes")
     return raw
+
+
+def _is_pipe(fd: int) -> bool:
+    return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     """Kind (``bool``, ``text``, ``number``, ``texts``, ``numbers``, ``duration``), short name, help."""
     Flags: TypeAlias = Mapping[str, Flag]
 
-__all__ = ["Help", "Options", "UsageError", "parse"]
+__all__ = ["FALSE", "TRUE", "Help", "Options", "UsageError", "parse"]
 
-_TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
-_FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
+TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
+FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST: Final = 1 << 63
 
@@ -74,7 +74,7 @@ class Options:
 
     def flag(self, name: str) -> bool:
         """Whether a boolean is set."""
-        return self.text(name, "false") in _TRUE
+        return self.text(name, "false") in TRUE
 
     def number(self, name: str, default: int = 0) -> int:
         """The last value of a number."""
@@ -121,7 +121,7 @@ def parse(
 
 
 def _bool(text: str) -> None:
-    if text not in _TRUE + _FALSE:
+    if text not in TRUE + FALSE:
         raise ValueError(text)
 
 

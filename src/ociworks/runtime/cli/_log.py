@@ -26,7 +26,8 @@ class Log:
     def __init__(self) -> None:
         self._json = False
         self._file = -1
-        self._debug = False
+        self.debugs = False
+        """Whether :meth:`detail` writes anything."""
 
     def configure(self, options: Options) -> None:
         """Take ``--log``, ``--log-format`` and ``--debug``. Raises ValueError and OSError."""
@@ -34,14 +35,14 @@ class Log:
         if form not in ("", "text", "json"):
             raise ValueError(f"invalid log-format: {form!a}")
         self._json = form == "json"
-        self._debug = options.flag("debug")
+        self.debugs = options.flag("debug")
         path = options.text("log")
         if path not in _STANDARD:
             self._file = _open(path)
 
-    def debug(self, message: str) -> None:
+    def detail(self, message: str) -> None:
         """Write a record if ``--debug`` was given."""
-        if self._debug:
+        if self.debugs:
             self._write("debug", message)
 
     def caution(self, message: str) -> None:

@@ -14,7 +14,7 @@ from ociworks.runtime import state
 from ociworks.runtime._making import record_of, request_for
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import check_root
-from ociworks.runtime.cli import _create, _files
+from ociworks.runtime.cli import _create
 from ociworks.runtime.plan.build import build
 from ociworks.runtime.seccomp.stored import compile_once
 from ociworks.spec import _config
@@ -111,8 +111,7 @@ def _until_created(call: Call, root: str, planned: Plan, spawned: Spawned, raw: 
             from ociworks.runtime.cli import _tty
 
             _tty.send_console(call.flags.text("console-socket"), follower.console)
-        if call.flags.given("pid-file"):
-            _files.write_pid(call.flags.text("pid-file"), spawned.pid)
+        _create.tell(call, spawned.pid)
     finally:
         if follower.console is not None:
             follower.console.close()

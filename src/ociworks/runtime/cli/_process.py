@@ -81,7 +81,10 @@ def user_of(own: User, text: str, further: list[int], *, given: bool = True) -> 
 
 
 def _with_capabilities(own: Capabilities | None, names: list[str]) -> Capabilities | None:
-    """Those that were asked for, in the sets that a program gets them from, and no other (never inheritable)."""
+    """Those that were asked for, in the sets that a program gets them from; never inheritable.
+
+    Ambient ones must be inheritable, so they are asked for only where the configuration has some that are.
+    """
     if not names:
         return own
     sets = own or Capabilities()
@@ -90,6 +93,7 @@ def _with_capabilities(own: Capabilities | None, names: list[str]) -> Capabiliti
         bounding=(*sets.bounding, *names),
         effective=(*sets.effective, *names),
         permitted=(*sets.permitted, *names),
+        ambient=(*sets.ambient, *names) if sets.inheritable else sets.ambient,
     )
 
 

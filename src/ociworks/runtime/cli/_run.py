@@ -6,9 +6,8 @@ import os
 
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import Container
-from ociworks.runtime.cli import _files
 from ociworks.runtime.cli._call import Call
-from ociworks.runtime.cli._create import run_options
+from ociworks.runtime.cli._create import run_options, tell
 from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
 from ociworks.spec import Bundle
 
@@ -28,8 +27,7 @@ def run(call: Call, bundle: Bundle) -> int:
         try:
             container = runtime.create(call.container_id, bundle, detach=adopt, options=run_options(call))
             try:
-                if call.flags.given("pid-file"):
-                    _files.write_pid(call.flags.text("pid-file"), container.pid)
+                tell(call, container.pid)
                 if adopt:
                     runtime.close()
                 status = _to_its_end(container, signals)

@@ -61,7 +61,7 @@ GLOBALS: Final[Flags] = {
     "rootless": (
         "text",
         "",
-        "true, false or auto: whether limits that cannot be set are left out (default: auto)",
+        "true, false or auto: whether to go on without control groups where none can be made (default: auto)",
     ),
     "version": ("bool", "v", "print the version"),
 }
@@ -69,6 +69,7 @@ GLOBALS: Final[Flags] = {
 _CREATE: Final[Flags] = {
     "bundle": ("text", "b", "the directory of the bundle (default: the current one)"),
     "console-socket": ("text", "", "a Unix socket that receives the master of the container's terminal"),
+    "pidfd-socket": ("text", "", "a Unix socket that receives a pidfd of the process"),
     "pid-file": ("text", "", "write the process ID to this file"),
     "no-pivot": ("bool", "", "do not use pivot_root, for a root on a ramdisk"),
     "no-new-keyring": ("bool", "", "keep the caller's session keyring"),
@@ -131,6 +132,7 @@ COMMANDS: Final = {
             "additional-gids": ("numbers", "g", "a further group"),
             "process": ("text", "p", "a file with the whole process as JSON"),
             "detach": ("bool", "d", "do not wait for its end"),
+            "pidfd-socket": _CREATE["pidfd-socket"],
             "pid-file": _CREATE["pid-file"],
             "process-label": ("text", "", "its SELinux label"),
             "apparmor": ("text", "", "its AppArmor profile"),

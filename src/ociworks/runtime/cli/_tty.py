@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
-import stat
 import struct
 import termios
 import tty
-from typing import Final, Self
+from typing import Self
 
 from ociworks.errors import ContainerError
 from ociworks.runtime import Console
+from ociworks.runtime.cli import _sockets
 
 __all__ = ["Seat", "check_socket", "send_console"]
-
-_PATIENCE: Final = 10.0
-"""Seconds for the other side to take the terminal."""
 
 
 def check_socket(path: str, *, terminal: bool, detach: bool) -> None:
@@ -28,26 +24,13 @@ def check_socket(path: str, *, terminal: bool, detach: bool) -> None:
         return
     if not (terminal and detach):
         raise ValueError("cannot use console socket if runc will not detach or allocate tty")
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise ValueError(f"console socket {path!a}: expected a socket")
+    _sockets.check_socket("console", path)
 
 
 def send_console(path: str, console: Console) -> None:
-    """Hand the master to whoever listens at ``path``. Raises OSError when nobody takes it in time."""
-    parent, base = os.path.split(os.path.abspath(path))
-    place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            channel.settimeout(_PATIENCE)
-            channel.connect(f"/proc/self/fd/{place}/{base}")  # a long path is not cut
-            name = os.ttyname(console.fileno()).encode() if _named(console) else b"/dev/ptmx"
-            socket.send_fds(channel, [name], [console.fileno()])
-    except TimeoutError:
-        raise ContainerError(
-            f"console socket {path!a}: nobody took the terminal within {_PATIENCE:.0f} s"
-        ) from None
-    finally:
-        os.close(place)
+    """Hand the master to whoever listens at ``path``. Raises ContainerError when nobody takes it in time, OSError."""
+    name = os.ttyname(console.fileno()).encode() if _named(console) else b"/dev/ptmx"
+    _sockets.hand_over("console", path, name, console.fileno())
 
 
 def _named(console: Console) -> bool:
@@ -63,13 +46,14 @@ class Seat:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._own = -1
         self._fd = next((fd for fd in (2, 1, 0) if os.isatty(fd)), -1)
         self._before: list[object] | None = None
 
     def __enter__(self) -> Self:
         _clear_onlcr(self._console.fileno())
         if self._fd < 0:
-            raise ContainerError("a terminal was asked for, but this process has none; use --console-socket")
+            self._fd = self._own = _controlling()
         self._before = list(termios.tcgetattr(self._fd))
         tty.setraw(self._fd)
         now = termios.tcgetattr(self._fd)
@@ -82,11 +66,23 @@ class Seat:
         if self._before is not None:
             termios.tcsetattr(self._fd, termios.TCSANOW, self._before)  # type: ignore[arg-type]
             self._before = None
+        if self._own >= 0:
+            os.close(self._own)
+            self._fd = self._own = -1
 
     def resize(self) -> None:
         """Give the container's terminal the size of ours."""
         size = struct.unpack("HHHH", fcntl.ioctl(self._fd, termios.TIOCGWINSZ, bytes(8)))
         self._console.resize(size[1], size[0])
+
+
+def _controlling() -> int:
+    """Our controlling terminal, for when every stream is redirected. Raises ContainerError when there is none."""
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        message = "a terminal was asked for, but this process has none; use --console-socket"
+        raise ContainerError(message) from None
 
 
 def _clear_onlcr(fd: int) -> None:

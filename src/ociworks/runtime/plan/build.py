@@ -35,7 +35,7 @@ from ociworks.spec.runtime import Hooks, Linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Final, TypeAlias
 
     from ociworks.runtime.overlay import RootfsOverlay
@@ -207,10 +207,12 @@ class _Builder:
             *self.before_pivot,
             self._enter_root(no_pivot=no_pivot),
             *self.root_propagation,
+            *processes.every_cpu(),
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
             *self._hooks(container_id, self.hooks.start_container, "created"),
             *((ops.listen(options.listen_fds),) if options.listen_fds else ()),
+            *(processes.home_ops(self.process) if options.home else ()),
             *self.final,
         )
         return Plan(
@@ -320,11 +322,17 @@ class _Builder:
     def _control_groups(self, group: cgroups.CgroupPlan) -> Iterator[ops.Op]:
         if group.scope is not None and group.scope.user:
             yield ops.reach(IN_SCOPE)  # only systemd may move us there
-        yield ops.join_cgroups(group.membership)
+        yield ops.join_cgroups(self._membership(group))
         if group.scope is not None and not group.scope.user:
             yield ops.reach(IN_SCOPE)
         if self.namespaces.new & kernel.CLONE_NEWCGROUP:
             yield ops.unshare(kernel.CLONE_NEWCGROUP)
+
+    def _membership(self, group: cgroups.CgroupPlan) -> Mapping[str, str]:
+        """What proves that the group was entered; paths are relative in a cgroup namespace of somebody else's."""
+        if not any(kind == kernel.CLONE_NEWCGROUP for kind, _ in self.namespaces.joins):
+            return group.membership
+        return {controller: path.rpartition("/")[2] for controller, path in group.membership.items()}
 
     def _before_hooks(self) -> Iterator[ops.Op]:
         user = self.process.user
@@ -407,11 +415,14 @@ def build_exec(
         operations.append(
             ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
         )
+    operations += processes.every_cpu()
     operations += processes.setup_ops(target, linux, joins=True)
     if detached:
         operations.append(ops.outlive())
     if options.listen_fds:
         operations.append(ops.listen(options.listen_fds))
+    if options.home:
+        operations += processes.home_ops(target)
     operations += processes.final_ops(target, compile_filter(linux.seccomp), may_set_groups=may_set_groups)
     return ExecPlan(
         operations=tuple(operations),

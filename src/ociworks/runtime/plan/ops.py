@@ -39,6 +39,7 @@ __all__ = [
     "filesystem",
     "find_program",
     "hold_root",
+    "home",
     "hook",
     "hostname",
     "identity",
@@ -59,6 +60,7 @@ __all__ = [
     "open_label",
     "open_terminal",
     "outlive",
+    "own_streams",
     "personality",
     "pin_root",
     "pivot",
@@ -415,6 +417,16 @@ def cpu_affinity(cpus: Sequence[int]) -> Op:
 def network_devices() -> Op:
     """Give the caller a netlink socket of the network namespace, and wait until it has moved the devices."""
     return Op("network_devices")
+
+
+def home(uid: int) -> Op:
+    """Look the user's home up in the container's ``/etc/passwd``, for a program that is given no ``HOME``."""
+    return Op("home", (uid,))
+
+
+def own_streams(uid: int) -> Op:
+    """Give the pipes among the standard streams to the user, who could not open ``/dev/stdout`` otherwise."""
+    return Op("own_streams", (uid,))
 
 
 def listen(count: int) -> Op:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from ociworks.runtime.seccomp import CompiledFilter
     from ociworks.spec.runtime import IOPriority, Linux, Personality, Process, Scheduler
 
-__all__ = ["capability_mask", "entry_ops", "final_ops", "initial_affinity", "setup_ops", "waiting_ops"]
+__all__ = [
+    "capability_mask",
+    "entry_ops",
+    "every_cpu",
+    "final_ops",
+    "home_ops",
+    "initial_affinity",
+    "setup_ops",
+    "waiting_ops",
+]
 
 _NUMBERS: Final = {name: number for number, name in enumerate(CAPABILITIES)}
 _POLICIES: Final = {
@@ -75,6 +84,19 @@ def entry_ops(process: Process) -> Iterator[ops.Op]:
         yield ops.oom_score_adj(process.oom_score_adj)
 
 
+def home_ops(process: Process) -> Iterator[ops.Op]:
+    """Find a ``HOME`` for a program that is given none; before a filter, which may deny to look for it."""
+    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+        yield ops.home(process.user.uid)
+
+
+def every_cpu() -> Iterator[ops.Op]:
+    """Undo what the caller is bound to (taskset(1)): a container's CPUs are those of its control group."""
+    configured = os.sysconf("SC_NPROCESSORS_CONF")
+    if len(os.sched_getaffinity(0)) < configured:
+        yield ops.cpu_affinity(range(configured))
+
+
 def setup_ops(process: Process, linux: Linux, *, joins: bool = False) -> Iterator[ops.Op]:
     """What needs the rights of the runtime and comes after the root switch: limits, scheduling, labels.
 
@@ -111,6 +133,8 @@ def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_grou
     early = compiled is not None and not process.no_new_privileges
     if process.no_new_privileges:
         yield ops.no_new_privileges()
+    if user.uid and not process.terminal:
+        yield ops.own_streams(user.uid)
     yield ops.close_descriptors()
     yield ops.change_directory(process.cwd, last=False)  # an early filter may deny what proves it
     if early and compiled is not None:

@@ -24,10 +24,10 @@ def protect_ops(linux: Linux) -> Iterator[ops.Op]:
     Below ``/proc`` and ``/sys``, which must be the kernel's own, no name can be exchanged while it is covered; whatever
     else is protected may lie in a tree that others can write, so it is looked at again (ATTACKS RT-15).
     """
-    if linux.readonly_paths:
-        yield ops.read_only(linux.readonly_paths, _elsewhere(linux.readonly_paths))
-    if linux.masked_paths:
-        yield ops.mask(linux.masked_paths, _elsewhere(linux.masked_paths))
+    if read_only := tuple(dict.fromkeys(linux.readonly_paths)):
+        yield ops.read_only(read_only, _elsewhere(read_only))
+    if masked := tuple(dict.fromkeys(linux.masked_paths)):
+        yield ops.mask(masked, _elsewhere(masked))
 
 
 def _elsewhere(paths: Sequence[str]) -> tuple[str, ...]:

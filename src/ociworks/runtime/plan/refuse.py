@@ -64,3 +64,5 @@ def refuse_process(process: Process) -> None:
     """The same for one process, of a container or of an exec."""
     if process.command_line:
         raise NotSupported("$.process.commandLine: only Windows has a command line")
+    if process.user.username:
+        raise NotSupported("$.process.user.username: only Windows has users by name; give uid and gid")
