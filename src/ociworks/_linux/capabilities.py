@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 
 from ociworks._linux.libc import check_uint, libc, oserror
 from ociworks._linux.numbers import CAPABILITIES, last_capability
@@ -22,17 +23,10 @@ _AMBIENT_CLEAR_ALL: Final = 4
 _VERSION_3: Final = 0x20080522
 
 
-class _Header(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
-
-
-class _Data(ctypes.Structure):
-    _fields_ = [
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    ]
-
+_HEADER: Final = struct.Struct("=Ii")
+"""struct __user_cap_header_struct: version, pid."""
+_DATA: Final = struct.Struct("=6I")
+"""Twice struct __user_cap_data_struct: the lower and then the upper halves of effective, permitted, inheritable."""
 
 libc.capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 libc.capset.restype = ctypes.c_int
@@ -41,24 +35,22 @@ libc.capset.restype = ctypes.c_int
 def drop_bounding(keep: int, last: int) -> None:
     """Drop every capability up to number ``last`` that is not in the mask ``keep`` from the bounding set."""
     for number in range(last + 1):
-        if not keep >> number & 1:
-            _drop(number)
+        if not keep >> number & 1 and libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == -1:
+            _refused(number)
 
 
-def _drop(number: int) -> None:
-    try:
-        prctl(_PR_CAPBSET_DROP, number)
-    except PermissionError:
-        if prctl(_PR_CAPBSET_READ, number):
-            raise
+def _refused(number: int) -> None:
+    """It could not be dropped, which is no error where it is not in the set."""
+    error = oserror("prctl PR_CAPBSET_DROP")
+    if not isinstance(error, PermissionError) or prctl(_PR_CAPBSET_READ, number):
+        raise error
 
 
 def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2) for this thread, from three 64-bit masks."""
     masks = [check_uint(mask, 64, "capability mask") for mask in (effective, permitted, inheritable)]
-    header = _Header(_VERSION_3, 0)
-    data = (_Data * 2)(_Data(*(mask & 0xFFFFFFFF for mask in masks)), _Data(*(mask >> 32 for mask in masks)))
-    if libc.capset(ctypes.addressof(header), ctypes.addressof(data)) == -1:
+    halves = (*(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
+    if libc.capset(_HEADER.pack(_VERSION_3, 0), _DATA.pack(*halves)) == -1:
         raise oserror("capset")
 
 

@@ -206,7 +206,7 @@ def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
     made: list[str] = []
     for attempt in range(_RETRIES):
         try:
-            for path in above:
+            for path in above if attempt else ():  # mostly they are there
                 try:
                     os.mkdir(path, 0o755)
                 except FileExistsError:

@@ -19,18 +19,29 @@ __all__ = ["bind_device", "dev_link", "make_device", "open_dev"]
 
 def open_dev(context: Context, name: str) -> int:
     """A descriptor of a directory at or below ``/dev``, made when missing and reached without links."""
-    os.close(targets.directory(context, name)[0])
-    flags = os.O_PATH | os.O_DIRECTORY
     try:
-        return path.openat2(
-            context.root, name, flags, resolve=path.RESOLVE_IN_ROOT | path.RESOLVE_NO_SYMLINKS
-        )
+        return _open(context, name)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOENT):
+            raise
+    os.close(targets.directory(context, name)[0])
+    try:
+        return _open(context, name)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise StepError(
                 "expected a directory, found a symbolic link in the image", name, errno.ELOOP
             ) from None
         raise
+
+
+def _open(context: Context, name: str) -> int:
+    return path.openat2(
+        context.root,
+        name,
+        os.O_PATH | os.O_DIRECTORY,
+        resolve=path.RESOLVE_IN_ROOT | path.RESOLVE_NO_SYMLINKS,
+    )
 
 
 def make_device(

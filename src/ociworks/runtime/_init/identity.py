@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import _socket
 import errno
-import fcntl
 import os
 import resource
-import struct
 
 from ociworks._linux import capabilities, process
 from ociworks.runtime import _cgroupfs, _cgroupkill
-from ociworks.runtime._init import procfs, wire
+from ociworks.runtime._init import network, procfs, wire
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -59,9 +57,6 @@ _PR_SET_DUMPABLE: Final = 4
 _PR_SET_KEEPCAPS: Final = 8
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SIGKILL: Final = 9
-_SIOCGIFFLAGS: Final = 0x8913
-_SIOCSIFFLAGS: Final = 0x8914
-_IFF_UP: Final = 1
 _NETLINK_ROUTE: Final = 0
 _INFINITY: Final = (1 << 64) - 1
 
@@ -110,13 +105,7 @@ def domainname(context: Context, name: str) -> None:  # noqa: ARG001
 
 def loopback_up(context: Context) -> None:  # noqa: ARG001
     """Bring the loopback interface of a new network namespace up."""
-    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    try:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack_from("16xh", fcntl.ioctl(control.fileno(), _SIOCGIFFLAGS, request))[0]
-        fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
-    finally:
-        control.close()
+    network.bring_loopback_up()
 
 
 def oom_score_adj(context: Context, value: int) -> None:  # noqa: ARG001

@@ -176,7 +176,7 @@ class Launcher:
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
         if trust is not None and request["claim"]:
-            network = self.network.take(request["flags"])
+            network = self.network.take(request["flags"], request["ops"])
             try:
                 pid, pidfd = trust.first_process(request, fds, self.last_capability, network)
             except BaseException:

@@ -5,19 +5,26 @@ It is new and used once. One that nobody uses for a while is closed.
 
 from __future__ import annotations
 
+import _socket
+import fcntl
 import os
+import struct
 
 from ociworks._linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from collections.abc import Sequence
+    from typing import Any, Final
 
-__all__ = ["Ahead", "clone_inside"]
+__all__ = ["Ahead", "bring_loopback_up", "clone_inside"]
 
 _PATIENCE: Final = 10.0
 """Seconds."""
 _NAMESPACE: Final = "/proc/self/ns/net"
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 1
 
 
 class Ahead:
@@ -45,12 +52,14 @@ class Ahead:
         except OSError:
             return
 
-    def take(self, flags: int) -> int:
-        """A namespace for a clone with these flags, which the caller closes; -1 when there is none for it.
+    def take(self, flags: int, operations: Sequence[Sequence[Any]]) -> int:
+        """A namespace for a clone with these flags and a plan, which the caller closes; -1 when there is none for it.
 
-        One of a new user namespace must be made in that.
+        One of a new user namespace must be made in that, and its loopback interface is up.
         """
-        if not flags & process.CLONE_NEWNET or flags & process.CLONE_NEWUSER:
+        if flags & (process.CLONE_NEWNET | process.CLONE_NEWUSER) != process.CLONE_NEWNET:
+            return -1
+        if ("loopback_up",) not in operations:
             return -1
         self._wanted = True
         made, self._made = self._made, -1
@@ -68,11 +77,25 @@ def _new() -> int:
     try:
         process.unshare(process.CLONE_NEWNET)
         try:
+            bring_loopback_up()
             return _open()
         finally:
             _return(own)
     finally:
         os.close(own)
+
+
+def bring_loopback_up() -> None:
+    """Bring the loopback interface of our network namespace up, if it is not."""
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack_from("16xh", fcntl.ioctl(control.fileno(), _SIOCGIFFLAGS, request))[0]
+        if not flags & _IFF_UP:
+            request = struct.pack("16sh14x", b"lo", flags | _IFF_UP)
+            fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
+    finally:
+        control.close()
 
 
 def clone_inside(network: int, flags: int, cgroup: int) -> tuple[int, int]:

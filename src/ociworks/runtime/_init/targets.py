@@ -40,15 +40,17 @@ def file(context: Context, target: str) -> tuple[int, str]:
 def _place(context: Context, target: str, flags: int, *, is_file: bool) -> tuple[int, str]:
     try:
         return path.openat2(context.root, target, flags, resolve=_PLAIN), target
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENOENT):
-            raise
-    try:
-        found = path.open_in_root(context.root, target, flags)
     except FileNotFoundError:
         parts = _make(context.root, target, is_file=is_file)
-    else:
-        return found, _name(context, found)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        try:
+            found = path.open_in_root(context.root, target, flags)
+        except FileNotFoundError:
+            parts = _make(context.root, target, is_file=is_file)
+        else:
+            return found, _name(context, found)
     name = "/" + "/".join(parts)
     return path.openat2(context.root, name, flags | os.O_NOFOLLOW, resolve=_PLAIN), name
 
