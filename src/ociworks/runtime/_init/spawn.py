@@ -14,6 +14,7 @@ import _socket
 import errno
 import fcntl
 import os
+import resource
 
 from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
@@ -35,7 +36,6 @@ _FIRST_FREE: Final = 3
 _HIGH: Final = 256
 _STREAMS: Final = 4
 """Sync and the three standard streams."""
-_MOST: Final = (1 << 31) - 1
 _MAPS: Final = b"maps"
 _OFFSETS: Final = b"offsets"
 
@@ -168,7 +168,7 @@ class _Child:
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in keep]
         for place, fd in enumerate(moved):
             os.dup2(fd, place, inheritable=place < first)
-        os.closerange(len(moved), _MOST)
+        os.closerange(len(moved), _above_all())
         first_given = len(moved) - len(given)
         sync, *sockets = (_socket.socket(fileno=fd) for fd in range(first, first_given))
         gate = sockets.pop() if self.gate >= 0 else None
@@ -305,7 +305,12 @@ def _close_others(child: _Child, joins: Sequence[tuple[int, int]], channel: _soc
         if fd >= 0:
             os.closerange(last + 1, fd)
             last = fd
-    os.closerange(last + 1, _MOST)
+    os.closerange(last + 1, _above_all())
+
+
+def _above_all() -> int:
+    """Above every descriptor that may be open; not far above, for a kernel that refuses close_range(2)."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _enter(unified: int) -> None:
