@@ -8,6 +8,9 @@
         cri.add_to_server(server)                  # grpc.server or grpc.aio.server, beside your own services
         server.start()
 
+- ``service``: CriService; ``runtime_service``, ``image_service``: its RPCs, thin; ``_rpc``, ``_methods``,
+  ``_requests``, ``_pieces``: how they are put on a server
+- ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages
@@ -18,10 +21,15 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.cri.config import CriConfig, Handler
+    from ociworks.cri.service import CriService
 
-__all__ = ["CriConfig", "Handler"]
+__all__ = ["CriConfig", "CriService", "Handler"]
 
-_HOMES = {"CriConfig": "ociworks.cri.config", "Handler": "ociworks.cri.config"}
+_HOMES = {
+    "CriConfig": "ociworks.cri.config",
+    "CriService": "ociworks.cri.service",
+    "Handler": "ociworks.cri.config",
+}
 
 
 def __getattr__(name: str) -> object:

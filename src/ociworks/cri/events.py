@@ -1,0 +1,162 @@
+"""What happens to pods and containers, for whoever follows it (the kubelet's evented PLEG).
+
+Publishing never waits: each subscription holds a bounded number of events. One that is not read is cut when it is full,
+which its reader is told by TooMany, so that it lists everything anew instead of missing something.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Self
+
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.errors import TooMany
+
+__all__ = ["Describe", "Events", "Subscription"]
+
+QUEUE: Final = 1000
+"""Events that a subscription holds."""
+SUBSCRIPTIONS: Final = 256
+"""Subscriptions at a time."""
+
+Describe = Callable[[str], "tuple[api.PodSandboxStatus | None, Sequence[api.ContainerStatus]]"]
+"""Sandbox ID → its status (None when it is gone) and those of its containers."""
+
+
+class Subscription:
+    """The events since it was made, in order: iterate it. Close it, or use it as a context manager."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._wake: Callable[[], None] = lambda: None
+        self._ready = threading.Condition()
+        self._queue: deque[api.ContainerEventResponse] = deque()
+        self._closed = False
+        self._full = False
+
+    def __iter__(self) -> Iterator[api.ContainerEventResponse]:
+        while (event := self.next()) is not None:
+            yield event
+
+    def next(self, *, wait: bool = True) -> api.ContainerEventResponse | None:
+        """The next event; None after the end (or, unless ``wait``, when there is none yet).
+
+        TooMany when it was cut because it was not read in time.
+        """
+        with self._ready:
+            while wait and not (self._queue or self._closed or self._full):
+                self._ready.wait()
+            if self._queue:
+                return self._queue.popleft()
+            if self._full:
+                raise TooMany(
+                    f"the reader fell {QUEUE} events behind and was cut: subscribe again and list everything anew"
+                )
+            return None
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called, in the publisher's thread, whenever ``next`` may have news."""
+        self._wake = wake
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more."""
+        with self._ready:
+            return not self._queue and (self._closed or self._full)
+
+    def close(self) -> None:
+        """No more events; a waiting reader ends. Again is harmless."""
+        self._events.forget(self)
+        with self._ready:
+            self._closed = True
+            self._queue.clear()
+            self._ready.notify_all()
+        self._wake()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def offer(self, event: api.ContainerEventResponse) -> bool:
+        """Put an event at the end; False when it is full and therefore cut."""
+        with self._ready:
+            if len(self._queue) < QUEUE:
+                self._queue.append(event)
+            else:
+                self._full = True
+            self._ready.notify_all()
+        self._wake()
+        return not self._full
+
+
+class Events:
+    """Publishes to every subscription. ``describe`` adds the pod's and its containers' status to each event."""
+
+    def __init__(self, describe: Describe | None = None) -> None:
+        self._describe = describe
+        self._guard = threading.RLock()
+        self.changed = threading.Condition(self._guard)
+        """Notified when somebody subscribes or leaves."""
+        self._subscriptions: set[Subscription] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many follow."""
+        return len(self._subscriptions)
+
+    def publish(
+        self, kind: api.ContainerEventType, container_id: str, sandbox_id: str, *, at: int = 0
+    ) -> None:
+        """Tell what happened to a container (or a sandbox: both IDs are its own), ``at`` nanoseconds, 0: now."""
+        with self._guard:
+            readers = tuple(self._subscriptions)
+        if not readers:
+            return
+        event = self._event(kind, container_id, sandbox_id, at)
+        for reader in readers:
+            if not reader.offer(event):
+                self.forget(reader)
+
+    def subscribe(self) -> Subscription:
+        """A new subscription. TooMany when there are too many."""
+        subscription = Subscription(self)
+        with self._guard:
+            if len(self._subscriptions) >= SUBSCRIPTIONS:
+                raise TooMany(f"expected at most {SUBSCRIPTIONS} followers of events at a time")
+            if not self._closed:
+                self._subscriptions.add(subscription)
+                self.changed.notify_all()
+                return subscription
+        subscription.close()
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Publish nothing more to it."""
+        with self._guard:
+            self._subscriptions.discard(subscription)
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """End every subscription; later ones end at once."""
+        with self._guard:
+            self._closed = True
+            readers = tuple(self._subscriptions)
+        for reader in readers:
+            reader.close()
+
+    def _event(
+        self, kind: api.ContainerEventType, container_id: str, sandbox_id: str, at: int
+    ) -> api.ContainerEventResponse:
+        pod, containers = self._describe(sandbox_id) if self._describe else (None, ())
+        return api.ContainerEventResponse(
+            container_id=container_id,
+            container_event_type=kind,
+            created_at=at or time.time_ns(),
+            pod_sandbox_status=pod,
+            containers_statuses=containers,
+        )

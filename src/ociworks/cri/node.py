@@ -1,0 +1,164 @@
+"""One machine's pods: every part, made from one configuration and handed to the others that need it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, Self, cast
+
+import attrs
+
+from ociworks.cri import _parts as parts
+from ociworks.cri.config import CriConfig
+from ociworks.cri.events import Events
+from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.store import Store
+from ociworks.errors import NotSupported, OciworksError, StoreError
+from ociworks.image.layout import Layout
+from ociworks.runtime.protocol import OCIRuntime
+
+__all__ = ["Given", "Node"]
+
+logger = logging.getLogger(__name__)
+
+_EMPTY: Final[Mapping[str, Any]] = {}
+
+
+@attrs.frozen(kw_only=True)
+class Given:
+    """What an application has already and hands over, beside the configuration. It stays the application's own."""
+
+    runtime: OCIRuntime | None = None
+    """The runtime of the default handler."""
+    handlers: Mapping[str, OCIRuntime] = attrs.field(factory=dict)
+    """Further runtimes, by handler name."""
+    store: Layout | str | os.PathLike[str] | None = None
+    """Where images are kept; None: below the configuration's root."""
+
+
+class Node:
+    """The parts of one server. Making it takes the state directory (one server at a time) and starts nothing else.
+
+    Raises StoreError when another server has the state directory or the records cannot be read.
+    """
+
+    images: parts.Images
+    network: parts.Network
+    handlers: parts.Handlers
+    sandboxes: parts.Sandboxes
+    containers: parts.Containers
+    streaming: parts.Streaming
+    stats: parts.Stats
+    checkpoints: parts.Checkpoints
+
+    def __init__(self, config: CriConfig, given: Given | None = None) -> None:
+        self.config = config
+        self.given = given or Given()
+        self._closing = ExitStack()
+        with self._closing_on_failure():
+            self._closing.enter_context(_directories(config))
+            self.store = self._closing.enter_context(Store(os.path.join(config.root, "cri.db")))
+            self.locks = KeyedLocks()
+            self.events = Events(self._describe)
+            self._closing.callback(self.events.close)
+            self._make_parts()
+
+    def start(self) -> None:
+        """Bring what is recorded and what is there together, then listen for streams and the ends of containers."""
+
+    def close(self) -> None:
+        """End every thread and let go of everything; pods and their containers go on. Again is harmless."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def conditions(self) -> list[api.RuntimeCondition]:
+        """RuntimeReady and NetworkReady, as they are now."""
+        ready, reason, message = self._network_status()
+        return [
+            api.RuntimeCondition(type="RuntimeReady", status=True),
+            api.RuntimeCondition(type="NetworkReady", status=ready, reason=reason, message=message),
+        ]
+
+    def information(self) -> dict[str, str]:
+        """What a verbose Status adds, as JSON."""
+        return {"config": json.dumps(attrs.asdict(self.config, value_serializer=_plain))}
+
+    def _make_parts(self) -> None:
+        self.handlers = _NoHandlers()
+        for name in ("images", "network", "sandboxes", "containers", "streaming", "stats", "checkpoints"):
+            setattr(self, name, cast("Any", _Missing(name)))
+
+    def _network_status(self) -> tuple[bool, str, str]:
+        try:
+            return self.network.status()
+        except OciworksError as error:
+            return False, "NetworkPluginNotReady", str(error)
+
+    def _describe(self, sandbox_id: str) -> tuple[api.PodSandboxStatus | None, list[api.ContainerStatus]]:
+        """What an event says of a pod; nothing of one that is gone."""
+        try:
+            pod = self.sandboxes.status(sandbox_id).status
+        except OciworksError:
+            return None, []
+        return pod, [
+            self.containers.status(record.id).status
+            for record in self.store.containers.of_sandbox(sandbox_id)
+        ]
+
+    @contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._closing.close()
+            raise
+
+
+class _Missing:
+    """Stands where a part is not there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, call: str) -> Any:  # noqa: ANN401 - there is nothing to give
+        raise NotSupported(f"this server has no {self._name}")
+
+
+class _NoHandlers:
+    def describe(self) -> list[api.RuntimeHandler]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def _directories(config: CriConfig) -> Iterator[None]:
+    """Make root and state, and hold the state directory's lock. StoreError when another server holds it."""
+    for place in (config.root, config.state):
+        os.makedirs(place, mode=0o711, exist_ok=True)
+    file = os.path.join(config.state, "cri.lock")
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+            return
+    finally:
+        os.close(lock)
+    raise StoreError(f"{config.state}: another server uses this directory")
+
+
+def _plain(_: type, __: object, value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else value
