@@ -19,12 +19,11 @@ from __future__ import annotations
 import errno
 import os
 
-from ociworks.runtime._cgroupbpf import attach
 from ociworks.runtime._cgroupkill import kill, move, pause, processes, read_text, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     Plain: TypeAlias = tuple[
@@ -71,8 +70,10 @@ class Making:
     go only when nothing else is in them.
     """
 
-    def __init__(self, plain: Plain) -> None:
+    def __init__(self, plain: Plain, attach: Callable[[int, bytes], None]) -> None:
+        """``attach`` is that of ``_cgroupbpf``: whoever only looks or removes does not load it."""
         self._plain = plain
+        self._attach = attach
         self._leaves: list[str] = []
         self._above = [path + "/" for path in reversed(plain[2])]
 
@@ -103,7 +104,7 @@ class Making:
         for path, value in attempts:
             _attempt(path, value)
         if program:
-            _filter_devices(unified, program)
+            self._filter_devices(unified, program)
         for path in given:
             _give(path, owner)
 
@@ -112,10 +113,19 @@ class Making:
         self._above = [path for path in above if path not in self._above] + self._above
         self._leaves.append(directory)
 
+    def _filter_devices(self, directory: str, program: bytes) -> None:
+        descriptor = os.open(directory, _DIRECTORY)
+        try:
+            self._attach(descriptor, program)
+        except OSError as error:
+            raise OSError(error.errno, f"device filter: {error.strerror}", directory) from None
+        finally:
+            os.close(descriptor)
 
-def create(plain: Plain) -> list[str]:
+
+def create(plain: Plain, attach: Callable[[int, bytes], None]) -> list[str]:
     """Make the groups and apply every limit; return what :func:`remove` needs. On failure nothing is left."""
-    making = Making(plain)
+    making = Making(plain, attach)
     try:
         making.first()
         making.rest()
@@ -263,16 +273,6 @@ def _attempt(path: str, value: bytes) -> None:
     except OSError as error:
         if error.errno not in _ABSENT and not path.endswith("/cgroup.subtree_control"):
             raise
-
-
-def _filter_devices(directory: str, program: bytes) -> None:
-    descriptor = os.open(directory, _DIRECTORY)
-    try:
-        attach(descriptor, program)
-    except OSError as error:
-        raise OSError(error.errno, f"device filter: {error.strerror}", directory) from None
-    finally:
-        os.close(descriptor)
 
 
 def _give(path: str, owner: int) -> None:

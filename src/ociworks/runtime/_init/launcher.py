@@ -20,7 +20,7 @@ import time
 
 from ociworks._linux import capabilities, process
 from ociworks._linux.libc import address
-from ociworks.runtime import _cgroupfs, _cgroupkill
+from ociworks.runtime import _cgroupbpf, _cgroupfs, _cgroupkill
 from ociworks.runtime._init import spawn, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.network import Ahead
@@ -201,7 +201,7 @@ class Launcher:
         os.mkdir(directory, 0o700)
         trust = self.trusts[request["name"]] = Trust(directory, self.shared)
         if request["cgroup"] is not None:
-            trust.making = _cgroupfs.Making(request["cgroup"])
+            trust.making = _cgroupfs.Making(request["cgroup"], _cgroupbpf.attach)
             trust.groups = request["groups"]
             self.shared |= {f"{parent}/" for parent in request["cgroup"][2]}
         return trust

@@ -34,7 +34,9 @@ __all__ = [
 def apply(plan: CgroupPlan) -> tuple[str, ...]:
     """Make the groups and write every limit; return what :func:`remove` takes. Raises CgroupError, leaving nothing."""
     with cgroup_errors():
-        return tuple(_cgroupfs.create(plan.plain()))
+        from ociworks.runtime._cgroupbpf import attach
+
+        return tuple(_cgroupfs.create(plan.plain(), attach))
 
 
 def join(plan: CgroupPlan, pid: int) -> None:

@@ -4,7 +4,8 @@ Every call is a process of its own, so each file here imports at its top only wh
 heavy (attrs, the specification, plans) is imported by the commands that need it.
 
 - ``_table``: the commands and their flags; ``_flags``: reads them as Go's flag package does; ``_help``: prints them
-- ``_call``: what every command gets: the state root, the flags, the log, the runtime
+- ``_early``: starts the helper process before all else; ``_call``: what every command gets: the state root, the
+  flags, the log, the runtime
 - ``_log``: log lines as logrus writes them, and the errors of a call; ``_words``: the words that clients look for
 - ``_create``: ``create`` and ``run``, with ``_make``, the short way of ``create``, and ``_run`` in the foreground;
   ``_start``, ``_delete``, ``_kill``, ``_pause`` (and ``resume``), ``_state`` (and ``list``), ``_ps``, ``_exec``,
@@ -21,14 +22,13 @@ import gc
 import os
 import sys
 
-from ociworks.runtime.cli import _call, _flags, _log, _table
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
     from ociworks.runtime import Runtime
+    from ociworks.runtime.cli import _log
 
 __all__ = ["main", "program"]
 
@@ -39,7 +39,11 @@ def program() -> NoReturn:
     It lives for milliseconds: it collects no garbage, and ends without taking itself apart.
     """
     gc.disable()
+    from ociworks.runtime.cli import _early
+
+    _early.begin(sys.argv)
     status = main()
+    _early.end()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -51,6 +55,8 @@ def main(runtime: Runtime | None = None, argv: Sequence[str] | None = None) -> i
     ``runtime`` is the one to use, such as an instance of a class of your own: ``main(GpuRuntime())`` is the entry point
     of an OCI runtime binary. Its state root is ``--root``, or its own when that is not given.
     """
+    from ociworks.runtime.cli import _flags, _log
+
     log = _log.Log()
     try:
         return _main(runtime, sys.argv[1:] if argv is None else list(argv), log)
@@ -72,6 +78,8 @@ def main(runtime: Runtime | None = None, argv: Sequence[str] | None = None) -> i
 
 
 def _main(runtime: Runtime | None, argv: list[str], log: _log.Log) -> int:
+    from ociworks.runtime.cli import _call, _flags, _table
+
     options, rest = _flags.parse("", _table.GLOBALS, argv)
     if options.flag("version") or rest[:1] == ["--version"]:
         from ociworks.runtime.cli import _version

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from ociworks.runtime import _root, _sealed, state
+from ociworks.runtime import _root, state
+from ociworks.runtime.cli import _early
 from ociworks.runtime.ids import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final
 
     from ociworks.runtime import Container, Runtime
     from ociworks.runtime.cli._flags import Options
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from ociworks.spec.runtime import Spec
 
 __all__ = ["Call", "run"]
-
-MODULE: Final = "ociworks.runtime._init.launcher"
-"""What the helper runs."""
 
 
 class Call:
@@ -63,7 +60,7 @@ class Call:
 
     def start_early(self) -> None:
         """Start the helper process, which needs as long as we do to load the rest."""
-        self._started = _sealed.start(MODULE)
+        self._started = _early.take()
 
     def close(self) -> None:
         """End a helper that nobody came to need."""

@@ -30,8 +30,9 @@ from ociworks.runtime.plan.refuse import (
 from ociworks.runtime.plan.sources import Sources
 from ociworks.runtime.plan.sysctl import sysctl_ops
 from ociworks.runtime.plan.value import Plan, rootfs_of
-from ociworks.spec import validate
+from ociworks.spec._config import Loaded
 from ociworks.spec.runtime import Hooks, Linux
+from ociworks.spec.validate import broken_rules, validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from ociworks.runtime.plan.sources import Maps
     from ociworks.runtime.systemd.scope import Driver
     from ociworks.spec import Bundle
-    from ociworks.spec._config import Loaded
     from ociworks.spec.runtime import Hook, Process, Seccomp, Spec
 
     Compiler: TypeAlias = Callable[[Seccomp], filters.CompiledFilter]
@@ -92,7 +92,8 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
     CgroupError for an unusable control group path.
     """
     spec = options.apply(bundle.spec)
-    problems = _problems(Same(spec))
+    parsed = isinstance(bundle, Loaded) and spec is bundle.spec
+    problems = _problems(Same(spec), parsed=parsed)
     if problems:
         raise InvalidSpec(problems, what=f"{bundle.path}/config.json")
     overlay: RootfsOverlay | None = getattr(bundle, "overlay", None)
@@ -108,9 +109,9 @@ def build(  # noqa: PLR0913 - the ways in which one configuration can be carried
 
 
 @kept(16)
-def _problems(spec: Same[Spec]) -> tuple[Problem, ...]:
+def _problems(spec: Same[Spec], *, parsed: bool) -> tuple[Problem, ...]:
     """Configurations are frozen, so one look at each is enough."""
-    return tuple(validate(spec.value))
+    return tuple(broken_rules(spec.value) if parsed else validate(spec.value))
 
 
 @kept(16)

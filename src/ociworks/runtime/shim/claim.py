@@ -12,7 +12,7 @@ import fcntl
 import os
 
 from ociworks._linux import path
-from ociworks.runtime import _cgroupfs
+from ociworks.runtime import _cgroupbpf, _cgroupfs
 from ociworks.runtime._init.trust import Trust
 from ociworks.runtime.shim.aside import aside_of
 from ociworks.runtime.shim.debris import LOCKED, discard
@@ -69,7 +69,7 @@ class Claim:
         path.rename_new(self.trust.directory, self._name)
         self.trust.directory = self._name
         if self._request["cgroup"] is not None:
-            self.trust.making = _cgroupfs.Making(self._request["cgroup"])
+            self.trust.making = _cgroupfs.Making(self._request["cgroup"], _cgroupbpf.attach)
             self.trust.groups = self._request["groups"]
 
     def unlock(self) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 else:
     ModuleType = type(sys)
 
-__all__ = ["validate"]
+__all__ = ["broken_rules", "validate"]
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -70,7 +70,12 @@ def validate(value: Model) -> list[Problem]:
     A value that was not parsed but built is checked for the types of its fields first; only when these are right
     are the rules applied.
     """
-    return _shape(value) or list(_walk(value, "$"))
+    return _shape(value) or broken_rules(value)
+
+
+def broken_rules(value: Model) -> list[Problem]:
+    """The problems of a value that was parsed: its fields are of the right types."""
+    return list(_walk(value, "$"))
 
 
 def _shape(value: Model) -> list[Problem]:

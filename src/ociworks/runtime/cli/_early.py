@@ -1,0 +1,44 @@
+"""The helper process of a command that will need one, started before anything else: it takes as long to load as we do.
+
+Whether it will be needed is guessed from the words on the command line; a helper that nobody takes is ended again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ociworks.runtime import _sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
+
+__all__ = ["begin", "end", "take"]
+
+_MODULE: Final = "ociworks.runtime._init.launcher"
+"""What the helper runs."""
+_NEEDED_BY: Final = frozenset({"create", "run", "exec", "restore"})
+_started: list[tuple[int, int]] = []
+
+
+def begin(words: Sequence[str]) -> None:
+    """Start it if a command of these words is likely to need it; what prevents that is reported when it is taken."""
+    if not _NEEDED_BY.isdisjoint(words):
+        try:
+            _started.append(_sealed.start(_MODULE))
+        except Exception:  # noqa: BLE001 - tried again, and reported, where there is somebody to report it
+            return
+
+
+def take() -> tuple[int, int]:
+    """Its pid and our end of its control channel. Raises what starting one raises."""
+    return _started.pop() if _started else _sealed.start(_MODULE)
+
+
+def end() -> None:
+    """End one that nobody took."""
+    while _started:
+        pid, control = _started.pop()
+        os.close(control)
+        os.waitpid(pid, 0)
