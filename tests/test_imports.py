@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ociworks.spec import to_json
+from ociworks.spec.defaults import default_spec
 from tests.source_tree import PACKAGE, imports, module_name, modules, syntax
 
 # room: the rooms that it may import. A room is a module or package directly below ``ociworks``.
@@ -78,6 +81,32 @@ COST = {
     "import ociworks.testing": HEAVY - {"attr", "attrs"},
     "import ociworks.cli": HEAVY,
 }
+
+# A command is a process that lives for milliseconds. What it loads beside ociworks itself is written down here: one
+# module more is a decision. (What ``site`` and the interpreter have loaded already does not count.)
+COMMAND_STANDARD = {
+    "__future__",
+    "_json",
+    "_signal",
+    "_socket",
+    "_struct",
+    "errno",
+    "fcntl",
+    "gc",
+    "select",
+    "struct",
+}
+CREATE_STANDARD = COMMAND_STANDARD | set(
+    "_thread _weakrefset atexit itertools math resource types weakref".split()
+)
+COMMANDS = {
+    "state": (("_state",), COMMAND_STANDARD, 15),
+    "start": (("_start",), COMMAND_STANDARD, 19),
+    "kill": (("_kill",), COMMAND_STANDARD, 23),
+    "delete": (("_delete",), COMMAND_STANDARD, 21),
+    "create": (("_create", "_make"), CREATE_STANDARD, 80),
+}
+"""Command: its modules, what they may load of the standard library, and how many modules of ociworks there may be."""
 
 
 def room(name: str) -> str | None:
@@ -167,6 +196,31 @@ def test_imports_are_lazy(statement: str) -> None:
     """An import loads neither the heavy libraries nor, by surprise, another room."""
     loaded = modules_loaded_by(statement)
     assert not loaded & COST[statement]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_loads_only_what_it_needs(command: str) -> None:
+    """Neither attrs nor typing, patterns, logging or ctypes, and few modules of our own."""
+    modules_of_it, standard, most = COMMANDS[command]
+    names = ("_call", "_early", "_flags", "_log", "_table", *modules_of_it)
+    loaded = modules_loaded_by("\n".join(f"import ociworks.runtime.cli.{name}" for name in names))
+    ours = {name for name in loaded if name.startswith("ociworks")}
+    assert not loaded - ours - standard
+    assert len(ours) <= most, sorted(ours)
+
+
+def test_a_bundle_is_read_and_planned_without_attrs(tmp_path: Path) -> None:
+    """Also what is loaded only when the configuration asks for it."""
+    (tmp_path / "config.json").write_bytes(to_json(default_spec()))
+    code = (
+        "from ociworks.runtime.plan.build import build\n"
+        "from ociworks.runtime.seccomp.value import CompiledFilter\n"
+        "from ociworks.spec import _config\n"
+        f"loaded = _config.load({os.fspath(tmp_path)!r})\n"
+        "build(loaded, 'c', compiler=lambda _: CompiledFilter(program=bytes(8)))\n"
+    )
+    loaded = modules_loaded_by(code)
+    assert not {name for name in loaded if not name.startswith("ociworks")} - CREATE_STANDARD
 
 
 @pytest.mark.parametrize("home", ["spec", "image", "runtime"])

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-from ociworks.runtime import _sealed
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +24,14 @@ def begin(words: Sequence[str]) -> None:
     """Start it if a command of these words is likely to need it; what prevents that is reported when it is taken."""
     if not _NEEDED_BY.isdisjoint(words):
         try:
-            _started.append(_sealed.start(_MODULE))
+            _started.append(_start())
         except Exception:  # noqa: BLE001 - tried again, and reported, where there is somebody to report it
             return
 
 
 def take() -> tuple[int, int]:
     """Its pid and our end of its control channel. Raises what starting one raises."""
-    return _started.pop() if _started else _sealed.start(_MODULE)
+    return _started.pop() if _started else _start()
 
 
 def end() -> None:
@@ -42,3 +40,9 @@ def end() -> None:
         pid, control = _started.pop()
         os.close(control)
         os.waitpid(pid, 0)
+
+
+def _start() -> tuple[int, int]:
+    from ociworks.runtime import _sealed
+
+    return _sealed.start(_MODULE)
