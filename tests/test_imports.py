@@ -96,9 +96,7 @@ COMMAND_STANDARD = {
     "select",
     "struct",
 }
-CREATE_STANDARD = COMMAND_STANDARD | set(
-    "_thread _weakrefset atexit itertools math resource types weakref".split()
-)
+CREATE_STANDARD = COMMAND_STANDARD | {"_thread", "itertools", "resource"}
 COMMANDS = {
     "state": (("_state",), COMMAND_STANDARD, 15),
     "start": (("_start",), COMMAND_STANDARD, 19),

@@ -7,8 +7,6 @@ for is refused, never left out.
 
 from __future__ import annotations
 
-import math
-
 from ociworks.errors import CgroupError, NotSupported, quote
 from ociworks.runtime.cgroups.settings import (
     HUGEPAGE,
@@ -96,6 +94,8 @@ def cpu_weight(shares: int) -> int:
         return 1
     if shares >= 262144:
         return 10000
+    import math  # a command loads it only for shares
+
     logarithm = math.log2(shares)
     return math.ceil(10 ** ((logarithm * logarithm + 125 * logarithm) / 612 - 7 / 34))
 

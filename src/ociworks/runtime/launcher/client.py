@@ -6,7 +6,6 @@ import _signal
 import _socket
 import os
 import select
-import weakref
 from _thread import allocate_lock
 
 from ociworks.errors import CreateFailed, LauncherError
@@ -84,10 +83,30 @@ class Spawned:
             self.pidfd = -1
 
 
+class _Once:
+    """Ends a launcher, once, whoever asks first."""
+
+    def __init__(self, pid: int, control: _socket.socket, owner: int) -> None:
+        self._left = [(pid, control, owner)]
+
+    @property
+    def done(self) -> bool:
+        """Whether it was asked to."""
+        return not self._left
+
+    def __call__(self) -> None:
+        try:
+            pid, control, owner = self._left.pop()
+        except IndexError:
+            return
+        _finish(pid, control, owner)
+
+
 class Launcher:
     """A running launcher. ``close`` ends it and everything that it holds.
 
-    ``started`` is one that :func:`ociworks.runtime._sealed.start` has started already: its pid and our end.
+    It ends with this object at the latest. ``started`` is one that :func:`ociworks.runtime._sealed.start` has started
+    already, its pid and our end; that one ends with this process at the latest.
     """
 
     module = "ociworks.runtime._init.launcher"
@@ -98,16 +117,20 @@ class Launcher:
         self._control = _socket.socket(fileno=control)
         self._lock = allocate_lock()
         self._owner = os.getpid()
-        self._finalizer = weakref.finalize(self, _finish, self.pid, self._control, self._owner)
+        self._ending = _Once(self.pid, self._control, self._owner)
+        if started is None:
+            import weakref
+
+            weakref.finalize(self, self._ending)
 
     @property
     def usable(self) -> bool:
         """Whether this process may ask it: it is there, not closed, and we are not a fork of its caller."""
-        return self._finalizer.alive and self._owner == os.getpid() and not self._gone()
+        return not self._ending.done and self._owner == os.getpid() and not self._gone()
 
     def close(self) -> None:
         """End the launcher, wait until it has cleaned up; again is harmless."""
-        self._finalizer()
+        self._ending()
 
     def spawn(
         self,
