@@ -10,6 +10,7 @@
   (``_making``); ``_unpack``, ``_repack``: to a directory, and back
 - ``_login``, ``_logout``: credentials
 - ``_registry``: ``registry serve``, the server of ``ociworks.testing``; ``_completion``: for shells
+- ``_cri``: ``cri serve``, pods for a kubelet; ``_waiting``: until a signal
 - ``_places``: images by their places, and the options that go with them
 - ``_status``: the exit status of each kind of failure
 - ``_terminal``: this terminal and the container's, tied together

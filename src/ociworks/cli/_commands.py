@@ -67,6 +67,7 @@ COMMANDS: Final = (
     Command("logout", "log out of a registry", "_logout"),
     Command("gc", "remove what no image in the store needs", "_gc"),
     Command("registry", "serve images to others", "_registry"),
+    Command("cri", "run pods for a kubelet", "_cri"),
     Command("completion", "print completion for a shell", "_completion"),
 )
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ociworks.cli._arguments import checked
 from ociworks.cli._text import one_line
 from ociworks.cli._units import address
+from ociworks.cli._waiting import until_told
 from ociworks.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def main(arguments: Namespace) -> int:
 
     registry = Registry(_options(arguments))
     try:
-        with _until_told() as wait:
+        with until_told() as wait:
             where = "" if arguments.dir else ", in memory"
             print(f"serving on {registry.url}{where}", flush=True)
             wait()
@@ -104,23 +101,3 @@ def _log(request: ServedRequest) -> None:
         f"in={request.received} out={request.sent} {request.seconds:.3f}s",
         file=sys.stderr,
     )
-
-
-@contextmanager
-def _until_told() -> Iterator[Callable[[], object]]:
-    """Gives a function that returns when a signal has asked this process to stop; a second one ends it at once."""
-    reader, writer = socket.socketpair()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def told(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        writer.send(b"x")
-
-    try:
-        for number in before:
-            signal.signal(number, told)
-        with reader, writer:
-            yield lambda: reader.recv(1)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
