@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import Container, Detach, ExecOptions, RunOptions, Runtime
-from ociworks.runtime.launcher import Launcher
+from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.stdio import PIPE
 from ociworks.spec.runtime import ExecCPUAffinity, User
 from tests.runtime.boxes import with_linux, with_process
@@ -239,37 +241,114 @@ def adopting() -> Iterator[None]:
 
 @pytest.mark.usefixtures("adopting")
 @pytest.mark.parametrize("ends", ["before", "after"])
+@pytest.mark.parametrize("asked", ["here", "of the kernel"])
 def test_a_detached_one_that_ends_at_once(
-    running: Container, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ends: str
+    running: Container, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ends: str, asked: str
 ) -> None:
-    """Its status is for whoever adopts it, also when it had ended before it was released."""
-    release = Launcher.release
+    """Its status is for whoever adopts it, also when it had ended before it was let go."""
+    let_go = Spawned.let_go
 
-    def late(launcher: Launcher, name: str, pid: int = 0) -> None:
+    def late(spawned: Spawned) -> None:
         if ends == "before":
-            until_ended(pid)
-        release(launcher, name, pid)
-        until_ended(pid)
+            until_ended(spawned.pid)
+        let_go(spawned)
 
-    monkeypatch.setattr(Launcher, "release", late)
+    monkeypatch.setattr(Spawned, "let_go", late)
     with Runtime(runtime.root) as other:
         found = other.get(running.id)
-        with contextlib.closing(found.spawn(["sh", "-c", "exit 7"], options=ExecOptions(detach=True))) as it:
-            pid = it.pid
-    result = os.waitid(os.P_PID, pid, os.WEXITED)
-    assert result is not None
-    assert (result.si_code, result.si_status) == (os.CLD_EXITED, 7)
+        detached = found.spawn(["sh", "-c", "exit 7"], options=ExecOptions(detach=True))
+    with contextlib.closing(detached):
+        if asked == "here":
+            assert detached.wait(60) == 7
+            assert detached.poll() == 7
+            return
+        result = os.waitid(os.P_PID, detached.pid, os.WEXITED)
+        assert result is not None
+        assert (result.si_code, result.si_status) == (os.CLD_EXITED, 7)
+
+
+def test_a_detached_one_that_somebody_else_adopts(running: Container) -> None:
+    """It can be watched and killed; its status is not ours to know."""
+    with running.spawn(["sleep", "1000"], options=ExecOptions(detach=True)) as process:
+        with pytest.raises(errors.ContainerTimeout):
+            process.wait(0)
+        assert process.poll() is None
+        process.kill("TERM")
+        with pytest.raises(errors.ExitStatusUnknown, match="adopted"):
+            process.wait(60)
+
+
+CALLER = """
+import os, sys
+from ociworks.runtime import ExecOptions, Runtime
+script = "echo begun; read x < /go; echo ended; exit 6"
+with Runtime(sys.argv[1]) as runtime, open(sys.argv[2], "wb") as log:
+    begun = runtime.get("box").spawn(["sh", "-c", script], stdout=log, stderr=log, options=ExecOptions(detach=True))
+    print(begun.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+ADOPTING = """
+import os, subprocess, sys
+from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
+prctl(PR_SET_CHILD_SUBREAPER, 1)
+caller, root, log, go = sys.argv[1:]
+ended = subprocess.run([sys.executable, "-c", caller, root, log], stdout=subprocess.PIPE)
+assert ended.returncode == -9
+with open(go, "wb") as fifo:
+    fifo.write(b"on\\n")
+found = {}
+try:
+    while True:
+        pid, status = os.wait()
+        found[pid] = os.waitstatus_to_exitcode(status)
+except ChildProcessError:
+    print(found[int(ended.stdout)])
+"""
+
+
+def test_a_detached_one_whose_caller_is_killed(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """It goes on, its output goes where it was sent, and whoever adopts it learns how it ended."""
+    go, log = bundle.rootfs / "go", tmp_path / "log"
+    os.mkfifo(go)
+    with runtime.create("box", bundle, ["sleep", "1000"], detach=Detach()) as box:
+        box.start()
+        call = [sys.executable, "-c", ADOPTING, CALLER, runtime.root, str(log), str(go)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+        assert log.read_bytes() == b"begun\nended\n"
+        assert box.status == "running"
+
+
+def test_a_foreground_one_ends_with_its_caller(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Nobody would read what it writes."""
+    os.mkfifo(bundle.rootfs / "go")
+    with runtime.create("box", bundle, ["sleep", "1000"], detach=Detach()) as box:
+        box.start()
+        script = CALLER.replace("options=ExecOptions(detach=True)", "")
+        call = [sys.executable, "-c", script, runtime.root, str(tmp_path / "log")]
+        ended = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+        assert ended.returncode == -9, ended.stderr
+        until_ended(int(ended.stdout))  # trusted: our own script's
+        assert box.status == "running"
 
 
 @pytest.mark.parametrize("ends", ["before", "with"])
-def test_a_detached_one_does_not_hold_its_container(running: Container, ends: str) -> None:
-    """The first process of a container ends when all others are reaped: released ones too."""
+@pytest.mark.parametrize("held", [False, True], ids=["ours", "held by a shim"])
+def test_a_detached_one_does_not_hold_its_container(
+    runtime: Runtime, bundle: spec.Bundle, ends: str, held: bool
+) -> None:
+    """The first process of a container ends when all others are reaped: those that were let go too."""
     command = ["true"] if ends == "before" else ["sleep", "1000"]
+    running = runtime.create("box", bundle, ["sleep", "1000"], detach=Detach() if held else False)
+    running.start()
     with contextlib.closing(running.spawn(command, options=ExecOptions(detach=True))) as process:
         if ends == "before":
             until_ended(process.pid)
-        running.delete(force=True)
-        assert running.status == "stopped"
+        running.kill("KILL")
+        assert running.wait(60) == -9
+        running.delete()
 
 
 def test_a_shim_that_ended_is_seen(runtime: Runtime, bundle: spec.Bundle) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ociworks import spec
 from ociworks.errors import CgroupError, ContainerError, InvalidSpec, NotSupported
-from ociworks.runtime import Runtime, cgroups
+from ociworks.runtime import Detach, ExecOptions, Runtime, cgroups
 from ociworks.runtime.cgroups.rules import reduce_rules
 from ociworks.runtime.systemd import manager
 from ociworks.runtime.systemd.annotations import annotated
@@ -28,6 +28,7 @@ from ociworks.spec.runtime import CPU, DeviceRule, Memory, Pids, Resources
 from tests.interop.peers import peer
 from tests.runtime.boxes import box, with_linux
 from tests.runtime.hierarchies import V1, V2
+from tests.runtime.shims import shim_of
 from tests.source_tree import CHECKOUT
 
 MIB = 1 << 20
@@ -306,6 +307,26 @@ def test_a_detached_one_outlives_its_creator(systemd: Runtime, bundle: spec.Bund
     assert show("box-alone.scope", "LoadState")["LoadState"] == "not-found"
 
 
+@pytest.mark.root
+def test_a_shim_in_a_scope(systemd: Runtime, bundle: spec.Bundle) -> None:
+    """The container is in it, its shim is not; processes begun by others are, and the unit goes with the container."""
+    boxed = with_linux(bundle, cgroups_path="system.slice:box:far", resources=Resources(pids=Pids(limit=50)))
+    with systemd:
+        made = systemd.create("far", boxed, ["sleep", "1000"], detach=Detach())
+        made.start()
+    with Runtime(systemd.root) as other, other.get("far") as found:
+        assert show("box-far.scope", "ActiveState", "TasksMax") == {"ActiveState": "active", "TasksMax": "50"}
+        alone = found.spawn(["sleep", "1000"], options=ExecOptions(detach=True))
+        with found.spawn(["sleep", "1000"]) as running:
+            for pid in (found.pid, running.pid, alone.pid):
+                assert "/box-far.scope" in Path(f"/proc/{pid}/cgroup").read_text()
+        assert "box-far" not in Path(f"/proc/{shim_of(found)}/cgroup").read_text()
+        found.kill("KILL")
+        assert found.wait(60) == -9
+        alone.close()
+    assert show("box-far.scope", "LoadState")["LoadState"] == "not-found"
+
+
 OWNER = """
 import os, sys
 from ociworks import spec
@@ -391,6 +412,9 @@ def test_a_manager_of_an_ordinary_user() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    status, group, inside, limit, members = json.loads(done.stdout)
+    status, group, inside, limit, members, held = json.loads(done.stdout)
     assert (status, inside, limit, members) == (0, "0::/", 30, 1)
     assert re.fullmatch(rf"0::/user\.slice/.*/user@{uid}\.service/user\.slice/ociworks-box\.scope", group)
+    first, places, ended, said = held
+    assert first == group.replace("-box.", "-far.")
+    assert (places, ended, said) == ([first], 7, ["begun\n"])

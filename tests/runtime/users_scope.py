@@ -7,9 +7,38 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ociworks.runtime import Runtime
+from ociworks import spec
+from ociworks.runtime import Detach, ExecOptions, Runtime
 from ociworks.spec.runtime import Pids, Resources
 from tests.runtime.boxes import box, with_linux
+
+
+def group_of(pid: int) -> str:
+    """The group of a process."""
+    return Path(f"/proc/{pid}/cgroup").read_text().strip()
+
+
+def detached(runtime: Runtime, bundle: spec.Bundle, folder: Path) -> list[object]:
+    """A container with a shim, and processes of each kind in it, begun by another Runtime; where all of them are."""
+    script = ["sh", "-c", "echo begun; read x; exit 7"]
+    made = runtime.create("far", bundle, script, detach=Detach(log=folder / "log", stdin=True))
+    made.start()
+    first = group_of(made.pid)
+    with Runtime(runtime.root, systemd_cgroup=True) as other, other.get("far") as found:
+        places = [group_of(found.pid)]
+        with found.spawn(["sleep", "1000"]) as running:
+            places.append(group_of(running.pid))
+        alone = found.spawn(["sleep", "1000"], options=ExecOptions(detach=True))
+        places.append(group_of(alone.pid))
+        found.update(Resources(pids=Pids(limit=40)))
+        alone.kill("KILL")
+        alone.close()
+        with found.attach(stdin=True) as attached:
+            attached.write(b"\n")
+            list(attached)
+        status = found.wait(60)
+        said = [record.data.decode() for record in found.logs()]
+    return [first, sorted(set(places)), status, said]
 
 
 def main() -> None:
@@ -26,7 +55,8 @@ def main() -> None:
                 container.update(Resources(pids=Pids(limit=30)))
                 pids = container.stats().pids
                 members = len(container.processes())
-    seen = [ran, group, executed.stdout.decode().strip(), pids.limit if pids else None, members]
+            held = detached(runtime, bundle, folder)
+    seen = [ran, group, executed.stdout.decode().strip(), pids.limit if pids else None, members, held]
     json.dump(seen, sys.stdout)
 
 

@@ -7,6 +7,8 @@ rule 7); the library's own process only uses ``pidfd_pid``.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
 
 from ociworks._linux.libc import check_uint, cstring, libc, oserror, syscall, syscall_number
 from ociworks._linux.numbers import (
@@ -44,6 +46,7 @@ __all__ = [
     "default_internal_signals",
     "install_seccomp",
     "join_session_keyring",
+    "keep_only",
     "pidfd_pid",
     "prctl",
     "set_domainname",
@@ -62,6 +65,7 @@ PR_SET_KEEPCAPS: Final = 8
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 
+_HIGH: Final = 256
 _CLONE_PIDFD: Final = 0x1000
 _CLONE3: Final = 435
 _CLOSE_RANGE: Final = 436
@@ -241,3 +245,13 @@ def default_internal_signals() -> None:
     for number in (32, 33):
         action = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, an empty mask
         syscall(syscall_number("rt_sigaction"), number, action, 0, 8, call="rt_sigaction")
+
+
+def keep_only(fds: Sequence[int]) -> list[int]:
+    """Close every descriptor but the standard streams and ``fds``, which move to 3, 4 and so on: those are returned."""
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in fds]
+    places = range(3, 3 + len(moved))
+    for place, fd in zip(places, moved, strict=True):
+        os.dup2(fd, place, inheritable=False)
+    os.closerange(places.stop, max(moved) + 1)
+    return list(places)

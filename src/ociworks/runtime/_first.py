@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ociworks.errors import ContainerError, ContainerTimeout
 from ociworks.runtime import state
+from ociworks.runtime.launcher import reaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,17 +76,6 @@ class FirstProcess:
                 raise ContainerTimeout(
                     f"container {self._record.id} has not ended yet", timeout=timeout or 0.0
                 )
-            return _reaped(pidfd) if reap else None
+            return reaped(pidfd) if reap else None
         finally:
             os.close(pidfd)
-
-
-def _reaped(pidfd: int) -> int | None:
-    """The exit status of an ended child of ours (one that we adopted); None when it is somebody else's."""
-    try:
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:
-        return None
-    if result is None:
-        return None
-    return -result.si_status if result.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else result.si_status

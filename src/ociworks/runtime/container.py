@@ -258,7 +258,8 @@ class Container(HasStreams):
         """Begin a further program and return when it runs; the streams are as :class:`subprocess.Popen` has them.
 
         With a terminal the streams are not used: :attr:`ContainerProcess.console` takes their place. It ends with the
-        launcher of this Runtime, unless ``options`` say that it outlives us. Raises as :meth:`exec`.
+        launcher of this Runtime, and so with this process, unless ``options`` say that it outlives us: then the nearest
+        subreaper adopts it, and what it writes goes where its streams go. Raises as :meth:`exec`.
         """
         target = self._further.process(args, options)
         if target.terminal:
@@ -266,7 +267,7 @@ class Container(HasStreams):
         running = self._further.begin(target, Streams(stdin, stdout, stderr), options)
         if options is not None and options.detach:
             try:
-                self._host.launcher().release(self.id, running.pid)
+                running.let_go()
             except BaseException:
                 running.end()
                 raise

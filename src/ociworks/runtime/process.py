@@ -81,7 +81,8 @@ class ContainerProcess:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; the exit status, or the negative number of the signal.
 
-        Raises ContainerTimeout after ``timeout`` seconds; the process goes on.
+        Raises ContainerTimeout after ``timeout`` seconds; the process goes on. ExitStatusUnknown for a detached one
+        that somebody else adopted.
         """
         status = self._tell(self._spawned.wait(timeout))
         if status is None:
@@ -114,6 +115,10 @@ class ContainerProcess:
                 signal.pidfd_send_signal(self._spawned.pidfd, number)
             except ProcessLookupError:
                 return
+
+    def let_go(self) -> None:
+        """Give it, which was begun to outlive us, to whoever adopts it; :meth:`wait` knows its status if that is we."""
+        self._spawned.let_go()
 
     def close(self) -> None:
         """Close everything of ours; the process goes on, and its terminal, if it had one, hangs up."""

@@ -21,7 +21,7 @@ import time
 from ociworks._linux import capabilities, process
 from ociworks._linux.libc import address
 from ociworks.runtime import _cgroupbpf, _cgroupfs, _cgroupkill
-from ociworks.runtime._init import spawn, wire
+from ociworks.runtime._init import porter, spawn, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.network import Ahead
 from ociworks.runtime._init.trust import Trust
@@ -75,7 +75,7 @@ class Launcher:
         self.released: set[int] = set()
         """Children that nobody asks us about any more, by pidfd."""
         self.shims: dict[int, str] = {}
-        """Forked for detached containers: their callers' tokens, by pidfd."""
+        """Forked for detached containers (and execs): their callers' tokens, by pidfd."""
         self.trusts: dict[str, Trust] = {}
         self.shared: set[str] = set()
         """Parents of control groups that stay, while we do, for the next container."""
@@ -126,13 +126,12 @@ class Launcher:
             match request["kind"]:
                 case "spawn":
                     self._bury()
-                    make = self._spawn if request["shim"] is None else self._detach
-                    make(request, monitor, fds[1:])
+                    self._maker(request)(request, monitor, fds[1:])
                     return
                 case "remove":
                     self._remove(request["name"])
                 case "release":
-                    self._release(request["name"], request["pid"])
+                    self._release(request["name"])
                 case "forsake":
                     self._forsake(request["name"])
                 case _:
@@ -146,6 +145,23 @@ class Launcher:
         finally:
             for fd in fds[1:]:
                 os.close(fd)
+
+    def _maker(
+        self, request: Mapping[str, Any]
+    ) -> Callable[[Mapping[str, Any], _socket.socket, list[int]], None]:
+        """Who makes a process: a shim the first of a detached container, a porter a further one that outlives us."""
+        if request["shim"] is not None:
+            return self._detach
+        return self._carry if request["outlives"] and not request["claim"] else self._spawn
+
+    def _carry(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        """Fork the porter of a detached exec; it answers the caller itself."""
+        pid, pidfd = process.clone(0)
+        if pid == 0:
+            porter.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
+        monitor.close()
+        self.shims[pidfd] = ""
+        self.poll.register(pidfd, select.EPOLLIN)
 
     def _detach(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         """Fork the shim of a detached container; it answers the caller itself."""
@@ -162,6 +178,14 @@ class Launcher:
         self.poll.unregister(pidfd)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
+
+    def _reap_porters(self) -> None:
+        """Those that let go are about to end, and the others see that the caller is gone: nobody is to adopt them."""
+        for pidfd in [pidfd for pidfd, token in self.shims.items() if not token]:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            if poller.poll(_PATIENCE * 1000):
+                self._shim_ended(pidfd)
 
     def _forsake(self, token: str) -> None:
         """Kill a shim that does not answer, wait for its end; its init asked the kernel to die with it."""
@@ -217,11 +241,11 @@ class Launcher:
         self._end(trust)
         self._drop(name)
 
-    def _release(self, name: str, pid: int) -> None:
-        """Forget a container, or one further process (``pid``, otherwise 0): it outlives us."""
-        trust = None if pid else self.trusts.pop(name, None)
+    def _release(self, name: str) -> None:
+        """Forget a container: it outlives us."""
+        trust = self.trusts.pop(name, None)
         for pidfd, child in list(self.children.items()):
-            if child.name == name and (child.pid == pid if pid else child.is_init):
+            if child.name == name and child.is_init:
                 child.monitor.close()
                 del self.children[pidfd]
                 self.poll.unregister(pidfd)
@@ -286,16 +310,13 @@ class Launcher:
             self.released.add(pidfd)
         else:
             result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        status = 0 if result is None else result.si_status
-        if result is not None and result.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
-            status = -status
         if not child.outlives:
             os.close(pidfd)
         if child.is_init and child.trust is not None:
             child.trust.init = -1
             if child.ephemeral:
                 self._drop_ephemeral(child.trust)
-        _tell(child.monitor, wire.EXITED, wire.pack_number(status))
+        _tell(child.monitor, wire.EXITED, wire.pack_number(wire.exit_status(result)))
 
     def _drop_ephemeral(self, trust: Trust) -> None:
         """Remove what a one-off run leaves; if that fails the trust stays, and ``remove`` will say why."""
@@ -317,6 +338,7 @@ class Launcher:
         for trust in self.trusts.values():
             _cgroupkill.thaw_all(trust.groups)
         self._reap_until(lambda: not self.children)
+        self._reap_porters()
         for name in list(self.trusts):
             try:
                 self._drop(name)

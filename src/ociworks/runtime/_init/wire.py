@@ -12,6 +12,7 @@ monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or
                                    ``D`` done, the answer to the other requests
            caller → shim           of a detached container only: ``C`` the terminal's master (attached), ``K`` keep it;
                                    the answer is ``D``. End of file before that: remove everything, then ``D``
+           caller → porter         of a detached exec only: ``K`` let it go; the answer is the end of file
 sync       init → caller           ``S`` a named point is reached, ``R`` ready to start (and no more: the channel to
                                    whoever starts it takes its place), ``C`` the terminal's master (attached),
                                    ``E`` a step failed; end of file: the program is executing
@@ -149,6 +150,13 @@ def unpack_number(body: bytes) -> int:
         raise ProtocolError(f"expected {_NUMBER.size} bytes, got {len(body)}")
     value: int = _NUMBER.unpack(body)[0]
     return value
+
+
+def exit_status(result: os.waitid_result | None) -> int:
+    """What the kernel says of an ended child, as subprocess has it: negative for a signal."""
+    if result is None:
+        return 0
+    return -result.si_status if result.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else result.si_status
 
 
 def pack_failure(number: int, index: int, step: str, text: str, path: str) -> bytes:

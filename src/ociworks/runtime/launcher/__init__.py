@@ -8,7 +8,7 @@ other runtimes.
 
 from __future__ import annotations
 
-from ociworks.runtime.launcher.client import Launcher, Spawned
+from ociworks.runtime.launcher.client import Launcher, Spawned, reaped
 from ociworks.runtime.launcher.request import SpawnRequest
 
-__all__ = ["Launcher", "SpawnRequest", "Spawned"]
+__all__ = ["Launcher", "SpawnRequest", "Spawned", "reaped"]

@@ -8,7 +8,7 @@ import os
 import select
 from _thread import allocate_lock
 
-from ociworks.errors import CreateFailed, LauncherError
+from ociworks.errors import CreateFailed, ExitStatusUnknown, LauncherError
 from ociworks.runtime import _sealed
 from ociworks.runtime._init import wire
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociworks.runtime.launcher.request import SpawnRequest
 
-__all__ = ["Launcher", "Spawned"]
+__all__ = ["Launcher", "Spawned", "reaped"]
 
 
 class Spawned:
@@ -29,6 +29,8 @@ class Spawned:
         self.pidfd = pidfd
         self.monitor = monitor
         self.sync = sync
+        self.adopted = False
+        """Somebody else is its parent now, or we are."""
         self._status: int | None = None
         self._lock = allocate_lock()
 
@@ -36,6 +38,8 @@ class Spawned:
         """The exit status (negative: the signal that killed it), or None when ``timeout`` seconds passed first."""
         if self._status is not None:
             return self._status
+        if self.adopted:
+            return self._wait_adopted(timeout)
         poller = select.poll()
         poller.register(self.monitor, select.POLLIN)
         if not poller.poll(None if timeout is None else max(0.0, timeout) * 1000):
@@ -47,6 +51,17 @@ class Spawned:
                     raise LauncherError("the launcher ended; it takes its containers with it")
                 self._status = wire.unpack_number(body)
             return self._status
+
+    def _wait_adopted(self, timeout: float | None) -> int | None:
+        """The same of a process that was let go; ExitStatusUnknown when it is not we who adopted it."""
+        if not self._ended(None if timeout is None else max(0.0, timeout) * 1000):
+            return None
+        with self._lock:
+            if self._status is None:
+                self._status = reaped(self.pidfd)
+        if self._status is None:
+            raise ExitStatusUnknown(f"process {self.pid} has ended; who adopted it has its status")
+        return self._status
 
     def alive(self) -> bool:
         """Whether it has not ended yet; the kernel's word, also when the launcher is gone."""
@@ -70,9 +85,25 @@ class Spawned:
             if self.pidfd >= 0:
                 self.kill()
                 self._ended(None)
-                self.wait()
+                if not self.adopted:
+                    self.wait()
         finally:
             self.close()
+
+    def let_go(self) -> None:
+        """Have the porter of a process that outlives us end: whoever adopts the process learns its status.
+
+        Raises LauncherError when the porter is gone, and the process with it.
+        """
+        try:
+            wire.send(self.monitor, wire.KEEP)
+            while (kind := wire.receive(self.monitor)[0]) == wire.EXITED:
+                pass
+        except OSError as error:
+            raise LauncherError(f"the process could not be let go: {error.strerror}") from error
+        if kind:
+            raise LauncherError("the launcher broke its protocol")
+        self.adopted = True
 
     def close(self) -> None:
         """Close the descriptors; the process goes on."""
@@ -171,9 +202,9 @@ class Launcher:
         """Kill what is left of a container and remove everything that exists because of it."""
         self._done({"kind": "remove", "name": name})
 
-    def release(self, name: str, pid: int = 0) -> None:
-        """Forget a container, or a further process of it: it outlives the launcher, and somebody adopts it."""
-        self._done({"kind": "release", "name": name, "pid": pid})
+    def release(self, name: str) -> None:
+        """Forget a container: it outlives the launcher, and somebody adopts it."""
+        self._done({"kind": "release", "name": name})
 
     def forsake(self, token: str) -> None:
         """Kill the shim that was asked for with this token, if it is still there, and wait for its end."""
@@ -231,6 +262,15 @@ class Launcher:
             return self._control.recv(1024).decode("utf-8", "backslashreplace")
         except OSError:
             return ""
+
+
+def reaped(pidfd: int) -> int | None:
+    """The exit status of an ended child of ours (one that we adopted); None when it is somebody else's."""
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return None
+    return None if result is None else wire.exit_status(result)
 
 
 def _check_open(passed: tuple[int, ...]) -> None:

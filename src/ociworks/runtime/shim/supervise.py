@@ -49,7 +49,6 @@ _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAME: Final = b"ociworks-shim"
 _TIOCGPTPEER: Final = 0x5441
-_HIGH: Final = 256
 _DRAIN: Final = 2.0
 """Seconds in which output must end after the container has; somebody else may hold its pipes."""
 _OOM_SCORE: Final = b"-998"
@@ -65,19 +64,9 @@ def main(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -
         os.chdir("/")
         process.prctl(_PR_SET_NAME, address(_NAME))
         process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        _Shim(request, _alone(fds), last_capability).run()
+        _Shim(request, process.keep_only(fds), last_capability).run()
     finally:
         os._exit(1)
-
-
-def _alone(fds: Sequence[int]) -> list[int]:
-    """Close everything of the launcher's but the standard streams and ``fds``, which move."""
-    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in fds]
-    places = range(3, 3 + len(moved))
-    for place, fd in zip(places, moved, strict=True):
-        os.dup2(fd, place, inheritable=False)
-    os.closerange(places.stop, max(moved) + 1)
-    return list(places)
 
 
 class _Shim:
@@ -279,11 +268,7 @@ class _Shim:
 
     def _init_ended(self, _events: int) -> None:
         self.loop.forget(self.init)
-        result = os.waitid(os.P_PIDFD, self.init, os.WEXITED)
-        code = 0 if result is None else result.si_status
-        if result is not None and result.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
-            code = -code
-        self.code = code
+        self.code = wire.exit_status(os.waitid(os.P_PIDFD, self.init, os.WEXITED))
         self.drained = time.monotonic() + _DRAIN
         self._write_exit()
         _cgroupfs.kill(self.request["groups"], timeout=_DRAIN)
