@@ -244,9 +244,9 @@ def test_tests_do_not_sleep() -> None:
     assert not found, f"wait for the event (or end the line with {MARK!r} and the reason): {found}"
 
 
-CATALOGUE = {"sp": 14, "rg": 21, "sg": 10, "un": 23, "rt": 33}
+CATALOGUE = {"sp": 14, "rg": 21, "sg": 10, "un": 23, "rt": 33, "cl": 6, "sv": 7}
 """Groups of the regression catalogue that are covered: specifications, registries, signatures, unpacking,
-running."""
+running, command lines, supervisors."""
 ATTACKS = [f"{group}_{number:02}" for group, count in CATALOGUE.items() for number in range(1, count + 1)]
 
 
