@@ -205,7 +205,13 @@ def test_a_home_and_streams_of_its_own(command: Command, bundle: spec.Bundle) ->
         "root:x:0:0::/root:/bin/sh\nnew:x:1000:1000::/home/user:/bin/sh\n"
     )
     say = ("sh", "-c", "echo $HOME >/dev/stdout")
-    homes = {(0, ()): "/root", (1000, ("HOME=",)): "/home/user", (7, ()): "/", (1000, ("HOME=/x",)): "/x"}
+    homes = {
+        (0, ()): "/root",
+        (1000, ("HOME=",)): "/home/user",
+        (7, ()): "/",
+        (1000, ("HOME=/x",)): "/x",
+        (0, ("HOME=/x", "HOME=")): "/root",
+    }
     for (uid, env), home in homes.items():
         assert bundle.spec.process is not None
         own = (*bundle.spec.process.env, *env)

@@ -139,3 +139,22 @@ def test_captured(runtime: Runtime, bundle: spec.Bundle) -> None:
         assert (each.stderr, each.returncode) == (b"", 0)
     with pytest.raises(errors.NotSupported, match="capture_output"):
         runtime.run(shell(bundle, script))
+
+
+def test_its_owner(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The user's, in the group that the file system gives it, which lets others of that group write to it."""
+    if os.geteuid():
+        pytest.skip("needs root: a user namespace of one user has no group 5")
+    user = spec.runtime.User(uid=1000, gid=1000)
+    assert bundle.spec.process is not None
+    owned = with_process(shell(bundle, "stat -c %u:%g $(tty)"), user=user)
+    with runtime.create("owner", owned) as container:
+        assert container.console is not None
+        container.start()
+        assert read_all(container.console) == b"1000:5\r\n"
+    with runtime.create("exec", with_process(bundle, args=("sleep", "1000"))) as container:
+        container.start()
+        target = attrs.evolve(
+            bundle.spec.process, terminal=True, user=user, args=("sh", "-c", "stat -c %u:%g $(tty)")
+        )
+        assert container.exec(target, timeout=60).stdout == b"1000:5\r\n"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from ociworks import errors, spec
@@ -205,6 +206,34 @@ def test_a_user_namespace_by_path(runtime: Runtime, remapped: spec.Bundle, match
         )
         assert lines == [os.readlink(users.path or ""), "0", "0", "65534"]
         assert (remapped.rootfs / "made").stat().st_uid == FIRST
+
+
+def test_a_namespace_that_belongs_to_other_users(runtime: Runtime, remapped: spec.Bundle) -> None:
+    """Beside a user namespace by path, namespaces may be joined that are not its own: with the caller's rights."""
+    linux = remapped.spec.linux
+    assert linux is not None
+    with (
+        runtime.create("first", remapped, ["sleep", "1000"]) as first,
+        subprocess.Popen(["unshare", "-n", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host,
+    ):
+        assert host.stdin is not None
+        assert host.stdout is not None
+        host.stdin.write(b"x")
+        host.stdin.flush()
+        host.stdout.read(1)  # it is in there
+        paths = {"user": f"/proc/{first.pid}/ns/user", "network": f"/proc/{host.pid}/ns/net"}
+        joined = with_linux(
+            remapped,
+            namespaces=tuple(attrs.evolve(each, path=paths.get(each.type)) for each in linux.namespaces),
+            uid_mappings=(),
+            gid_mappings=(),
+        )
+        mounts = tuple(each for each in joined.spec.mounts if each.type not in ("sysfs", "cgroup"))
+        lines = look(
+            runtime, changed(joined, mounts=mounts), "readlink /proc/self/ns/user; readlink /proc/self/ns/net"
+        )
+        assert lines == [os.readlink(paths["user"]), os.readlink(paths["network"])]
+        host.stdin.close()
 
 
 @needs_clocks

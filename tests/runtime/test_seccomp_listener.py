@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ociworks import errors, spec
 from ociworks.runtime import RunOptions, Runtime
 from ociworks.runtime.seccomp import Call, Listener, Notifier
+from ociworks.runtime.seccomp.handover import hand_over
 from ociworks.spec.runtime import Seccomp, Syscall
 from tests.runtime.boxes import changed, with_linux, with_process
 
@@ -159,3 +163,38 @@ def test_profiles_by_name(runtime: Runtime, bundle: spec.Bundle) -> None:
     assert RunOptions(seccomp="default").apply(bare.spec) is named
     with pytest.raises(errors.InvalidSpec, match="strict"):
         RunOptions(seccomp="strict").apply(bare.spec)
+
+
+class Patient(socket.socket):
+    """A socket that goes on when the other side has hung up."""
+
+    def sendmsg(self, *args: Any) -> int:
+        sent = super().sendmsg(*args)
+        poller = select.poll()
+        poller.register(self, select.POLLHUP)
+        assert poller.poll(60_000)
+        return sent
+
+
+def test_an_agent_that_takes_it_and_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has everything then, however soon it is gone; nothing more is sent to it."""
+    state = spec.runtime.State(id="x", status="creating", pid=1, bundle="/b")
+    path = tmp_path / "agent"
+    filtered = Seccomp(default_action="SCMP_ACT_ALLOW", listener_path=str(path))
+    taken: list[int] = []
+
+    def take(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            taken.extend(socket.recv_fds(connection, 1 << 16, 1)[1])
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        thread = threading.Thread(target=take, args=(listening,))
+        thread.start()
+        monkeypatch.setattr(socket, "socket", Patient)
+        hand_over(filtered, state, 1, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        thread.join()
+    assert os.path.samestat(os.fstat(taken[0]), os.stat("/dev/null"))
+    os.close(taken[0])

@@ -251,7 +251,7 @@ def _serve_joiner(
 
 
 def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket, unified: int) -> None:
-    """In the joiner; never returns. The user namespace goes first if it is joined: it gives the right to the others.
+    """In the joiner; never returns.
 
     ``unified`` is the control group to enter here, after the CPU affinity was set that belongs before it.
     """
@@ -272,7 +272,7 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
             maps.write_file("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
         _close_others(child, joins, channel)
         child.told = os.pipe2(os.O_CLOEXEC) if child.joins_mounts else None
-        for fd, kinds in sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER):
+        for fd, kinds in _with_our_rights(joins):
             process.setns(fd, kinds)
             os.close(fd)
         if child.time_offsets:
@@ -293,6 +293,25 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         )
     finally:
         os._exit(255)
+
+
+def _with_our_rights(joins: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Enter what our own rights allow, if a user namespace is among them; the others in order, that one first.
+
+    It gives the right to its own namespaces, and takes that to those of others.
+    """
+    left = sorted(joins, key=lambda join: not join[1] & process.CLONE_NEWUSER)
+    if not left or not left[0][1] & process.CLONE_NEWUSER:
+        return left
+    refused = left[:1]
+    for fd, kinds in left[1:]:
+        try:
+            process.setns(fd, kinds)
+        except PermissionError:
+            refused.append((fd, kinds))
+        else:
+            os.close(fd)
+    return refused
 
 
 def _close_others(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.socket) -> None:

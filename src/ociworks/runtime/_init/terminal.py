@@ -27,8 +27,8 @@ _DEVPTS_MAGIC: Final = 0x1CD1
 _PTMX: Final = os.makedev(5, 2)
 
 
-def open_terminal(context: Context, width: int, height: int, owner: tuple[int, int], own_root: bool) -> None:  # noqa: FBT001
-    """Open a terminal and send its master to the caller.
+def open_terminal(context: Context, width: int, height: int, owner: int, own_root: bool) -> None:  # noqa: FBT001
+    """Open a terminal for the user ``owner`` and send its master to the caller; its group is the file system's choice.
 
     With ``own_root`` we are before the root switch and ``/dev/console`` is made too; otherwise (exec) ``/`` is
     already the container's root.
@@ -42,7 +42,7 @@ def open_terminal(context: Context, width: int, height: int, owner: tuple[int, i
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         if width and height:
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        os.fchown(slave, *owner)
+        os.fchown(slave, owner, -1)
         if own_root:
             _console(context, slave)
         else:

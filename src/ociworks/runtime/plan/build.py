@@ -340,9 +340,7 @@ class _Builder:
         yield from device_ops(self.spec, self.linux, bind=self.has_user_namespace)
         if self.process.terminal:
             size = self.process.console_size
-            yield ops.open_terminal(
-                (size.width, size.height) if size else (0, 0), (user.uid, user.gid), own_root=True
-            )
+            yield ops.open_terminal((size.width, size.height) if size else (0, 0), user.uid, own_root=True)
         if self.linux.net_devices:
             self._own_network()
             yield ops.network_devices()
@@ -412,7 +410,7 @@ def build_exec(
     operations += labels.open_label_ops(target, own_root=False)
     if target.terminal:
         size = target.console_size
-        owner = (target.user.uid, target.user.gid)
+        owner = target.user.uid
         operations.append(
             ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
         )

@@ -232,8 +232,8 @@ def dev_link(name: str, target: str) -> Op:
     return Op("dev_link", (name, target))
 
 
-def open_terminal(size: tuple[int, int], owner: tuple[int, int], *, own_root: bool) -> Op:
-    """Open a terminal (width, height), send its master to the caller."""
+def open_terminal(size: tuple[int, int], owner: int, *, own_root: bool) -> Op:
+    """Open a terminal (width, height) for a user, send its master to the caller."""
     return Op("open_terminal", (*size, owner, own_root))
 
 

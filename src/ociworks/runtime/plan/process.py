@@ -86,7 +86,8 @@ def entry_ops(process: Process) -> Iterator[ops.Op]:
 
 def home_ops(process: Process) -> Iterator[ops.Op]:
     """Find a ``HOME`` for a program that is given none; before a filter, which may deny to look for it."""
-    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+    given = [entry for entry in process.env if entry.startswith("HOME=")]
+    if not given or given[-1] == "HOME=":
         yield ops.home(process.user.uid)
 
 

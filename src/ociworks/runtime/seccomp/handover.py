@@ -54,4 +54,5 @@ def _send(path: str, raw: bytes, listener: int) -> None:
         channel.connect(path)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]).tobytes())]
         sent = channel.sendmsg([raw], rights)
-        channel.sendall(raw[sent:])
+        if sent < len(raw):  # an empty rest would still be sent, and fail when the agent has what it needs
+            channel.sendall(raw[sent:])
