@@ -6,6 +6,7 @@ import ast
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import ociworks
 from ociworks import errors, spec
 from ociworks._linux import capabilities, libc, mount, path, process
 from ociworks.runtime import Container, ExecOptions, RunOptions, Runtime
@@ -118,7 +120,23 @@ def test_rt_03_environment(root: Path, bundle: spec.Bundle) -> None:
     assert SECRET not in stage
     environment, command = ast.literal_eval(stage)
     assert environment == [""]
-    assert {"-I", "-S"} <= set(command)
+    assert {"-I", "-S", "-B"} <= set(command)
+
+
+@pytest.mark.parametrize(("variables", "compiled"), [({}, True), ({"PYTHONDONTWRITEBYTECODE": "1"}, False)])
+def test_rt_03_the_caller_compiles_what_the_installer_did_not(
+    tmp_path: Path, variables: dict[str, str], *, compiled: bool
+) -> None:
+    """The launcher writes nothing (``-B``), so whoever may write compiled modules does it for it, once."""
+    package = Path(ociworks.__file__).parent
+    copy = tmp_path / "ociworks"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from ociworks.runtime import _sealed; _sealed.start('ociworks.runtime._init.launcher')"
+    environment = {"PYTHONPATH": str(tmp_path), "OCIWORKS_UNSAFE_INSTALLATION": "1", **variables}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    found = {path.name.partition(".")[0] for path in (copy / "runtime/_init").glob("__pycache__/*.pyc")}
+    modules = {path.stem for path in (copy / "runtime/_init").glob("*.py")}
+    assert found == (modules if compiled else set())
 
 
 THREADS = """

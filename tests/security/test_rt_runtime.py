@@ -335,15 +335,43 @@ def test_rt_12_a_procfs_that_was_prepared(tmp_path: Path, script: str) -> None:
 
 @pytest.mark.root
 @needs_root
-def test_rt_12_a_mount_namespace_of_somebody_else_is_refused(runtime: Runtime, bundle: spec.Bundle) -> None:
-    """So the procfs in which an init writes is always the host's."""
+def test_rt_12_the_mount_namespace_of_the_host_is_refused(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Its root would be exchanged under everybody."""
+    with pytest.raises(errors.CreateFailed, match="the host's mount namespace"):
+        runtime.create("joined", joining(bundle, os.getpid()))
+
+
+@pytest.mark.root
+@needs_root
+def test_rt_12_a_joined_mount_namespace_with_a_false_proc(
+    runtime: Runtime, bundle: spec.Bundle, tmp_path: Path
+) -> None:
+    """Whoever prepared the namespace covered a setting in its ``/proc``: it is made in the host's, not there."""
+    planted = tmp_path / "planted"
+    planted.touch()
+    cover = f"mount --bind {planted} /proc/sys/kernel/msgmax && echo && exec sleep 1000"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", cover]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.read(1) == b"\n"
+            hostile = with_linux(joining(bundle, holder.pid), sysctl={"kernel.msgmax": "4242"})
+            with runtime.create("joined", hostile, ["sleep", "1000"]) as container:
+                container.start()
+                entered = ["nsenter", "-t", str(container.pid), "-i", "cat", "/proc/sys/kernel/msgmax"]
+                assert subprocess.run(entered, capture_output=True, check=True).stdout == b"4242\n"
+        finally:
+            holder.kill()
+    assert planted.read_bytes() == b""
+
+
+def joining(bundle: spec.Bundle, pid: int) -> spec.Bundle:
+    """The bundle, its mount namespace being that of ``pid``."""
     linux = bundle.spec.linux
     assert linux is not None
     others = tuple(item for item in linux.namespaces if item.type != "mount")
-    path = f"/proc/{os.getpid()}/ns/mnt"
-    joined = with_linux(bundle, namespaces=(*others, spec.runtime.Namespace(type="mount", path=path)))
-    with pytest.raises(errors.NotSupported):
-        runtime.create("joined", joined)
+    namespace = spec.runtime.Namespace(type="mount", path=f"/proc/{pid}/ns/mnt")
+    return with_linux(bundle, namespaces=(*others, namespace))
 
 
 @pytest.mark.root

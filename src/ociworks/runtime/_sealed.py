@@ -1,8 +1,9 @@
 """Starts the helper: a fresh interpreter from a memfd that nobody can write (RT-01), with nothing inherited.
 
-The interpreter gets ``-I -S`` and an empty environment; the packages that it may import are named in its start-up
-code, so that no ``site``, ``.pth`` file or variable has a say. This file loads little itself: a command starts the
-helper first, and loads the rest of what it needs meanwhile.
+The interpreter gets ``-I -S -B`` and an empty environment; the packages that it may import are named in its start-up
+code, so that no ``site``, ``.pth`` file or variable has a say. It writes no compiled modules, and would compile all of
+its own at each start where an installer did not (uv, a checkout): the caller sees to that once. This file loads little
+itself: a command starts the helper first, and loads the rest of what it needs meanwhile.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def start(module: str) -> tuple[int, int]:
     boot = _BOOT.format(packages=[("ociworks", package), *inner], module=module, caller=os.getpid())
     interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     check_installation(interpreter, package)
+    _compile(package)
     fill_standard()
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
@@ -54,6 +56,22 @@ def start(module: str) -> tuple[int, int]:
     finally:
         theirs.close()
     return pid, ours.detach()
+
+
+def _compile(package: str) -> None:
+    """Compile what the helper imports, once, unless this process writes no compiled modules either."""
+    if sys.dont_write_bytecode or sys.pycache_prefix is not None:
+        return
+    runtime = os.path.join(package, "runtime")
+    last = os.path.join(runtime, f"__pycache__/_cgroupkill.{sys.implementation.cache_tag}.pyc")
+    if os.path.exists(last):
+        return
+    import compileall
+
+    for name in ("_linux", "runtime/shim", "runtime/_init"):
+        compileall.compile_dir(os.path.join(package, name), quiet=2)
+    for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill"):
+        compileall.compile_file(os.path.join(runtime, f"{name}.py"), quiet=2)
 
 
 def _spawn(interpreter: str, boot: str, control: int) -> int:
@@ -73,7 +91,7 @@ def _spawn(interpreter: str, boot: str, control: int) -> int:
         ]
         return os.posix_spawn(
             f"/proc/self/fd/{binary}",
-            [interpreter, "-I", "-S", *_caching(), "-X", "utf8", "-c", boot],
+            [interpreter, "-I", "-S", "-B", "-X", "utf8", "-c", boot],
             {},
             file_actions=actions,
             setsid=True,
@@ -87,11 +105,3 @@ def _spawn(interpreter: str, boot: str, control: int) -> int:
     finally:
         os.close(null)
         os.close(binary)
-
-
-def _caching() -> list[str]:
-    """The helper caches the modules that it compiles, unless this process does not, or does it somewhere else.
-
-    Compiling all of them at each start takes longer than the rest, and costs 1.4 MB of memory.
-    """
-    return ["-B"] if sys.dont_write_bytecode or sys.pycache_prefix is not None else []

@@ -1,6 +1,6 @@
 """What runs outside the caller: the launcher process and, in a container, the executor of a plan.
 
-This package is imported by a bare interpreter (``-I -S``) that then enters untrusted surroundings, so it imports
+This package is imported by a bare interpreter (``-I -S -B``) that then enters untrusted surroundings, so it imports
 only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_imports.py`` holds that.
 
 - ``wire``: the messages between caller, launcher and init, drawn as a table
