@@ -10,7 +10,8 @@
 
 - ``service``: CriService; ``runtime_service``, ``image_service``: its RPCs, thin; ``_rpc``, ``_methods``,
   ``_requests``, ``_pieces``: how they are put on a server; ``_rpcserver``: one of our own
-- ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers
+- ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
+  ``handlers``: runtimes by name
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages

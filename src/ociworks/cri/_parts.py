@@ -5,22 +5,12 @@ A part whose calls have other shapes than these does not fit into a node (:mod:`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 
-__all__ = ["Checkpoints", "Containers", "Handlers", "Images", "Network", "Sandboxes", "Stats", "Streaming"]
-
-
-class Handlers(Protocol):
-    """Runtimes by the names that pods ask for."""
-
-    def describe(self) -> Iterable[api.RuntimeHandler]:
-        """Each with its features; the default one under the empty name too."""
-
-    def close(self) -> None:
-        """Let go of them; containers go on."""
+__all__ = ["Checkpoints", "Containers", "Images", "Network", "Sandboxes", "Stats", "Streaming"]
 
 
 class Network(Protocol):

@@ -16,6 +16,7 @@ import attrs
 from ociworks.cri import _parts as parts
 from ociworks.cri.config import CriConfig
 from ociworks.cri.events import Events
+from ociworks.cri.handlers import Handlers
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.store import Store
@@ -41,6 +42,10 @@ class Given:
     store: Layout | str | os.PathLike[str] | None = None
     """Where images are kept; None: below the configuration's root."""
 
+    def runtimes(self, default: str) -> Mapping[str, OCIRuntime]:
+        """All of them by handler name."""
+        return {**({} if self.runtime is None else {default: self.runtime}), **self.handlers}
+
 
 class Node:
     """The parts of one server. Making it takes the state directory (one server at a time) and starts nothing else.
@@ -50,7 +55,7 @@ class Node:
 
     images: parts.Images
     network: parts.Network
-    handlers: parts.Handlers
+    handlers: Handlers
     sandboxes: parts.Sandboxes
     containers: parts.Containers
     streaming: parts.Streaming
@@ -95,7 +100,8 @@ class Node:
         return {"config": json.dumps(attrs.asdict(self.config, value_serializer=_plain))}
 
     def _make_parts(self) -> None:
-        self.handlers = _NoHandlers()
+        self.handlers = Handlers(self.config, self.given.runtimes(self.config.default_handler))
+        self._closing.callback(self.handlers.close)
         for name in ("images", "network", "sandboxes", "containers", "streaming", "stats", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
 
@@ -133,14 +139,6 @@ class _Missing:
 
     def __getattr__(self, call: str) -> Any:  # noqa: ANN401 - there is nothing to give
         raise NotSupported(f"this server has no {self._name}")
-
-
-class _NoHandlers:
-    def describe(self) -> list[api.RuntimeHandler]:
-        return []
-
-    def close(self) -> None:
-        pass
 
 
 @contextmanager
