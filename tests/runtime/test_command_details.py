@@ -295,3 +295,42 @@ def test_every_namespace_of_another_container(command: Command, forever: spec.Bu
             assert os.readlink(f"/proc/{other}/ns/cgroup") == os.readlink(f"/proc/{pid}/ns/cgroup")
             assert "/second" in groups
             assert "/first" not in groups
+
+
+@pytest.mark.interop
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups of two runtimes")
+def test_statistics_have_the_members_of_runc(command: Command, forever: spec.Bundle, tmp_path: Path) -> None:
+    """Every member that runc's have on this host, of the same kind, and the same processors and nodes."""
+    runc = ["runc", "--root", str(tmp_path / "runc")]
+    null = subprocess.DEVNULL
+    with command.running("ours", forever):
+        ours = command.json("events", "--stats", "ours")["data"]
+        create = [*runc, "run", "--detach", "--bundle", str(forever.path), f"theirs-{os.getpid()}"]
+        subprocess.run(create, check=True, timeout=60, stdin=null, stdout=null, stderr=null)
+        try:
+            said = subprocess.run(
+                [*runc, "events", "--stats", create[-1]], check=True, capture_output=True, timeout=60
+            ).stdout
+        finally:
+            subprocess.run([*runc, "delete", "--force", create[-1]], check=True, timeout=60)
+    theirs = json.loads(said)["data"]
+    assert not missing(ours, theirs)
+    assert ours["cpuset"] == {**ours["cpuset"], **theirs["cpuset"]}
+    assert len(ours["cpu"]["usage"].get("percpu_user", ())) == len(
+        theirs["cpu"]["usage"].get("percpu_user", ())
+    )
+
+
+def missing(ours: object, theirs: object, at: str = "$") -> list[str]:
+    """Where ``theirs`` has a member that ``ours`` has not, or another kind of value."""
+    if not isinstance(theirs, dict):
+        return [] if isinstance(ours, type(theirs)) else [at]
+    if not isinstance(ours, dict):
+        return [at]
+    return [
+        place
+        for name, value in theirs.items()
+        for place in (missing(ours[name], value, f"{at}.{name}") if name in ours else [f"{at}.{name}"])
+    ]

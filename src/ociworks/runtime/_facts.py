@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final, TypeAlias
 
-    Value: TypeAlias = "str | int | bool | Sequence[Value] | Mapping[str, Value] | None"
+    Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 __all__ = ["dumps", "loads"]
 
@@ -45,7 +45,7 @@ def dumps(value: Value, indent: int | None = None) -> str:
 def _dump(value: Value, indent: int | None, line: str) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, str):
         return str(encode_basestring_ascii(value))

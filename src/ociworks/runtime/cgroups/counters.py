@@ -12,6 +12,7 @@ __all__ = [
     "BlockIOStats",
     "CPUStats",
     "ContainerStats",
+    "CpusetStats",
     "HugepageStats",
     "MemoryStats",
     "PidsStats",
@@ -39,7 +40,7 @@ class CPUStats:
     """Times in nanoseconds since the container was created; ``periods`` are enforcement intervals of its quota.
 
     ``bursts`` counts the periods that used saved time, ``burst`` is that time. ``per_cpu`` is the usage of each
-    processor where the kernel still says (version 1).
+    processor where the kernel still says (version 1), ``per_cpu_user`` and ``per_cpu_system`` are its parts.
     """
 
     usage: int = 0
@@ -51,6 +52,8 @@ class CPUStats:
     bursts: int = 0
     burst: int = 0
     per_cpu: tuple[int, ...] = ()
+    per_cpu_user: tuple[int, ...] = ()
+    per_cpu_system: tuple[int, ...] = ()
     pressure: Pressure | None = None
 
 
@@ -125,6 +128,15 @@ class HugepageStats:
 
 
 @attrs.frozen(kw_only=True)
+class CpusetStats:
+    """The processors and memory nodes that are allowed; ``settings`` are the other files of version 1, by name."""
+
+    cpus: tuple[int, ...] = ()
+    mems: tuple[int, ...] = ()
+    settings: Mapping[str, int] = FrozenDict()
+
+
+@attrs.frozen(kw_only=True)
 class RdmaStats:
     """RDMA objects of one device; a limit of None is unlimited."""
 
@@ -139,6 +151,7 @@ class ContainerStats:
     """One reading. A part is None when no controller counts it on this host."""
 
     cpu: CPUStats | None = None
+    cpuset: CpusetStats | None = None
     memory: MemoryStats | None = None
     pids: PidsStats | None = None
     block_io: tuple[BlockIOStats, ...] | None = None

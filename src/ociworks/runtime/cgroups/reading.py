@@ -9,6 +9,7 @@ from ociworks.runtime._cgroupkill import number, read_text
 from ociworks.runtime.cgroups.counters import (
     BlockIOStats,
     ContainerStats,
+    CpusetStats,
     CPUStats,
     HugepageStats,
     MemoryStats,
@@ -42,6 +43,19 @@ def _listing(directory: str) -> list[str]:
             _KNOWN.clear()
         _KNOWN[above] = [name for name in names if name.startswith(_COUNTED)]
     return names
+
+
+_CPUSET_SETTINGS = (
+    "cpu_exclusive",
+    "mem_exclusive",
+    "mem_hardwall",
+    "memory_migrate",
+    "memory_pressure",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
 
 
 class _Files:
@@ -101,6 +115,7 @@ def stats(directories: Sequence[str]) -> ContainerStats:
         files = _Files(directories)
         return ContainerStats(
             cpu=_cpu(files),
+            cpuset=_cpuset(files),
             memory=_memory(files),
             pids=_pids(files),
             block_io=_block_io(files),
@@ -143,9 +158,36 @@ def _cpu(files: _Files) -> CPUStats | None:
     )
 
 
+def _cpuset(files: _Files) -> CpusetStats | None:
+    if "cpuset.cpus" not in files:
+        return None
+    one = "cpuset.cpu_exclusive" in files  # version 1; what is not set there is empty, and then nothing runs
+    listed = [files.text(f"cpuset.{name}{'' if one else '.effective'}") for name in ("cpus", "mems")]
+    settings = {name: files.text(f"cpuset.{name}").strip() for name in _CPUSET_SETTINGS} if one else {}
+    return CpusetStats(
+        cpus=_members(listed[0]),
+        mems=_members(listed[1]),
+        settings=FrozenDict({name: _signed(text) for name, text in settings.items() if text}),
+    )
+
+
+def _signed(text: str) -> int:
+    return -number(text[1:]) if text.startswith("-") else number(text)
+
+
+def _members(text: str) -> tuple[int, ...]:
+    """The numbers of a list such as ``0-3,7``, as the kernel writes it."""
+    found: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found += range(number(first), number(last or first) + 1)
+    return tuple(found)
+
+
 def _cpu_v1(files: _Files) -> CPUStats:
     table = files.table("cpu.stat")
     ticks = {} if "cpuacct.usage_user" in files else files.table("cpuacct.stat")
+    parts = [line.split() for line in files.text("cpuacct.usage_all").splitlines()[1:]]
     return CPUStats(
         usage=files.number("cpuacct.usage") or 0,
         user=files.number("cpuacct.usage_user") or ticks.get("user", 0) * _TICK,
@@ -156,6 +198,8 @@ def _cpu_v1(files: _Files) -> CPUStats:
         bursts=table.get("nr_bursts", 0),
         burst=table.get("burst_time", 0),
         per_cpu=tuple(map(number, files.text("cpuacct.usage_percpu").split())),
+        per_cpu_user=tuple(number(user) for _, user, _ in parts),
+        per_cpu_system=tuple(number(system) for _, _, system in parts),
         pressure=files.pressure("cpu"),
     )
 

@@ -14,6 +14,7 @@ from ociworks.runtime.cli._call import Call
 
 if TYPE_CHECKING:
     from ociworks.runtime._facts import Value
+    from ociworks.runtime.cgroups.counters import Pressure
 
 __all__ = ["main", "stats_members"]
 
@@ -59,7 +60,7 @@ def stats_members(stats: ContainerStats) -> dict[str, Value]:
     """The statistics under runc's names: nanoseconds, bytes, and the largest number for no limit."""
     return {
         "cpu": _cpu(stats),
-        "cpuset": {},
+        "cpuset": _cpuset(stats),
         "memory": _memory(stats),
         "pids": _pids(stats),
         "blkio": _block_io(stats),
@@ -79,12 +80,32 @@ def _cpu(stats: ContainerStats) -> dict[str, Value]:
     usage: dict[str, Value] = {"total": cpu.usage, "kernel": cpu.system, "user": cpu.user}
     if cpu.per_cpu:
         usage["percpu"] = cpu.per_cpu
+    if cpu.per_cpu_user:
+        usage.update(percpu_kernel=cpu.per_cpu_system, percpu_user=cpu.per_cpu_user)
     throttling: dict[str, Value] = {
         "periods": cpu.periods,
         "throttledPeriods": cpu.throttled_periods,
         "throttledTime": cpu.throttled,
     }
-    return {"usage": usage, "throttling": throttling}
+    return {"usage": usage, "throttling": throttling, **_stalls(cpu.pressure)}
+
+
+def _cpuset(stats: ContainerStats) -> dict[str, Value]:
+    if stats.cpuset is None:
+        return {}
+    return {"cpus": stats.cpuset.cpus, "mems": stats.cpuset.mems, **stats.cpuset.settings}
+
+
+def _stalls(pressure: Pressure | None) -> dict[str, Value]:
+    """Where the kernel measures them."""
+    if pressure is None:
+        return {}
+
+    def row(shares: tuple[float, float, float], total: int) -> Value:
+        return {**dict(zip(("avg10", "avg60", "avg300"), shares, strict=True)), "total": total}
+
+    some, full = row(pressure.some, pressure.some_total), row(pressure.full, pressure.full_total)
+    return {"psi": {"some": some, "full": full}}
 
 
 def _memory(stats: ContainerStats) -> dict[str, Value]:
@@ -98,6 +119,7 @@ def _memory(stats: ContainerStats) -> dict[str, Value]:
         "kernel": _entry(memory.kernel, None, None),
         "kernelTCP": _entry(memory.kernel_tcp, None, None),
         "raw": dict(memory.stat),
+        **_stalls(memory.pressure),
     }
 
 
@@ -134,4 +156,5 @@ def _block_io(stats: ContainerStats) -> dict[str, Value]:
             ("Read", "read_bytes"), ("Write", "write_bytes"), ("Discard", "discard_bytes")
         ),
         "ioServicedRecursive": rows(("Read", "reads"), ("Write", "writes"), ("Discard", "discards")),
+        **_stalls(stats.io_pressure),
     }
