@@ -12,11 +12,7 @@ import pytest
 from ociworks import testing
 from ociworks.cri import CriService
 from ociworks.image import remote
-from ociworks.testing import File, image_from_files
-from tests.cri.nodes import IMAGE, Client, config_below, serving
-from tests.interop.peers import busybox
-
-_APPLETS = ("sh", "true", "false", "cat", "echo", "sleep", "id", "ls", "env", "hostname", "mount", "ip", "ps")
+from tests.cri.nodes import IMAGE, Client, busybox_image, config_below, serving
 
 
 @pytest.fixture
@@ -30,15 +26,9 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def registry() -> Iterator[testing.Registry]:
     """A registry in this process that has busybox by the name IMAGE."""
-    files: dict[str, bytes | File] = {
-        "bin/busybox": File(busybox().read_bytes(), 0o755),
-        "etc/passwd": b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
-        "etc/group": b"root:x:0:\nnobody:x:65534:\n",
-        **{f"bin/{name}": File(link="busybox") for name in _APPLETS},
-    }
     with testing.Registry() as made, remote.Client() as client:
         name = IMAGE.removeprefix("registry.example/")
-        client.push(image_from_files(files), f"{made.host}/{name}")
+        client.push(busybox_image(), f"{made.host}/{name}")
         yield made
 
 

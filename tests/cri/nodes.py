@@ -15,9 +15,22 @@ from ociworks.cri import CriConfig, CriService
 from ociworks.cri.node import Node
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.proto import runtime_v1_pb2_grpc as wire
+from ociworks.image import Image
 from ociworks.spec import FrozenDict
+from ociworks.spec.image import Config
+from ociworks.testing import File, image_from_files
+from tests.interop.peers import busybox
 
-__all__ = ["IMAGE", "Client", "client_of", "config_below", "container_config", "pod_config", "serving"]
+__all__ = [
+    "IMAGE",
+    "Client",
+    "busybox_image",
+    "client_of",
+    "config_below",
+    "container_config",
+    "pod_config",
+    "serving",
+]
 
 IMAGE = "registry.example/busybox:1.36"
 """The image that the registry of the fixture ``cri`` has."""
@@ -55,6 +68,20 @@ def config_below(place: Path, mirror: str = "", **settings: Any) -> CriConfig:
         "restrict_oom_score_adj": True,
     }
     return CriConfig(**(values | settings))
+
+
+_APPLETS = ("sh", "true", "false", "cat", "echo", "sleep", "id", "ls", "env", "hostname", "mount", "ip", "ps")
+
+
+def busybox_image() -> Image:
+    """A static busybox with two users; the test is skipped without it."""
+    files: dict[str, bytes | File] = {
+        "bin/busybox": File(busybox().read_bytes(), 0o755),
+        "etc/passwd": b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+        "etc/group": b"root:x:0:\nnobody:x:65534:\n",
+        **{f"bin/{name}": File(link="busybox") for name in _APPLETS},
+    }
+    return image_from_files(files, config=Config(env=("PATH=/bin",), cmd=("sh",)))
 
 
 @contextmanager
