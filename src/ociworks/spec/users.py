@@ -81,9 +81,17 @@ def resolve_user(
 
 
 def lookup_user(
-    rootfd: int | None, text: str | None, *, groups: Sequence[int] = (), policy: GroupPolicy = "merge"
+    rootfd: int | None,
+    text: str | None,
+    *,
+    groups: Sequence[int] = (),
+    policy: GroupPolicy = "merge",
+    primary: int | None = None,
 ) -> ResolvedUser:
-    """Like :func:`resolve_user`, with the home directory."""
+    """Like :func:`resolve_user`, with the home directory.
+
+    ``primary`` takes the place of the primary group and, unlike a group in ``text``, leaves the memberships.
+    """
     user_text, group_text = _split(text or "0")
     number = _number(user_text)
     account = _find_account(rootfd, user_text, number)
@@ -99,6 +107,8 @@ def lookup_user(
         gid = account.gid if account is not None else 0
         if account is not None and policy == "merge":
             memberships = _memberships(rootfd, account.name)
+    if primary is not None:
+        gid = _checked(primary)
     gids = dict.fromkeys((gid, *(_checked(group) for group in groups), *memberships))
     user = User(uid=uid, gid=gid, additional_gids=tuple(gids))
     return ResolvedUser(user=user, home=account.home if account is not None else None)
