@@ -85,7 +85,7 @@ def _below(directory: str, inner: str, *, skip: frozenset[str] = frozenset()) ->
                 info = os.lstat(f"{place}/{name}")
             except OSError:  # gone since
                 continue
-            if stat.S_ISDIR(info.st_mode):
+            if stat.S_ISDIR(info.st_mode) and name not in _NO_DEVICES:
                 waiting.append((f"{place}/{name}", f"{shown}/{name}"))
             elif node := _node(f"{shown}/{name}", info):
                 yield node

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -12,25 +11,15 @@ from ociworks.spec.signals import SIGNALS, signal_number
 
 __all__ = ["signal_of", "stop_signal"]
 
-_log = logging.getLogger(__name__)
-
 _PREFIX: Final = "SIGNAL_"
 _DEFAULT: Final = "SIGTERM"
 
 
 def stop_signal(config: api.ContainerConfig, image: ImageConfiguration) -> str:
-    """Its name. InvalidRequest for a number that names none; what an image says wrongly is passed by."""
+    """Its name. InvalidRequest for a number that names none; an image's is judged with the rest of the image."""
     if config.stop_signal != api.Signal.SIGNAL_RUNTIME_DEFAULT:
         return _name(config.stop_signal)
-    text = (image.config or Config()).stop_signal
-    if not text:
-        return _DEFAULT
-    try:
-        signal_number(text)
-    except SpecError as error:
-        _log.warning("StopSignal of the image: %s: SIGTERM is used", error)
-        return _DEFAULT
-    return text
+    return (image.config or Config()).stop_signal or _DEFAULT
 
 
 def signal_of(name: str) -> int:
