@@ -22,9 +22,10 @@ __all__ = ["devices"]
 
 _MOST: Final = 10_000
 _DEV: Final = "/dev"
-_OWN: Final = frozenset(
-    {"pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev", "ptmx", "tty"}
-)
+_OWN: Final = frozenset({"console", "ptmx", "tty"})
+"""What every container has of its own."""
+_NO_DEVICES: Final = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
+"""Directories of the host's ``/dev`` that are other file systems, and may be large."""
 _EVERYTHING: Final = DeviceRule(allow=True, access="rwm")
 
 
