@@ -73,6 +73,8 @@ class CriConfig:
     cni_cache_dir: str = "/var/lib/cni/ociworks"
     cni_timeout: int = 120
     """Seconds for one plugin."""
+    cni_conf_template: str = ""
+    """A configuration list that becomes one when the kubelet says the node's range of addresses; empty for none."""
     cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     seccomp_profile_root: str = "/var/lib/kubelet/seccomp"
     """Localhost seccomp profiles must lie below it."""
@@ -111,6 +113,7 @@ class CriConfig:
     def __attrs_post_init__(self) -> None:
         for name in ("root", "state", "cni_conf_dir", "cni_cache_dir", "seccomp_profile_root"):
             _check_path(name, getattr(self, name))
+        _check_path("cni_conf_template", self.cni_conf_template or "/")
         for name in ("pod_logs", "cni_bin_dirs", "cdi_spec_dirs", "registry_config_dirs"):
             for item in getattr(self, name):
                 _check_path(name, item)

@@ -55,7 +55,8 @@
     │   ├── PodNotFound (LookupError)
     │   ├── AlreadyReserved              another one has the name; carries its ID
     │   ├── PodStateError                its state does not allow this now
-    │   ├── NetworkError                 a network plugin failed, or there is no network
+    │   ├── NetworkError                 pods cannot have a network, or not this one
+    │   │   └── PluginFailed             carries the plugin, what it was asked, and the code of its answer
     │   ├── TooMany                      a bound is reached
     │   ├── DeadlinePassed
     │   ├── StoreError                   what is recorded cannot be read or written
@@ -158,6 +159,7 @@ if TYPE_CHECKING:
         DeadlinePassed,
         InvalidRequest,
         NetworkError,
+        PluginFailed,
         PodError,
         PodNotFound,
         PodStateError,
@@ -216,6 +218,7 @@ __all__ = [
     "NotFound",
     "NotSupported",
     "OciworksError",
+    "PluginFailed",
     "PodError",
     "PodNotFound",
     "PodStateError",

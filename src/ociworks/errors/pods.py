@@ -10,6 +10,7 @@ __all__ = [
     "DeadlinePassed",
     "InvalidRequest",
     "NetworkError",
+    "PluginFailed",
     "PodError",
     "PodNotFound",
     "PodStateError",
@@ -44,6 +45,20 @@ class PodStateError(PodError):
 
 class NetworkError(PodError):
     """A network plugin failed, or no network is configured (UNAVAILABLE: trying again may help)."""
+
+
+class PluginFailed(NetworkError):
+    """A network plugin did not do what it was asked for; the message has its own words, escaped.
+
+    ``plugin`` is its type, ``command`` what it was asked, ``code`` the error code of its answer (CNI section 5, Error:
+    11 means to try again later), None when it gave no answer that can be read.
+    """
+
+    def __init__(self, message: str, *, plugin: str, command: str, code: int | None = None) -> None:
+        self.plugin = plugin
+        self.command = command
+        self.code = code
+        super().__init__(message)
 
 
 class TooMany(PodError):
