@@ -19,7 +19,18 @@ from ociworks.cri import CriConfig
 from ociworks.cri.network import Network, PodNetwork, _namespace
 from tests.interop.peers import busybox
 
-__all__ = ["Host", "Place", "fake_plugin", "host", "network_below", "plugin_directory"]
+__all__ = [
+    "Host",
+    "configuration",
+    "fake_plugin",
+    "host",
+    "in_pod",
+    "in_pod_call",
+    "leases",
+    "network_below",
+    "pinned",
+    "plugin_directory",
+]
 
 T = TypeVar("T")
 SUBNET = "10.123.0.0/24"

@@ -1,4 +1,4 @@
-"""Networks of pods with the reference plugins (containernetworking-plugins), in network namespaces of the test's own."""
+"""Networks of pods with the reference plugins (containernetworking-plugins), in network namespaces of their own."""
 
 from __future__ import annotations
 

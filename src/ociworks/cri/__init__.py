@@ -12,6 +12,7 @@
   ``_requests``, ``_pieces``: how they are put on a server; ``_rpcserver``: one of our own
 - ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
   ``handlers``: runtimes by name
+- ``network``: networks of pods, by CNI plugins
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages

@@ -18,6 +18,7 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.events import Events
 from ociworks.cri.handlers import Handlers
 from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.network import Network
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.store import Store
 from ociworks.errors import NotSupported, OciworksError, StoreError
@@ -102,7 +103,8 @@ class Node:
     def _make_parts(self) -> None:
         self.handlers = Handlers(self.config, self.given.runtimes(self.config.default_handler))
         self._closing.callback(self.handlers.close)
-        for name in ("images", "network", "sandboxes", "containers", "streaming", "stats", "checkpoints"):
+        self.network = Network(self.config)
+        for name in ("images", "sandboxes", "containers", "streaming", "stats", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
 
     def _network_status(self) -> tuple[bool, str, str]:

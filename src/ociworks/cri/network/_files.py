@@ -20,7 +20,7 @@ def write_file(directory: str, name: str, content: bytes, mode: int) -> None:
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             try:
-                with open(os.open(temporary, flags, mode, dir_fd=place), "wb") as stream:
+                with open(os.open(temporary, flags, mode, dir_fd=place), "wb") as stream:  # trusted: O_EXCL
                     stream.write(content)
                 os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
             except BaseException:
