@@ -153,12 +153,35 @@ def test_rt_22_nothing_is_left_when_a_limit_cannot_be_applied(
     assert not any(name in path for path in groups_below(machine))
 
 
-def test_a_leaf_must_be_new(machine: cgroups.Hierarchies, name: str) -> None:
+def test_a_group_that_is_there_is_used_and_stays(machine: cgroups.Hierarchies, name: str) -> None:
+    """What was not created by the container must not be deleted with it (runtime-spec runtime.md, Delete)."""
+    plan = cgroups.plan(machine, None, name, LIMITS)
+    theirs = cgroups.apply(cgroups.plan(machine, None, name, None))
+    try:
+        for times in (1, 2):
+            made = cgroups.apply(plan)
+            assert cgroups.stats(plan.directories).memory is not None
+            for path in plan.directories if times == 2 else ():
+                os.mkdir(f"{path}/below")
+            cgroups.remove(made)
+            assert all(os.path.isdir(path) for path in plan.directories)
+            assert not any(os.path.isdir(f"{path}/below") for path in plan.directories)
+            assert not any("ociworks" in mark for path in plan.directories for mark in os.listxattr(path))
+    finally:
+        cgroups.remove(theirs)
+
+
+def test_rt_22_a_group_in_use_is_nobody_elses(machine: cgroups.Hierarchies, name: str) -> None:
     plan = cgroups.plan(machine, None, name, LIMITS)
     made = cgroups.apply(plan)
     try:
-        with pytest.raises(CgroupError, match="exists"):
-            cgroups.apply(plan)
+        with sleeper() as process:
+            cgroups.join(plan, process.pid)
+            with pytest.raises(CgroupError, match="there are processes in it"):
+                cgroups.apply(plan)
+            assert process.poll() is None
+            cgroups.kill(plan.directories)
+            process.wait()
         assert os.path.isdir(plan.directories[0])
     finally:
         cgroups.remove(made)

@@ -5,11 +5,14 @@ The launcher imports this beside nothing heavier than ``os``; what to do was dec
 
     mounts      each still has the device number that was detected        (nothing was mounted over it)
     parents     made where missing; shared ones may exist and may vanish under us, then they are made again
-    directories the leaves, one per hierarchy; each must be new
+    directories the leaves, one per hierarchy; one that is there already must be empty, and stays when we go
     inherit     cpuset files of new groups are filled from the group above (v1 leaves them empty)
     settings    every limit that was asked for; a failure undoes everything and is raised
     attempts    what only feeds statistics; a kernel without it is no error
     program     the v2 device filter: loaded, attached, and read back
+
+A leaf that somebody else made bears an extended attribute of ours meanwhile: whoever removes the container must leave
+it (runtime-spec runtime.md, Delete).
 
 Errors are OSErrors that name the file; the caller turns them into ``CgroupError``.
 """
@@ -19,7 +22,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ociworks.runtime._cgroupkill import kill, move, pause, processes, read_text, write
+from ociworks.runtime._cgroupkill import frozen, kill, move, pause, processes, read_text, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ __all__ = [
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RETRIES = 64
 _IN_USE = (errno.EBUSY, errno.ENOTEMPTY)
+_MARKS = ("trusted.ociworks.found", "user.ociworks.found")
+"""The second is for those who may not set the first."""
 _ABSENT = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 
 
@@ -210,7 +215,7 @@ def _check_mounts(mounts: Sequence[tuple[str, int]]) -> None:
 def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
     """Make one leaf, and the parents above it that are missing; return those, deepest first, marked.
 
-    ``adopt``: the leaf may be there.
+    ``adopt``: the leaf may be there, and is ours.
     """
     above = [path for path in parents if directory.startswith(path + "/")]
     made: list[str] = []
@@ -222,8 +227,11 @@ def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
                 except FileExistsError:
                     continue
                 made.insert(0, path + "/")
-            if not (adopt and os.path.isdir(directory)):
+            try:
                 os.mkdir(directory, 0o755)
+            except FileExistsError:
+                if not adopt:
+                    _take_over(directory)
         except OSError as error:
             # Another container's removal may take an empty shared parent away between our two steps.
             if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == _RETRIES - 1:
@@ -233,6 +241,27 @@ def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
         else:
             break
     return list(dict.fromkeys(made))
+
+
+def _take_over(directory: str) -> None:
+    """Use a group that somebody made for the container. Processes in it would share its limits, and its end."""
+    if processes([directory]):
+        raise OSError(errno.EBUSY, "the control group exists, and there are processes in it", directory)
+    if frozen([directory]):
+        raise OSError(errno.EBUSY, "the control group exists, and is frozen", directory)
+    try:
+        os.setxattr(directory, _MARKS[0], b"", os.XATTR_CREATE, follow_symlinks=False)
+    except PermissionError:
+        os.setxattr(directory, _MARKS[1], b"", os.XATTR_CREATE, follow_symlinks=False)
+
+
+def _leave(path: str, mark: str) -> bool:
+    """Empty a group that somebody else made, and leave it; False when processes are in it."""
+    if processes([path]):
+        return False
+    _remove_below(path)
+    os.removexattr(path, mark, follow_symlinks=False)
+    return True
 
 
 def _inherit(source: str, target: str) -> None:
@@ -316,8 +345,11 @@ def _remove_if_empty(path: str) -> None:
 
 
 def _remove_tree(path: str) -> bool:
-    """Remove ``path`` and all groups below; False when something in it is in use."""
+    """Remove ``path`` and all groups below, or only those when it was there before; False when something is in use."""
     try:
+        for mark in os.listxattr(path, follow_symlinks=False):
+            if mark in _MARKS:
+                return _leave(path, mark)
         try:
             os.rmdir(path)
         except OSError as error:
