@@ -49,6 +49,42 @@ def test_every_action_as_default_and_as_rule(action: str) -> None:
     assert verdict(program, READ) == ACTIONS[action] | number
 
 
+NO_SUCH_CALL = ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
+THREE = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
+CLONE3, CLOSE_RANGE, OPENAT2, FACCESSAT2 = 435, 436, 437, 439
+
+
+@pytest.mark.parametrize("architectures", [(), THREE])
+@pytest.mark.parametrize("default", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"])
+def test_calls_newer_than_the_list_do_not_exist(default: str, architectures: tuple[str, ...]) -> None:
+    """So that a C library falls back; what the list left out on purpose stays forbidden."""
+    program = compiled(allow("read", "openat2"), default=default, architectures=architectures)
+    refused = verdict(program, GETPID)
+    words = [(X86_64, 0)] + ([(I386, 0), (X86_64, X32)] if architectures else [])
+    for word, bit in words:
+        assert verdict(program, OPENAT2 + bit, arch=word) == ALLOW
+        for number in (CLONE3, CLOSE_RANGE):
+            assert verdict(program, number + bit, arch=word) == refused
+        for number in (OPENAT2 + 1, FACCESSAT2, 1000):
+            assert verdict(program, number + bit, arch=word) == NO_SUCH_CALL
+    if not architectures:
+        assert verdict(program, FACCESSAT2 + X32) == KILL_PROCESS
+        assert verdict(program, FACCESSAT2, arch=I386) == KILL_PROCESS
+
+
+@pytest.mark.parametrize("default", ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
+def test_a_default_that_decides_hears_of_new_calls(default: str) -> None:
+    program = compiled(Syscall(names=("read",), action="SCMP_ACT_ERRNO"), default=default)
+    assert verdict(program, 1000) == verdict(program, GETPID) != NO_SUCH_CALL
+
+
+def test_a_short_list_says_nothing_of_old_calls() -> None:
+    program = compiled(allow("read"))
+    assert verdict(program, 300) == EPERM
+    assert verdict(program, 424) == NO_SUCH_CALL
+    assert verdict(compiled(), 424) == EPERM
+
+
 def test_errors_carry_their_number() -> None:
     seccomp = Seccomp(
         default_action="SCMP_ACT_ERRNO",

@@ -28,6 +28,7 @@ from ociworks.runtime.seccomp.names import (
     TSYNC_ESRCH,
     WAIT_KILLABLE_RECV,
 )
+from ociworks.runtime.seccomp.newer import unknown_calls
 from ociworks.runtime.seccomp.value import CompiledFilter
 
 TYPE_CHECKING = False
@@ -129,8 +130,9 @@ def _program(seccomp: Seccomp, word: int, members: list[int]) -> bytes:
         lambda rule: _return(rule.action, rule.errno_ret),
         lambda name: [number for member in members if (number := library.resolve_syscall(member, name)) >= 0],
     )
+    newer = unknown_calls(seccomp, word, members, library.resolve_syscall)
     first = prologue(seccomp, default, functools.partial(library.resolve_syscall, word))
-    return first + own + _export(compiled)
+    return newer + first + own + _export(compiled)
 
 
 def _dispatch(native: bytes, others: Mapping[int, bytes]) -> bytes:
