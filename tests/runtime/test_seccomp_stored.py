@@ -14,6 +14,7 @@ from ociworks.runtime.seccomp import CompiledFilter, compiler, stored
 from ociworks.runtime.seccomp import compile as compile_filter
 from ociworks.spec.defaults_seccomp import default_seccomp
 from ociworks.spec.runtime import Seccomp, Syscall
+from tests.source_tree import PACKAGE, imports
 
 PROFILE = default_seccomp(("CAP_CHOWN",), os.uname().machine)
 OTHER = Seccomp(
@@ -130,3 +131,18 @@ def test_a_place_that_cannot_be_had_is_no_error(root: Path, compiled: list[Secco
     root.write_bytes(b"")
     assert stored.compile_once(OTHER) == compile_filter(OTHER)
     assert compiled == [OTHER]
+
+
+def test_a_filter_is_not_believed_when_any_file_that_made_it_has_changed() -> None:
+    """The list of those files is complete: whatever the compiler imports beside it, at any depth."""
+    home = PACKAGE / "runtime/seccomp"
+    makers, unread = set[str](), ["compiler"]
+    while unread:
+        makers.add(name := unread.pop())
+        below = {
+            found.split(".")[3]
+            for _, found in imports(home / f"{name}.py", type_checking=False)
+            if found.startswith("ociworks.runtime.seccomp.")
+        }
+        unread += below - makers - {"value"}  # the form of the answer; stored reads it
+    assert set(stored._OURS) == makers
