@@ -7,7 +7,6 @@ The store is one OCI layout directory. Which one: the ``store`` argument, or the
 from __future__ import annotations
 
 import os
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from ociworks.spec.image import Descriptor
 
 __all__ = ["default_store", "pull", "push", "stored", "stored_name", "verify"]
-
-_LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*", re.ASCII)
-"""What may name an image in a layout (image-spec annotations.md, org.opencontainers.image.ref.name)."""
 
 StorePath = str | os.PathLike[str]
 
@@ -171,8 +167,9 @@ def _detached(img: Image, directory: Path) -> Image:
 
 def stored_name(reference: Reference) -> str:
     """The tag in the store: the full reference, in hexadecimal where the layout's grammar has no room for it."""
-    name = str(reference)
-    return name if _LAYOUT_NAME.fullmatch(name) else f"hex+{name.encode().hex()}"
+    from ociworks.image.layout import name_of
+
+    return name_of(reference)
 
 
 def _directory(store: StorePath | None) -> Path:

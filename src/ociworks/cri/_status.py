@@ -10,6 +10,7 @@
 ``DeadlinePassed``, ``ContainerTimeout``               DEADLINE_EXCEEDED
 ``NotSupported``, ``MissingDependency``                UNIMPLEMENTED
 ``Unauthorized``, ``Forbidden``, trust                 PERMISSION_DENIED
+``RegistryUnavailable``, ``SignatureValidationFailed`` UNKNOWN
 every other ``OciworksError``                          INTERNAL
 =====================================================  ====================
 """
@@ -37,6 +38,8 @@ _TABLE: Final[tuple[tuple[type[errors.OciworksError], grpc.StatusCode], ...]] = 
     (errors.ContainerExists, grpc.StatusCode.ALREADY_EXISTS),
     (errors.PodStateError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.IllegalTransition, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.RegistryUnavailable, grpc.StatusCode.UNKNOWN),
+    (errors.SignatureValidationFailed, grpc.StatusCode.UNKNOWN),
     (errors.NetworkError, grpc.StatusCode.UNAVAILABLE),
     (errors.RegistryUnreachable, grpc.StatusCode.UNAVAILABLE),
     (errors.TooMany, grpc.StatusCode.RESOURCE_EXHAUSTED),

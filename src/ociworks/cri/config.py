@@ -83,6 +83,10 @@ class CriConfig:
     """Registry host → base URLs that are asked before it, in order; beside what this host's files say."""
     registry_config_dirs: tuple[str, ...] = ()
     """Directories with ``hosts.toml`` for each registry, as containerd has them."""
+    registry_auth_file: str = ""
+    """Credentials, in Docker's form, for pulls whose request brings none; empty: such pulls go without."""
+    image_policy: str = ""
+    """A ``policy.json`` that decides which images may be pulled; empty: all of them."""
     pinned_images: tuple[str, ...] = ()
     """References that are never offered to the kubelet's garbage collection."""
     image_pull_timeout: int = 0
@@ -111,12 +115,7 @@ class CriConfig:
     """Seconds that ExecSync waits for output after its program ended while others hold the pipe; 0: not at all."""
 
     def __attrs_post_init__(self) -> None:
-        for name in ("root", "state", "cni_conf_dir", "cni_cache_dir", "seccomp_profile_root"):
-            _check_path(name, getattr(self, name))
-        _check_path("cni_conf_template", self.cni_conf_template or "/")
-        for name in ("pod_logs", "cni_bin_dirs", "cdi_spec_dirs", "registry_config_dirs"):
-            for item in getattr(self, name):
-                _check_path(name, item)
+        self._check_paths()
         for name in self.handlers:
             if not name or len(name) > 253 or not name.replace("-", "").replace(".", "").isalnum():
                 raise ConfigError(f"handlers: expected names of letters, digits, - and ., got {quote(name)}")
@@ -125,9 +124,21 @@ class CriConfig:
         if not 0 <= self.stream_port <= 65535:
             raise ConfigError(f"stream_port: expected 0 to 65535, got {self.stream_port}")
         self._check_stream_address()
+        if self.image_pull_timeout < 0:
+            raise ConfigError(f"image_pull_timeout: expected 0 or more, got {self.image_pull_timeout}")
         for name in ("cni_timeout", "concurrent_downloads", "stats_period", "stream_idle_timeout"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+
+    def _check_paths(self) -> None:
+        for name in ("root", "state", "cni_conf_dir", "cni_cache_dir", "seccomp_profile_root"):
+            _check_path(name, getattr(self, name))
+        for name in ("pod_logs", "cni_bin_dirs", "cdi_spec_dirs", "registry_config_dirs"):
+            for item in getattr(self, name):
+                _check_path(name, item)
+        for name in ("registry_auth_file", "image_policy", "cni_conf_template"):
+            if getattr(self, name):
+                _check_path(name, getattr(self, name))
 
     def _check_stream_address(self) -> None:
         try:

@@ -57,6 +57,8 @@
     │   ├── PodStateError                its state does not allow this now
     │   ├── NetworkError                 pods cannot have a network, or not this one
     │   │   └── PluginFailed             carries the plugin, what it was asked, and the code of its answer
+    │   ├── RegistryUnavailable          an image cannot be pulled now
+    │   ├── SignatureValidationFailed    an image must not be used
     │   ├── TooMany                      a bound is reached
     │   ├── DeadlinePassed
     │   ├── StoreError                   what is recorded cannot be read or written
@@ -163,6 +165,8 @@ if TYPE_CHECKING:
         PodError,
         PodNotFound,
         PodStateError,
+        RegistryUnavailable,
+        SignatureValidationFailed,
         StoreError,
         TooMany,
     )
@@ -229,9 +233,11 @@ __all__ = [
     "RegistryError",
     "RegistryProtocolError",
     "RegistryResponseError",
+    "RegistryUnavailable",
     "RegistryUnreachable",
     "ShortNameError",
     "SignatureError",
+    "SignatureValidationFailed",
     "SizeMismatch",
     "SpecError",
     "StoreError",

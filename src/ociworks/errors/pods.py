@@ -14,6 +14,8 @@ __all__ = [
     "PodError",
     "PodNotFound",
     "PodStateError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
     "StoreError",
     "TooMany",
 ]
@@ -59,6 +61,20 @@ class PluginFailed(NetworkError):
         self.command = command
         self.code = code
         super().__init__(message)
+
+
+class RegistryUnavailable(PodError):
+    """An image cannot be pulled because its registry does not answer.
+
+    UNKNOWN, and the word ``RegistryUnavailable`` before the reason: that is how a kubelet recognises it.
+    """
+
+
+class SignatureValidationFailed(PodError):
+    """An image must not be used by the policy for signatures.
+
+    UNKNOWN, and the word ``SignatureValidationFailed`` before the reason: that is how a kubelet recognises it.
+    """
 
 
 class TooMany(PodError):

@@ -19,6 +19,7 @@ from ociworks.image.auth.credentials import (
     Credential,
     IdentityToken,
     Keychain,
+    RegistryToken,
     StaticKeychain,
 )
 from ociworks.image.auth.dockerconfig import DockerConfig
@@ -38,6 +39,7 @@ __all__ = [
     "IdentityToken",
     "Keychain",
     "KeychainSequence",
+    "RegistryToken",
     "Secret",
     "StaticKeychain",
     "default_keychain",

@@ -14,14 +14,13 @@ The scope is what *our* operation needs; what the challenge asks for is never re
 from __future__ import annotations
 
 import base64
-import re
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from ociworks._values import frozen
 from ociworks.errors import RegistryProtocolError, SpecError
 from ociworks.image.auth.challenge import Challenge
-from ociworks.image.auth.credentials import Basic, Credential
+from ociworks.image.auth.credentials import Basic, Credential, RegistryToken, is_token
 from ociworks.image.auth.secret import Secret
 from ociworks.image.origin import Url
 from ociworks.spec import Model, parse
@@ -32,7 +31,6 @@ MAX_TOKEN_BODY: Final = 64 * 1024
 """Bytes of a token endpoint's answer at most."""
 
 _MAX_SERVICE: Final = 256
-_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _RESERVED: Final = frozenset({"scope", "service", "account", "client_id", "grant_type", "refresh_token"})
 _SHORTEST, _USUAL, _LONGEST = 30, 60, 3600
 
@@ -89,6 +87,10 @@ def token_call(realm: Url, challenge: Challenge, scope: str, credential: Credent
         return TokenCall(realm.with_query(query))
     if isinstance(credential, Basic):
         return TokenCall(realm.with_query(query), authorization=basic_header(credential))
+    if isinstance(credential, RegistryToken):
+        raise RegistryProtocolError(
+            "expected a credential for the token endpoint, got a token of the registry"
+        )
     form = {
         "grant_type": "refresh_token",
         "client_id": "ociworks",
@@ -113,7 +115,7 @@ def read_token(raw: bytes) -> Token:
     except SpecError:
         raise RegistryProtocolError("token endpoint: expected a JSON object with a token") from None
     text = answer.token or answer.access_token or ""
-    if _TOKEN68.fullmatch(text) is None:
+    if not is_token(text):
         raise RegistryProtocolError("token endpoint: expected a token of visible ASCII without spaces")
     return Token(Secret(text), _lifetime(answer.extra.get("expires_in")))
 

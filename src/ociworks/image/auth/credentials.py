@@ -6,6 +6,7 @@ credential, or None for "go anonymously", or raises: a source that cannot be rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,7 +16,23 @@ from ociworks.errors import SpecError
 from ociworks.image.auth.secret import Secret
 from ociworks.image.reference import Reference
 
-__all__ = ["ANONYMOUS", "Basic", "Credential", "IdentityToken", "Keychain", "StaticKeychain"]
+__all__ = [
+    "ANONYMOUS",
+    "Basic",
+    "Credential",
+    "IdentityToken",
+    "Keychain",
+    "RegistryToken",
+    "StaticKeychain",
+    "is_token",
+]
+
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+
+def is_token(text: str) -> bool:
+    """Whether the text may be a bearer token (RFC 6750, b64token)."""
+    return _TOKEN68.fullmatch(text) is not None
 
 
 def _secret(given: Secret | str) -> Secret:
@@ -41,7 +58,18 @@ class IdentityToken:
     token: Secret = field(converter=_secret)
 
 
-Credential = Basic | IdentityToken
+@frozen
+class RegistryToken:
+    """A token for the registry itself, given as text or as a secret: sent as it is where tokens are asked for."""
+
+    token: Secret = field(converter=_secret)
+
+    def __attrs_post_init__(self) -> None:
+        if not is_token(self.token.reveal()):
+            raise SpecError("expected a token of visible ASCII without spaces")
+
+
+Credential = Basic | IdentityToken | RegistryToken
 
 
 class Keychain(Protocol):

@@ -14,6 +14,7 @@ from ociworks.image.hosts.certificates import certificates_of
 from ociworks.image.hosts.endpoint import Endpoint, Tls
 from ociworks.image.hosts.proxies import NO_PROXIES, Proxies
 from ociworks.image.hosts.registries import Place, RegistriesConf, Rule
+from ociworks.image.origin import Url
 from ociworks.image.reference import Reference
 from ociworks.spec.frozen import FrozenDict
 
@@ -30,6 +31,7 @@ class HostsConfig:
     ``certs``           directories in the form of ``certs.d``, for the others
     ``containerd``      directories with ``hosts.toml``, asked where no rule of ``registries`` matches
     ``proxies``         proxies
+    ``mirrors``         by ``host[:port]``, base URLs that are asked first, whatever the files say
     ==================  =============================================================================
 
     The directories are read when a registry in them is first asked for, so that what is wrong about one registry
@@ -41,6 +43,7 @@ class HostsConfig:
     certs: tuple[str, ...] = ()
     containerd: tuple[str, ...] = ()
     proxies: Proxies = NO_PROXIES
+    mirrors: Mapping[str, tuple[Url, ...]] = FrozenDict()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -66,12 +69,14 @@ class HostsConfig:
         Raises :class:`~ociworks.errors.RegistryBlocked`.
         """
         rule = self._rule(reference)
+        first = [hosts_toml.mirror(url) for url in self.mirrors.get(reference.registry, ())]
         if rule is not None:
-            return self._by_rule(rule, reference)
-        found = hosts_toml.find(self.containerd, reference.registry)
-        if found is None:
-            return (self._itself(reference),)
-        return tuple(self._with_certs(host.endpoint(reference)) for host in found.able("pull"))
+            others = self._by_rule(rule, reference)
+        elif found := hosts_toml.find(self.containerd, reference.registry):
+            others = tuple(self._with_certs(host.endpoint(reference)) for host in found.able("pull"))
+        else:
+            others = (self._itself(reference),)
+        return (*(self._with_certs(host.endpoint(reference)) for host in first), *others)
 
     def push_endpoint(self, reference: Reference) -> Endpoint:
         """Where to write, list and delete: the registry itself, never a mirror or another location.

@@ -30,7 +30,7 @@ from ociworks.image.hosts.endpoint import PLAIN_TLS, ClientCertificate, Endpoint
 from ociworks.image.origin import Url
 from ociworks.image.reference import DOCKER_HUB, Reference
 
-__all__ = ["Host", "HostsFile", "find", "read"]
+__all__ = ["Host", "HostsFile", "find", "mirror", "read"]
 
 _CAPABILITIES: Final = frozenset({"pull", "resolve", "push", "referrers"})
 _HUB_HOSTS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -92,6 +92,11 @@ class HostsFile:
     def able(self, capability: Literal["pull", "resolve", "push"]) -> list[Host]:
         """The hosts that may do something."""
         return [host for host in self.hosts if capability in host.capabilities]
+
+
+def mirror(url: Url) -> Host:
+    """The host at a base URL, as ``[host."URL"]`` would be without anything else."""
+    return Host(server=url, root=_root(url, override=False))
 
 
 def find(directories: Sequence[str], registry: str) -> HostsFile | None:

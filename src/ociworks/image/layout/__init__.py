@@ -26,6 +26,7 @@ file            what it holds
 ``_garbage``    what nothing reaches
 ``_chains``     which unpacked layers its images need
 ``_checking``   what is damaged
+``_names``      references as tags
 ==============  ======================================================================
 """
 
@@ -34,5 +35,6 @@ from __future__ import annotations
 from ociworks.image.layout._garbage import GarbageReport
 from ociworks.image.layout._layout import Layout, open  # noqa: A004
 from ociworks.image.layout._leases import Lease
+from ociworks.image.layout._names import name_of, reference_in
 
-__all__ = ["GarbageReport", "Layout", "Lease", "open"]
+__all__ = ["GarbageReport", "Layout", "Lease", "name_of", "open", "reference_in"]

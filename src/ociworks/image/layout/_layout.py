@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Self, overload
 
 from ociworks.errors import ImageNotFound, LayoutError, Problem, quote
@@ -84,9 +84,21 @@ class Layout(Catalog):
         """The entries of ``index.json``: manifests and indexes, tagged or not."""
         return self._read_index().manifests
 
+    def revision(self) -> tuple[int, int, int]:
+        """Another value after every change of ``index.json``, whoever makes it; cheap to ask for."""
+        try:
+            info = os.stat(_entries.INDEX, dir_fd=self._root, follow_symlinks=False)
+        except FileNotFoundError:
+            raise LayoutError(f"{quote(self.path)}: expected the file {_entries.INDEX}") from None
+        return info.st_ino, info.st_mtime_ns, info.st_size
+
     def blob_size(self, digest: Digest) -> int | None:
         """The size of a blob in bytes, None when it is not there; its bytes are verified when they are read."""
         return self._blobs.size(digest)
+
+    def blobs(self) -> Iterator[Digest]:
+        """Every blob that is here, needed or not."""
+        return self._blobs.digests()
 
     def open_blob(self, descriptor: Descriptor, /) -> ByteStream:
         """A verified stream of a blob; raises :class:`~ociworks.errors.BlobNotFound`."""
@@ -146,9 +158,24 @@ class Layout(Catalog):
         if tag is not None:
             _entries.check_tag(tag)
         with self.lease() as lease:
-            _storing.store(image, self._blobs, lease, Reporter(progress, "pull"), workers)
+            stored = self.bring(image, lease, progress=progress, workers=workers)
             entry = _entries.entry_of(image.descriptor, tag)
             self._change(lambda index: _entries.entered(index, entry), "")
+        return stored
+
+    def bring(
+        self,
+        image: Image | ImageIndex,
+        lease: Lease,
+        *,
+        progress: ProgressCallback | None = None,
+        workers: int = 4,
+    ) -> Image | ImageIndex:
+        """Store an image like :meth:`put`, but name it nowhere: it stays for as long as ``lease`` holds it.
+
+        For what has to happen between the transfer and the name. :meth:`put` then enters it, and finds it all here.
+        """
+        _storing.store(image, self._blobs, lease, Reporter(progress, "pull"), workers)
         return partial.document(_storing.raw_of(image), self, descriptor=image.descriptor)
 
     def write_blob(

@@ -24,7 +24,7 @@ from ociworks.errors import LimitExceeded, RegistryError, RegistryResponseError
 from ociworks.image.auth.bearer import TokenCall, basic_header, read_token, realm_of, token_call
 from ociworks.image.auth.cache import TokenCache, TokenKey
 from ociworks.image.auth.challenge import Challenge, parse_challenges
-from ociworks.image.auth.credentials import Basic, Credential, Keychain
+from ociworks.image.auth.credentials import Basic, Credential, Keychain, RegistryToken
 from ociworks.image.auth.secret import Secret
 from ociworks.image.origin import Origin
 from ociworks.image.remote._answers import check_encoding, error_of
@@ -181,6 +181,8 @@ class Session:
         credential = self._credential(repository)
         if challenge.scheme == "basic":
             return basic_header(credential) if isinstance(credential, Basic) else None
+        if isinstance(credential, RegistryToken):
+            return Secret(f"Bearer {credential.token.reveal()}")
         return Secret(f"Bearer {self._token(request, repository, challenge, credential).reveal()}")
 
     def _prepare(
@@ -192,6 +194,8 @@ class Session:
             return False
         credential = self._credential(repository)
         if challenge.scheme == "basic" and (refused is not None or not isinstance(credential, Basic)):
+            return False
+        if isinstance(credential, RegistryToken) and refused is not None:
             return False
         with self._lock:
             self._challenges[repository.origin] = challenge

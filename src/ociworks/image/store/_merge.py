@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ociworks.image.store._marks import Dialect, is_mark, is_opaque, is_whiteout
@@ -17,7 +18,10 @@ from ociworks.image.store._marks import Dialect, is_mark, is_opaque, is_whiteout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["merge"]
+__all__ = ["Owners", "merge"]
+
+Owners = Callable[[int, int], tuple[int, int]]
+"""User and group of a copy, by those in the layer."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -26,19 +30,26 @@ _PIECE: Final = 1 << 30
 _CANNOT_COPY: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
-def merge(layers: Sequence[int], target: int, dialect: Dialect) -> None:
+def merge(layers: Sequence[int], target: int, dialect: Dialect, owners: Owners | None = None) -> None:
     """Copy what ``layers`` (directories, topmost first) show together into the empty directory ``target``.
 
-    Owners are kept by root and become the caller's otherwise. Raises ``OSError``.
+    Owners are kept by root, or become what ``owners`` makes of them, and are the caller's otherwise. Raises
+    ``OSError``.
     """
     visible = next((end for end, fd in enumerate(layers, 1) if is_opaque(fd, dialect)), len(layers))
-    _Merge(target, dialect, chown=os.geteuid() == 0).directory(list(layers[:visible]), target)
+    _Merge(target, dialect, (owners or _same) if os.geteuid() == 0 else None).directory(
+        list(layers[:visible]), target
+    )
+
+
+def _same(uid: int, gid: int) -> tuple[int, int]:
+    return uid, gid
 
 
 class _Merge:
-    def __init__(self, root: int, dialect: Dialect, *, chown: bool) -> None:
+    def __init__(self, root: int, dialect: Dialect, owners: Owners | None) -> None:
         self._dialect = dialect
-        self._chown = chown
+        self._owners = owners
         self._root = root
         self._linked: dict[tuple[int, int], bytes] = {}
         """Inodes of several names: where their first copy is. The tree is our own, and no part of a path is a link."""
@@ -93,8 +104,8 @@ class _Merge:
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
         else:
             os.mknod(name, stat.S_IFMT(info.st_mode) | 0o600, info.st_rdev, dir_fd=target)
-        if self._chown:
-            os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+        if self._owners is not None:
+            os.chown(name, *self._owners(info.st_uid, info.st_gid), dir_fd=target, follow_symlinks=False)
         if not stat.S_ISLNK(info.st_mode):
             os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=target)
         os.utime(name, ns=(info.st_mtime_ns, info.st_mtime_ns), dir_fd=target, follow_symlinks=False)
@@ -114,8 +125,8 @@ class _Merge:
 
     def _describe(self, old: int, new: int, info: os.stat_result) -> None:
         """Owner, mode and attributes; chown first, because it takes set-id bits and capabilities away."""
-        if self._chown:
-            os.fchown(new, info.st_uid, info.st_gid)
+        if self._owners is not None:
+            os.fchown(new, *self._owners(info.st_uid, info.st_gid))
         os.fchmod(new, stat.S_IMODE(info.st_mode))
         for attribute in _attributes(old):
             os.setxattr(new, attribute, os.getxattr(old, attribute))

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from ociworks._linux.mount import ATTR_RDONLY, MNT_DETACH, attach, clone_tree, set_attributes, unmount
@@ -104,17 +104,18 @@ class Snapshot:
         finally:
             unmount(place, MNT_DETACH)
 
-    def copy(self, target: Path) -> None:
+    def copy(self, target: Path, owners: Callable[[int, int], tuple[int, int]] | None = None) -> None:
         """Copy what the mount would show into the directory ``target``, which is made and must not exist.
 
-        Sockets are left out. Raises ``FileExistsError`` and ``OSError``; then ``target`` is removed again.
+        Sockets are left out; ``owners`` makes user and group of a copy from those in the image. Raises
+        ``FileExistsError`` and ``OSError``; then ``target`` is removed again.
         """
         parent, name = os.path.split(os.path.abspath(target))
         with self._opened() as layers, _directory(parent) as place:
             os.mkdir(name, 0o700, dir_fd=place)
             try:
                 with _files.directory(place, name) as fd:
-                    merge(layers, fd, self._dialect)
+                    merge(layers, fd, self._dialect, owners)
             except BaseException:
                 remove_tree_at(place, name)
                 raise

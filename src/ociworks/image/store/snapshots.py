@@ -29,7 +29,7 @@ from ociworks._linux.path import remove_tree_at, sync_filesystem
 from ociworks.errors import ImageError, ImageNotFound, NotSupported, quote
 from ociworks.image import _files
 from ociworks.image._unpack import Budget, OverlayForm, UnpackOptions, unpack_layer
-from ociworks.image._unpack.staging import PREFIX, Staging
+from ociworks.image._unpack.staging import PREFIX, Staging, remove_stale
 from ociworks.image.store._marks import Form, dialect_of, own_form
 from ociworks.image.store.snapshot import Snapshot
 from ociworks.image.store.usage import FS, Usage, read_usage, write_usage
@@ -124,6 +124,25 @@ class Snapshots:
                 stack.callback(os.close, held[-1])
             stack.pop_all()
         return Snapshot(chain, tuple(held), dialect_of(self._form))
+
+    def held(self, chain_ids: Iterable[Digest]) -> Snapshot:
+        """The snapshot of layers that are all there, base first; :class:`~ociworks.errors.ImageNotFound` otherwise."""
+        chain = tuple(chain_ids)
+        with contextlib.ExitStack() as stack:
+            held: list[int] = []
+            for chain_id in chain:
+                fd = self._open(chain_id)
+                if fd is None:
+                    raise ImageNotFound(f"no layer {chain_id} in {quote(self.path)}")
+                held.append(fd)
+                stack.callback(os.close, fd)
+            stack.pop_all()
+        return Snapshot(chain, tuple(held), dialect_of(self._form))
+
+    def clean(self) -> None:
+        """Remove what killed processes have left of layers that they were unpacking or removing."""
+        with _files.directory(self._root, _LAYERS) as layers:
+            remove_stale(layers)
 
     def chain_ids(self) -> tuple[Digest, ...]:
         """The layers that are there, in the order of their names."""
