@@ -14,7 +14,7 @@ import pytest
 
 from ociworks import testing
 from ociworks.cri.images import Images, UserNamespace
-from ociworks.errors import ImageNotFound, InvalidRequest
+from ociworks.errors import ImageNotFound, InvalidRequest, NotSupported
 from ociworks.image.store import Snapshots
 from ociworks.spec.runtime import IDMapping
 from ociworks.testing import File, image_from_layers
@@ -163,7 +163,7 @@ class TestMounts:
             from ociworks.cri.images import mounts
 
             def refuse(*_: object) -> None:
-                raise mounts.NotSupported("not here")
+                raise NotSupported("not here")
 
             monkeypatch.setattr(mounts, "_map", refuse)
         one = new_id()

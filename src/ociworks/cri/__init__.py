@@ -13,6 +13,7 @@
 - ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
   ``handlers``: runtimes by name
 - ``network``: networks of pods, by CNI plugins
+- ``images``: pulled, named, removed, and given to containers as root filesystems
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages

@@ -17,6 +17,7 @@ from ociworks.cri import _parts as parts
 from ociworks.cri.config import CriConfig
 from ociworks.cri.events import Events
 from ociworks.cri.handlers import Handlers
+from ociworks.cri.images import Images
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.network import Network
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -54,7 +55,7 @@ class Node:
     Raises StoreError when another server has the state directory or the records cannot be read.
     """
 
-    images: parts.Images
+    images: Images
     network: parts.Network
     handlers: Handlers
     sandboxes: parts.Sandboxes
@@ -104,7 +105,9 @@ class Node:
         self.handlers = Handlers(self.config, self.given.runtimes(self.config.default_handler))
         self._closing.callback(self.handlers.close)
         self.network = Network(self.config)
-        for name in ("images", "sandboxes", "containers", "streaming", "stats", "checkpoints"):
+        self.images = Images(self.config, self.given.store)
+        self._closing.callback(self.images.close)
+        for name in ("sandboxes", "containers", "streaming", "stats", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
 
     def _network_status(self) -> tuple[bool, str, str]:
