@@ -15,6 +15,7 @@
 - ``network``: networks of pods, by CNI plugins
 - ``images``: pulled, named, removed, and given to containers as root filesystems
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
+- ``streaming``: programs and ports with streams, ExecSync
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages
 """

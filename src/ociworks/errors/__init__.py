@@ -62,6 +62,7 @@
     │   ├── TooMany                      a bound is reached
     │   ├── DeadlinePassed
     │   ├── StoreError                   what is recorded cannot be read or written
+    │   ├── StreamError                  a client of the streaming server breaks its protocol or a bound
     │   └── ConfigError (ValueError)     the configuration of the server
     └── ContainerError                   containers
         ├── ContainerExists
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
         RegistryUnavailable,
         SignatureValidationFailed,
         StoreError,
+        StreamError,
         TooMany,
     )
 
@@ -241,6 +243,7 @@ __all__ = [
     "SizeMismatch",
     "SpecError",
     "StoreError",
+    "StreamError",
     "TarError",
     "TooMany",
     "Unauthorized",

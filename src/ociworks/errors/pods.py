@@ -17,6 +17,7 @@ __all__ = [
     "RegistryUnavailable",
     "SignatureValidationFailed",
     "StoreError",
+    "StreamError",
     "TooMany",
 ]
 
@@ -87,6 +88,10 @@ class DeadlinePassed(PodError):
 
 class StoreError(PodError):
     """What is recorded of pods and containers cannot be read or written (INTERNAL)."""
+
+
+class StreamError(PodError):
+    """A client of the streaming server breaks the protocol or one of its bounds; its session ends (INTERNAL)."""
 
 
 class ConfigError(PodError, ValueError):
