@@ -38,7 +38,7 @@ class SandboxRecord:
     pins: str = ""
     """The directory of its pinned namespaces, one file for each: ``net``, ``ipc``, ``uts``, ``user``, ``pid``."""
     pause: str = ""
-    """The ID of the container that holds a shared process namespace; empty without one."""
+    """The process that holds a shared process namespace: its pid and start time (``4711/170272``); else empty."""
     network: bytes = b""
     """What the plugins answered (a CNI result as JSON); empty on the host's network."""
     addresses: tuple[str, ...] = ()

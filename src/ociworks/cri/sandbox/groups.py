@@ -1,0 +1,179 @@
+"""The control group that holds a pod's containers: found or made, limited, and removed if it was ours (RT-32).
+
+What is about to be made is noted in the pod's directory, so that it is also found after a crash in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
+
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.sandbox.files import write_file
+from ociworks.errors import CgroupError, InvalidRequest, quote
+from ociworks.runtime import _cgroupfs, cgroups
+from ociworks.runtime._cgroupkill import read_text, write
+from ociworks.runtime.cgroups.operations import cgroup_errors
+from ociworks.runtime.cgroups.paths import DEFAULT_PARENT, normalise
+from ociworks.runtime.cgroups.rollback import apply_all
+from ociworks.runtime.systemd.scope import expand
+from ociworks.spec.runtime import CPU, HugepageLimit, Memory, Resources
+
+if TYPE_CHECKING:
+    from ociworks.runtime.cgroups.settings import Setting
+
+__all__ = ["change_groups", "check_parent", "default_parent", "make_groups", "pod_resources", "remove_groups"]
+
+_DEFAULT_SLICE: Final = "system.slice"
+_MAX_NOTE: Final = 1 << 16
+_RETRIES: Final = 64
+
+
+def check_parent(parent: str, driver: Literal["cgroupfs", "systemd"]) -> str:
+    """The parent in its one form: ``/a/b``, or ``a-b.slice`` under systemd. Empty when none is asked for.
+
+    InvalidRequest for anything that leaves the tree, for a name of the kernel's, and for what is no slice.
+    """
+    if not parent:
+        return ""
+    try:
+        parts, _ = normalise(parent, "")
+        if driver == "cgroupfs":
+            return "/" + "/".join(parts)
+        if parts not in ((parts[-1],), expand(parts[-1])):
+            raise CgroupError(f"{quote(parent)} is not where systemd has {quote(parts[-1])}")
+    except CgroupError as error:
+        raise InvalidRequest(f"config.linux.cgroup_parent: {error}") from None
+    return parts[-1]
+
+
+def default_parent(id: str, driver: Literal["cgroupfs", "systemd"]) -> str:
+    """The parent of a pod that asks for none: a group of its own, so that its limits hold."""
+    return f"/{DEFAULT_PARENT}/{id}" if driver == "cgroupfs" else _DEFAULT_SLICE
+
+
+def make_groups(parent: str, resources: Resources, note: str, *, held: str = "") -> cgroups.CgroupPlan:
+    """Make the group where it is missing, with these limits; what a process has to know to enter it.
+
+    With ``held`` there is one more group in it, for such a process: version 2 takes none in the group itself.
+    What is about to be made is noted in a new file first. A group that is there already is its owner's to limit, and
+    a slice is systemd's to make. Raises CgroupError.
+    """
+    if _is_slice(parent):
+        return cgroups.CgroupPlan()
+    hierarchies = cgroups.detect()
+    planned = cgroups.plan(hierarchies, parent, "", resources, devices=False)
+    inner = cgroups.plan(hierarchies, f"{parent}/{held}", "", None, devices=False) if held else planned
+    wanted = (*inner.parents, *inner.directories)
+    noted = [path for path in wanted if _is_common(path) or not os.path.isdir(path)]
+    write_file(note, json.dumps(noted).encode())
+    with cgroup_errors():
+        made = [path for path in wanted if _make(path)]
+        _inherit(inner.inherit, made)
+    fresh = [directory for directory in planned.directories if directory in made]
+    apply_all([setting for setting in planned.settings if _is_ours(setting, planned.directories, fresh)])
+    return inner
+
+
+def change_groups(parent: str, resources: Resources) -> None:
+    """Write other limits of the pod: all of them or none. CgroupError when its group is gone or refuses."""
+    if resources == Resources():
+        return
+    hierarchies = cgroups.detect()
+    if _is_slice(parent):
+        inner = "/".join(expand(parent))
+        directories = tuple(f"{mount.mount_point}/{inner}" for mount in hierarchies.mounts)
+        cgroups.update(hierarchies, directories, resources, scope=f"system:{parent}")
+        return
+    planned = cgroups.plan(hierarchies, parent, "", None, devices=False)
+    cgroups.update(hierarchies, planned.directories, resources)
+
+
+def remove_groups(note: str) -> None:
+    """Remove what the note says was made, as far as nothing is in it. Again is harmless."""
+    try:
+        with open(note, "rb") as stream:
+            paths = json.loads(stream.read(_MAX_NOTE))
+    except FileNotFoundError:
+        return
+    except ValueError:  # its writer was killed before it made anything
+        return
+    with cgroup_errors():
+        _cgroupfs.remove([f"{path}/" for path in reversed(paths)], 0)
+
+
+def pod_resources(*parts: api.LinuxContainerResources) -> Resources:
+    """The sum of resources (the containers' and the overhead's) as limits of one group; what is 0 is no limit.
+
+    Ranges of CPUs and memory nodes cannot be summed: those of the first that has them count.
+    """
+    memory = _sum(part.memory_limit_in_bytes for part in parts)
+    swap = _sum(part.memory_swap_limit_in_bytes for part in parts) if memory else 0
+    period = max((part.cpu_period for part in parts if part.cpu_quota > 0), default=0)
+    quota = sum(
+        part.cpu_quota * period // (part.cpu_period or period) for part in parts if part.cpu_quota > 0
+    )
+    shares = sum(part.cpu_shares for part in parts)
+    cpus = next((part.cpuset_cpus for part in parts if part.cpuset_cpus), None)
+    mems = next((part.cpuset_mems for part in parts if part.cpuset_mems), None)
+    pages = {entry.page_size: entry.limit for part in parts for entry in part.hugepage_limits}
+    has_cpu = bool(quota or shares or cpus or mems)
+    return Resources(
+        memory=Memory(limit=memory or None, swap=swap or None) if memory else None,
+        cpu=CPU(
+            shares=shares or None,
+            quota=quota or None,
+            period=period if quota else None,
+            cpus=cpus,
+            mems=mems,
+        )
+        if has_cpu
+        else None,
+        hugepage_limits=tuple(HugepageLimit(page_size=size, limit=limit) for size, limit in pages.items()),
+        unified={name: value for part in parts for name, value in part.unified.items()},
+    )
+
+
+def _sum(values: Iterable[int]) -> int:
+    """The sum of the limits; what is not above 0 is none."""
+    return sum(value for value in values if value > 0)
+
+
+def _is_slice(parent: str) -> bool:
+    return not parent.startswith("/")
+
+
+def _is_common(path: str) -> bool:
+    """Whether it is the group of everything without a parent; whoever empties it removes it."""
+    return os.path.basename(path) == DEFAULT_PARENT
+
+
+def _make(path: str) -> bool:
+    """Make one group; whether it was missing."""
+    for _ in range(_RETRIES):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:  # the last pod in the common parent has just ended
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path))
+        else:
+            return True
+    raise CgroupError(f"{path}: what is above it vanishes again and again")
+
+
+def _inherit(pairs: Sequence[tuple[str, str]], made: Sequence[str]) -> None:
+    """A new cpuset group of version 1 is empty and takes no process: it gets what the one above has."""
+    for source, target in pairs:
+        if os.path.dirname(target) in made:
+            write(target, read_text(source).strip().encode("ascii"))
+
+
+def _is_ours(setting: Setting, directories: Sequence[str], fresh: Sequence[str]) -> bool:
+    """Whether a setting hands controllers down to the group, or limits one that we made."""
+    directory = os.path.dirname(setting[0][0])
+    return directory not in directories or directory in fresh

@@ -1,0 +1,71 @@
+"""A request for a pod, judged as a whole before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from ociworks.cri.config import CriConfig
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.sandbox.groups import check_parent
+from ociworks.cri.sandbox.logs import check_log_directory
+from ociworks.cri.sandbox.names import check_hostname, reserved_name
+from ociworks.cri.sandbox.options import Sharing, check_security, sharing
+from ociworks.cri.sandbox.ports import check_ports
+from ociworks.cri.sandbox.resolver import resolver_file
+from ociworks.cri.sandbox.sysctls import Setting, sysctl_settings
+
+__all__ = ["Pod", "checked"]
+
+_PORTS: Final = {"net.ipv4.ip_unprivileged_port_start": "0"}
+_ICMP: Final = {"net.ipv4.ping_group_range": "0 2147483647"}
+
+
+@frozen(kw_only=True)
+class Pod:
+    """What a valid request says."""
+
+    name: str
+    """The key that is reserved."""
+    hostname: str
+    resolver: bytes
+    """Empty: as the host has it."""
+    sharing: Sharing
+    sysctls: tuple[Setting, ...]
+    ports: tuple[api.PortMapping, ...]
+    cgroup_parent: str
+    """A path from the root of control groups, or the name of a slice; empty for none in particular."""
+    log_directory: str
+
+
+def checked(config: api.PodSandboxConfig, settings: CriConfig) -> Pod:
+    """Judge every field. InvalidRequest names the first that cannot be."""
+    context = config.linux.security_context
+    check_security(context)
+    shared = sharing(context.namespace_options)
+    if config.log_directory:
+        check_log_directory(config.log_directory, settings.pod_logs)
+    return Pod(
+        name=reserved_name(config.metadata),
+        hostname=check_hostname(config.hostname),
+        resolver=resolver_file(config.dns_config),
+        sharing=shared,
+        sysctls=sysctl_settings(
+            config.linux.sysctls,
+            shared.private,
+            allowed=settings.allowed_unsafe_sysctls,
+            defaults=_defaults(shared, settings),
+        ),
+        ports=check_ports(config.port_mappings),
+        cgroup_parent=check_parent(config.linux.cgroup_parent, settings.cgroup_driver),
+        log_directory=config.log_directory,
+    )
+
+
+def _defaults(shared: Sharing, settings: CriConfig) -> Mapping[str, str]:
+    """Groups beyond those that are mapped cannot be named in a user namespace."""
+    ports = _PORTS if settings.enable_unprivileged_ports else {}
+    icmp = _ICMP if settings.enable_unprivileged_icmp and not shared.mapped else {}
+    return {**ports, **icmp}

@@ -1,0 +1,110 @@
+"""Pods without a server: real namespaces, and stand-ins for the other parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import define, field
+
+from ociworks.cri.config import CriConfig
+from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.sandbox.parts import NetworkAnswer
+from ociworks.cri.sandbox.sandboxes import Others, Sandboxes
+from ociworks.cri.store import Store
+from ociworks.errors import InvalidRequest, NetworkError
+from tests.cri.nodes import config_below
+
+__all__ = ["Pods", "pods_below", "traces"]
+
+
+@define
+class FakeNetwork:
+    """Gives everybody the same two addresses, and remembers what it was asked."""
+
+    calls: list[tuple[str, str, bool]] = field(factory=list)
+    fails: set[str] = field(factory=set)
+
+    def add(self, id: str, netns: str, config: api.PodSandboxConfig) -> NetworkAnswer:
+        self._call("add", id, netns)
+        return NetworkAnswer(result=b'{"ips": []}', addresses=("10.1.2.3", "fd00::3"))
+
+    def remove(self, id: str, netns: str, config: api.PodSandboxConfig) -> None:
+        self._call("remove", id, netns)
+
+    def _call(self, what: str, id: str, netns: str) -> None:
+        self.calls.append((what, id, os.path.ismount(netns)))
+        if what in self.fails:
+            raise NetworkError(f"{what} fails, as it was told to")
+
+
+@define
+class FakeContainers:
+    """Forgets what is removed."""
+
+    store: Store
+    calls: list[tuple[str, str]] = field(factory=list)
+
+    def stop(self, id: str, timeout: int) -> None:
+        self.calls.append(("stop", id))
+
+    def remove(self, id: str) -> None:
+        self.calls.append(("remove", id))
+        self.store.containers.remove(id)
+
+    def status(self, id: str) -> api.ContainerStatusResponse:
+        return api.ContainerStatusResponse(status=api.ContainerStatus(id=id))
+
+
+class FakeHandlers:
+    """Knows the default one and ``known``."""
+
+    def get(self, name: str) -> object:
+        if name not in ("", "known"):
+            raise InvalidRequest(f"runtime_handler: {name} is unknown")
+        return self
+
+
+@define
+class Pods:
+    """Sandboxes and what stands around them."""
+
+    config: CriConfig
+    store: Store
+    network: FakeNetwork
+    containers: FakeContainers
+    sandboxes: Sandboxes
+    events: list[tuple[int, str]]
+
+
+@contextmanager
+def pods_below(place: Path, **settings: object) -> Iterator[Pods]:
+    """Sandboxes whose directories are below ``place``."""
+    config = config_below(place, **settings)
+    os.makedirs(config.root)
+    os.makedirs(config.state)
+    with Store(f"{config.root}/cri.db") as store:
+        network, containers, events = FakeNetwork(), FakeContainers(store), list[tuple[int, str]]()
+        others = Others(
+            network=network,
+            handlers=FakeHandlers(),
+            containers=lambda: containers,
+            publish=lambda kind, container_id, _: events.append((kind, container_id)),
+            followed=lambda: bool(store.containers.all()),
+        )
+        yield Pods(config, store, network, containers, Sandboxes(config, store, KeyedLocks(), others), events)
+
+
+def traces(place: Path) -> tuple[list[str], list[str], int]:
+    """What a pod below ``place`` can leave: mounts, control groups, and descriptors of this process."""
+    with open("/proc/self/mounts") as stream:
+        mounts = sorted(line.split()[1] for line in stream if str(place) in line)
+    groups = [
+        directory
+        for mount in sorted(Path("/sys/fs/cgroup").glob("*")) + [Path("/sys/fs/cgroup")]
+        for directory in map(str, mount.glob("ociworks*"))
+    ]
+    return mounts, groups, len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,456 @@
+"""Pods with real namespaces, control groups and mounts; the network and the containers are stand-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.records import ContainerRecord
+from ociworks.cri.sandbox import files, groups, logs, namespaces, pause
+from ociworks.errors import (
+    AlreadyReserved,
+    InvalidRequest,
+    NetworkError,
+    PodError,
+    PodNotFound,
+    PodStateError,
+)
+from ociworks.runtime import cgroups
+from tests.cri.nodes import pod_config
+from tests.cri.sandboxes import Pods, pods_below, traces
+
+pytestmark = pytest.mark.root
+
+MAPS = [api.IDMapping(container_id=0, host_id=200000, length=65536)]
+MAPPED = api.UserNamespace(mode=api.POD, uids=MAPS, gids=MAPS)
+OWN = {"network": api.POD, "pid": api.CONTAINER}
+
+
+@pytest.fixture
+def pods(place: Path) -> Iterator[Pods]:
+    """Sandboxes below ``place``; afterwards nothing may be left of them."""
+    before = traces(place)
+    with pods_below(place) as made:
+        yield made
+        for record in made.store.sandboxes.all():
+            made.network.fails.clear()
+            made.sandboxes.remove(record.id)
+    assert traces(place) == before
+    assert list((place / "state").glob("sandboxes/*")) == []
+
+
+def config(place: Path, name: str = "pod", **namespaces: object) -> api.PodSandboxConfig:
+    """A pod with namespaces of its own, except as said."""
+    made = pod_config(place, name)
+    made.linux.security_context.namespace_options.CopyFrom(
+        api.NamespaceOption(**{**OWN, **namespaces})  # type: ignore[arg-type]
+    )
+    return made
+
+
+def inside(pods: Pods, id: str, *command: str) -> str:
+    """What a program says in the namespaces of a pod."""
+    pins = pods.sandboxes.namespaces(pods.sandboxes.get(id))
+    flags = [f"--{name}={path}" for name, path in pins.items()]
+    done = subprocess.run(["nsenter", *flags, *command], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+# --- what is there -----------------------------------------------------------------------------------
+
+
+def test_a_pod_has_namespaces_without_a_process(pods: Pods, place: Path) -> None:
+    """A network with loopback up, a host name, settings; nobody else changes."""
+    host = os.uname().nodename
+    asked = config(place)
+    asked.linux.sysctls["kernel.shm_rmid_forced"] = "1"
+    made = pods.sandboxes.run(asked, "")
+    assert set(pods.sandboxes.namespaces(pods.sandboxes.get(made))) == {"net", "ipc", "uts"}
+    assert inside(pods, made, "hostname") == "pod"
+    assert inside(pods, made, "cat", "/proc/sys/kernel/shm_rmid_forced") == "1"
+    assert inside(pods, made, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start") == "0"
+    assert inside(pods, made, "cat", "/sys/class/net/lo/operstate") in {"unknown", "up"}
+    assert os.uname().nodename == host
+    assert Path("/proc/sys/kernel/shm_rmid_forced").read_text().strip() == "0"
+    assert not pods.sandboxes.get(made).pause
+
+
+def test_loopback_takes_connections(pods: Pods, place: Path) -> None:
+    """As a container finds it."""
+    made = pods.sandboxes.run(config(place), "")
+    code = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0));"
+        "socket.create_connection(s.getsockname()).close(); print('ok')"
+    )
+    assert inside(pods, made, sys.executable, "-c", code) == "ok"
+
+
+def test_files_for_containers(pods: Pods, place: Path) -> None:
+    """hosts, hostname, resolv.conf, and shared memory with its own 64 MiB."""
+    asked = config(place)
+    asked.dns_config.CopyFrom(api.DNSConfig(servers=["10.0.0.10"], searches=["x.y"], options=["ndots:5"]))
+    record = pods.sandboxes.get(pods.sandboxes.run(asked, ""))
+    found = pods.sandboxes.files(record)
+    assert Path(found.hostname).read_text() == "pod\n"
+    assert Path(found.resolv_conf).read_text() == "search x.y\nnameserver 10.0.0.10\noptions ndots:5\n"
+    assert "10.1.2.3\tpod\n" in Path(found.hosts).read_text()
+    assert "fd00::3\tpod\n" in Path(found.hosts).read_text()
+    assert os.path.ismount(found.shm)
+    assert os.stat(found.shm).st_mode & 0o7777 == 0o1777
+    size = os.statvfs(found.shm)
+    assert size.f_blocks * size.f_frsize == 64 << 20
+    assert (place / "logs" / "pod").stat().st_mode & 0o7777 == 0o755
+
+
+def test_the_host_as_it_is(pods: Pods, place: Path) -> None:
+    """Network, IPC and processes of the host: nothing is made, no plugin is asked."""
+    asked = config(place, network=api.NODE, ipc=api.NODE, pid=api.NODE)
+    record = pods.sandboxes.get(pods.sandboxes.run(asked, ""))
+    assert pods.sandboxes.namespaces(record) == {}
+    found = pods.sandboxes.files(record)
+    assert found.shm == "/dev/shm"
+    assert Path(found.hosts).read_bytes() == Path("/etc/hosts").read_bytes()
+    assert Path(found.resolv_conf).read_bytes() == Path("/etc/resolv.conf").read_bytes()
+    pods.sandboxes.remove(record.id)
+    assert pods.network.calls == []
+
+
+def test_the_hosts_uts_namespace_goes_with_its_network(pods: Pods, place: Path) -> None:
+    """A name on the host's network is the host's."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, network=api.NODE), ""))
+    assert set(pods.sandboxes.namespaces(record)) == {"ipc"}
+
+
+def test_a_user_namespace_owns_the_others(pods: Pods, place: Path) -> None:
+    """Its root may do in them what the host's root may, and shared memory is its."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, userns_options=MAPPED), ""))
+    assert set(pods.sandboxes.namespaces(record)) == {"net", "ipc", "uts", "user"}
+    assert inside(pods, record.id, "cat", "/proc/self/uid_map").split() == ["0", "200000", "65536"]
+    assert inside(pods, record.id, "sh", "-c", "hostname other; hostname") == "other"
+    assert inside(pods, record.id, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start") == "0"
+    assert os.stat(pods.sandboxes.files(record).shm).st_uid == 200000
+
+
+# --- a shared process namespace ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"userns_options": MAPPED}], ids=["plain", "mapped"])
+def test_a_shared_process_namespace_is_held_by_next_to_nothing(
+    pods: Pods, place: Path, options: dict[str, object]
+) -> None:
+    """One process of a few pages, without privileges, files, or a way to the host's files."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD, **options), ""))
+    assert "pid" in pods.sandboxes.namespaces(record)
+    pid = record.pause.partition("/")[0]
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
+    assert status["NSpid"].split()[-1] == "1"
+    assert "0" not in status["Uid"].split()
+    assert status["Groups"].strip() == ""
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+    assert os.listdir(f"/proc/{pid}/fd") == []
+    assert os.listdir(f"/proc/{pid}/root") == []
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    (pss,) = (line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
+    assert float(pss) <= 64
+    assert record.cgroup_parent in Path(f"/proc/{pid}/cgroup").read_text()
+
+
+def test_orphans_are_reaped(pods: Pods, place: Path) -> None:
+    """No zombie stays in the shared namespace."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD), ""))
+    pin = pods.sandboxes.namespaces(record)["pid"]
+    script = "(true & exec true) ; sh -c 'sh -c \"exit 3\" & ' ; ps -e -o stat= | grep -c Z || true"
+    done = subprocess.run(
+        ["nsenter", f"--pid={pin}", "unshare", "-m", "sh", "-c", f"mount -t proc proc /proc; {script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "0"
+
+
+def test_everything_in_it_ends_with_the_pod(pods: Pods, place: Path) -> None:
+    """What a container left there, too."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD), ""))
+    pin = pods.sandboxes.namespaces(record)["pid"]
+    with subprocess.Popen(["nsenter", f"--pid={pin}", "sleep", "1000"]) as sleeper:
+        while "sleep" not in " ".join(
+            Path(f"/proc/{child}/comm").read_text()
+            for child in Path(f"/proc/{sleeper.pid}/task/{sleeper.pid}/children").read_text().split()
+        ):
+            os.sched_yield()
+        pods.sandboxes.stop(record.id)
+        assert sleeper.wait() != 0
+    assert not pause.is_alive(record.pause)
+
+
+def test_a_pod_whose_holder_ended_is_not_ready(pods: Pods, place: Path) -> None:
+    """It cannot take containers any more; it can be removed."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD), ""))
+    assert pods.sandboxes.status(record.id).status.state == api.SANDBOX_READY
+    pause.end(record.pause)
+    assert pods.sandboxes.status(record.id).status.state == api.SANDBOX_NOTREADY
+    assert not pause.is_alive(record.pause)
+
+
+def test_another_process_of_the_same_number_is_left_alone() -> None:
+    """A pid alone names nobody."""
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        assert not pause.is_alive(f"{other.pid}/1")
+        pause.end(f"{other.pid}/1")
+        assert other.poll() is None
+        other.send_signal(signal.SIGKILL)
+
+
+# --- asking ------------------------------------------------------------------------------------------
+
+
+def test_status_and_lists(pods: Pods, place: Path) -> None:
+    """By the beginning of an ID, the state and labels; addresses while it is ready."""
+    first = pods.sandboxes.run(config(place, "one"), "known")
+    second = pods.sandboxes.run(config(place, "two"), "")
+    answer = pods.sandboxes.status(first[:12], verbose=True)
+    assert answer.status.runtime_handler == "known"
+    assert answer.status.network.ip == "10.1.2.3"
+    assert [address.ip for address in answer.status.network.additional_ips] == ["fd00::3"]
+    assert answer.status.linux.namespaces.options.pid == api.CONTAINER
+    assert json.loads(answer.info["info"])["cniResult"] == {"ips": []}
+    assert not pods.sandboxes.status(first).info
+    pods.sandboxes.stop(second)
+    assert pods.sandboxes.status(second).status.network.ip == ""
+
+    def ids(**wanted: object) -> list[str]:
+        return [item.id for item in pods.sandboxes.list(api.PodSandboxFilter(**wanted))]  # type: ignore[arg-type]
+
+    assert ids() == [first, second]
+    assert ids(id=second[:8]) == [second]
+    assert ids(state=api.PodSandboxStateValue(state=api.SANDBOX_READY)) == [first]
+    assert ids(state=api.PodSandboxStateValue(state=api.SANDBOX_NOTREADY)) == [second]
+    assert ids(label_selector={"app": "two"}) == [second]
+    assert ids(label_selector={"app": "two", "x": ""}) == []
+    with pytest.raises(PodNotFound):
+        pods.sandboxes.status("f" * 64)
+
+
+def test_events(pods: Pods, place: Path) -> None:
+    """Made, started, stopped, gone; each once."""
+    made = pods.sandboxes.run(config(place), "")
+    pods.sandboxes.stop(made)
+    pods.sandboxes.stop(made)
+    pods.sandboxes.remove(made)
+    pods.sandboxes.remove(made)
+    assert pods.events == [
+        (api.CONTAINER_CREATED_EVENT, made),
+        (api.CONTAINER_STARTED_EVENT, made),
+        (api.CONTAINER_STOPPED_EVENT, made),
+        (api.CONTAINER_DELETED_EVENT, made),
+    ]
+
+
+# --- names -------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_held_until_its_pod_has_ended(pods: Pods, place: Path) -> None:
+    """The same metadata again: refused while it is ready, another pod afterwards."""
+    first = pods.sandboxes.run(config(place), "")
+    with pytest.raises(AlreadyReserved) as refused:
+        pods.sandboxes.run(config(place), "")
+    assert refused.value.holder == first
+    pods.sandboxes.stop(first)
+    second = pods.sandboxes.run(config(place), "")
+    assert second != first
+    assert [record.id for record in pods.store.sandboxes.all()] == [second]
+
+
+def test_one_of_many_at_once_gets_the_name(pods: Pods, place: Path) -> None:
+    """The others are told who."""
+
+    def attempt(_: int) -> str:
+        try:
+            return pods.sandboxes.run(config(place), "")
+        except AlreadyReserved as error:
+            return error.holder
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(attempt, range(8)))) == 1
+
+
+def test_an_unknown_handler_is_refused_first(pods: Pods, place: Path) -> None:
+    """Nothing is recorded."""
+    with pytest.raises(InvalidRequest):
+        pods.sandboxes.run(config(place), "unknown")
+    assert pods.store.sandboxes.all() == ()
+
+
+# --- control groups ----------------------------------------------------------------------------------
+
+
+def group_of(parent: str, controller: str) -> Path:
+    """The directory of a group in the hierarchy of a controller."""
+    mount = cgroups.detect().find(controller)
+    if mount is None:
+        pytest.skip(f"no {controller} controller")
+    return Path(mount.mount_point + parent)
+
+
+def test_a_missing_group_is_made_with_limits_and_removed(pods: Pods, place: Path) -> None:
+    """It holds the sum of the containers' limits and the overhead, and later other ones."""
+    asked = config(place)
+    asked.linux.cgroup_parent = f"/ociworks-test-{os.getpid()}/pod1"
+    asked.linux.resources.memory_limit_in_bytes = 64 << 20
+    asked.linux.overhead.memory_limit_in_bytes = 8 << 20
+    made = pods.sandboxes.run(asked, "")
+    group = group_of(asked.linux.cgroup_parent, "memory")
+    limit = group / ("memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes")
+    assert limit.read_text().strip() == str(72 << 20)
+    pods.sandboxes.update_resources(
+        api.UpdatePodSandboxResourcesRequest(
+            pod_sandbox_id=made, resources=api.LinuxContainerResources(memory_limit_in_bytes=128 << 20)
+        )
+    )
+    assert limit.read_text().strip() == str(128 << 20)
+    pods.sandboxes.remove(made)
+    assert not group.parent.exists()
+
+
+def test_a_group_that_was_there_stays_as_it_is(pods: Pods, place: Path) -> None:
+    """It is the kubelet's, with its limits."""
+    parent = f"/ociworks-there-{os.getpid()}"
+    group = group_of(parent, "memory")
+    group.mkdir()
+    limit = group / ("memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes")
+    before = limit.read_text()
+    try:
+        asked = config(place)
+        asked.linux.cgroup_parent = parent
+        asked.linux.resources.memory_limit_in_bytes = 64 << 20
+        made = pods.sandboxes.run(asked, "")
+        assert limit.read_text() == before
+        pods.sandboxes.remove(made)
+        assert group.exists()
+    finally:
+        group.rmdir()
+
+
+def test_limits_of_a_pod_that_ended(pods: Pods, place: Path) -> None:
+    """There is nothing to limit."""
+    made = pods.sandboxes.run(config(place), "")
+    pods.sandboxes.stop(made)
+    with pytest.raises(PodStateError):
+        pods.sandboxes.update_resources(api.UpdatePodSandboxResourcesRequest(pod_sandbox_id=made))
+
+
+# --- ends --------------------------------------------------------------------------------------------
+
+
+def test_containers_go_first(pods: Pods, place: Path) -> None:
+    """Stopped before the network goes, removed before the pod."""
+    made = pods.sandboxes.run(config(place), "")
+    pods.store.containers.add(
+        ContainerRecord(
+            id="c" * 64, sandbox_id=made, name="c", phase="running", handler="", config=b"", created_at=1
+        )
+    )
+    assert [one.id for one in pods.sandboxes.status(made).containers_statuses] == ["c" * 64]
+    pods.sandboxes.stop(made)
+    assert pods.containers.calls == [("stop", "c" * 64)]
+    pods.sandboxes.remove(made)
+    assert ("remove", "c" * 64) in pods.containers.calls
+    assert pods.store.containers.all() == ()
+
+
+def test_a_network_that_cannot_be_taken_down_is_tried_again(pods: Pods, place: Path) -> None:
+    """The namespace is still there for the next attempt."""
+    made = pods.sandboxes.run(config(place), "")
+    pods.network.fails.add("remove")
+    with pytest.raises(NetworkError):
+        pods.sandboxes.stop(made)
+    assert pods.sandboxes.namespaces(pods.sandboxes.get(made))
+    pods.network.fails.clear()
+    pods.sandboxes.stop(made)
+    assert pods.network.calls[-1] == ("remove", made, True)
+    assert pods.sandboxes.namespaces(pods.sandboxes.get(made)) == {}
+
+
+def test_a_network_that_cannot_be_made_is_taken_down(pods: Pods, place: Path) -> None:
+    """DEL runs although ADD failed; then there is no such pod."""
+    pods.network.fails.add("add")
+    with pytest.raises(NetworkError):
+        pods.sandboxes.run(config(place), "")
+    assert [call[0] for call in pods.network.calls] == ["add", "remove"]
+    assert pods.store.sandboxes.all() == ()
+
+
+def test_a_network_that_can_neither_be_made_nor_taken_down_stays_known(pods: Pods, place: Path) -> None:
+    """The pod stays, not ready, so that whoever stops it tries again."""
+    pods.network.fails |= {"add", "remove"}
+    with pytest.raises(NetworkError, match="add"):
+        pods.sandboxes.run(config(place), "")
+    (item,) = pods.sandboxes.list(api.PodSandboxFilter())
+    assert item.state == api.SANDBOX_NOTREADY
+    pods.network.fails.clear()
+    pods.sandboxes.remove(item.id)
+    assert pods.store.sandboxes.all() == ()
+
+
+STEPS = [
+    (logs, "make_log_directory"),
+    (files, "make_directory"),
+    (files, "write_file"),
+    (groups, "make_groups"),
+    (groups, "apply_all"),
+    (namespaces, "make_and_furnish"),
+    (namespaces, "bring_loopback_up"),
+    (namespaces, "pin"),
+    (namespaces, "enter_and_furnish"),
+    (pause.Making, "keep"),
+    (files, "make_shm"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_failure_at_any_step_leaves_nothing(
+    pods: Pods, place: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str], moment: str
+) -> None:
+    """Mounts, namespaces, files, groups, records: the fixture counts them."""
+    owner, name = step
+    real = getattr(owner, name)
+
+    def failing(*args: object, **options: object) -> object:
+        if moment == "after":
+            real(*args, **options)
+        raise PodError(f"{name} fails, as it was told to")
+
+    monkeypatch.setattr(owner, name, failing)
+    with pytest.raises(PodError, match="as it was told to"):
+        pods.sandboxes.run(config(place, pid=api.POD), "")
+    monkeypatch.undo()
+    assert pods.store.sandboxes.all() == ()
+    assert list((place / "state" / "sandboxes").glob("*")) == []
+
+
+def test_many_at_once(pods: Pods, place: Path) -> None:
+    """Made and removed by several threads, each whole."""
+
+    def life(number: int) -> None:
+        made = pods.sandboxes.run(config(place, f"pod{number}"), "")
+        assert inside(pods, made, "hostname") == f"pod{number}"
+        pods.sandboxes.remove(made)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(life, range(12)))
+    assert socket.gethostname() not in {f"pod{number}" for number in range(12)}
