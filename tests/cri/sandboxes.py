@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 
@@ -81,7 +82,7 @@ class Pods:
 
 
 @contextmanager
-def pods_below(place: Path, **settings: object) -> Iterator[Pods]:
+def pods_below(place: Path, **settings: Any) -> Iterator[Pods]:
     """Sandboxes whose directories are below ``place``."""
     config = config_below(place, **settings)
     os.makedirs(config.root)

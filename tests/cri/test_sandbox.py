@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,12 +50,10 @@ def pods(place: Path) -> Iterator[Pods]:
     assert list((place / "state").glob("sandboxes/*")) == []
 
 
-def config(place: Path, name: str = "pod", **namespaces: object) -> api.PodSandboxConfig:
+def config(place: Path, name: str = "pod", **namespaces: Any) -> api.PodSandboxConfig:
     """A pod with namespaces of its own, except as said."""
     made = pod_config(place, name)
-    made.linux.security_context.namespace_options.CopyFrom(
-        api.NamespaceOption(**{**OWN, **namespaces})  # type: ignore[arg-type]
-    )
+    made.linux.security_context.namespace_options.CopyFrom(api.NamespaceOption(**{**OWN, **namespaces}))
     return made
 
 
@@ -146,7 +145,7 @@ def test_a_user_namespace_owns_the_others(pods: Pods, place: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"userns_options": MAPPED}], ids=["plain", "mapped"])
 def test_a_shared_process_namespace_is_held_by_next_to_nothing(
-    pods: Pods, place: Path, options: dict[str, object]
+    pods: Pods, place: Path, options: dict[str, Any]
 ) -> None:
     """One process of a few pages, without privileges, files, or a way to the host's files."""
     record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD, **options), ""))

@@ -14,6 +14,7 @@
   ``handlers``: runtimes by name
 - ``network``: networks of pods, by CNI plugins
 - ``images``: pulled, named, removed, and given to containers as root filesystems
+- ``sandbox``: pods
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``streaming``: programs and ports with streams, ExecSync
 - ``locks``: one for each pod and container

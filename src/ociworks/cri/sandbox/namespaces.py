@@ -1,4 +1,4 @@
-"""Namespaces that need no process: made in a thread that ends at once, pinned by bind mounts (ADR 27).
+"""Namespaces that need no process: made in a thread that ends at once, pinned by bind mounts (ADR 28).
 
 A thread of its own may leave the namespaces of the others and take part in no further work; the one thing that it
 cannot do is to make a user namespace, which :mod:`ociworks.cri.sandbox.pause` does in a process of its own.
