@@ -63,9 +63,12 @@ def make_directory(directory: str) -> None:
 def write_file(name: str, content: bytes) -> None:
     """Write a new file that everybody may read."""
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    with open(fd, "wb") as stream:
-        stream.write(content)
+    try:
         os.fchmod(fd, 0o644)
+        while content:
+            content = content[os.write(fd, content) :]
+    finally:
+        os.close(fd)
 
 
 def host_file(name: str) -> bytes:
