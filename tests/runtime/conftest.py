@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ociworks import spec
-from ociworks.runtime import Runtime
+from ociworks.runtime import OCIRuntime, Runtime, RuntimeBinary
+from tests.interop.peers import crun, peer
 from tests.runtime.boxes import box, nothing_left
+from tests.runtime.commands import program
+
+Make = Callable[[], OCIRuntime]
 
 
 @pytest.fixture
@@ -34,3 +38,23 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
     root = tmp_path / "root"
     with nothing_left(root), Runtime(root) as made:
         yield made
+
+
+@pytest.fixture(
+    params=[
+        "ours",
+        "ociworks-runtime",
+        pytest.param("runc", marks=pytest.mark.interop),
+        pytest.param("crun", marks=pytest.mark.interop),
+    ]
+)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Makes runtimes of one kind, all with the same state root."""
+    root = tmp_path / "state"
+    if request.param == "ours":
+        return lambda: Runtime(root)
+    if request.param == "ociworks-runtime":
+        command = program(tmp_path)
+        return lambda: RuntimeBinary(command, root)
+    found = crun(tmp_path) if request.param == "crun" else peer(request.param)
+    return lambda: RuntimeBinary(found, root)

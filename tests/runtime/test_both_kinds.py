@@ -13,37 +13,16 @@ import attrs
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import OCIRuntime, RunOptions, Runtime, RuntimeBinary
+from ociworks.runtime import OCIRuntime, RunOptions, RuntimeBinary
 from ociworks.runtime.binary import BinaryOptions
 from ociworks.spec.runtime import Memory, Resources
-from tests.interop.peers import crun, peer
+from tests.interop.peers import peer
 from tests.runtime.boxes import changed, nothing_left, with_process
-from tests.runtime.commands import program
+from tests.runtime.conftest import Make
 
 pytestmark = pytest.mark.root
 
 FOREVER = ["sleep", "1000"]
-Make = Callable[[], OCIRuntime]
-
-
-@pytest.fixture(
-    params=[
-        "ours",
-        "ociworks-runtime",
-        pytest.param("runc", marks=pytest.mark.interop),
-        pytest.param("crun", marks=pytest.mark.interop),
-    ]
-)
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes runtimes of one kind, all with the same state root."""
-    root = tmp_path / "state"
-    if request.param == "ours":
-        return lambda: Runtime(root)
-    if request.param == "ociworks-runtime":
-        command = program(tmp_path)
-        return lambda: RuntimeBinary(command, root)
-    found = crun(tmp_path) if request.param == "crun" else peer(request.param)
-    return lambda: RuntimeBinary(found, root)
 
 
 @pytest.fixture

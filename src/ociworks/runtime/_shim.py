@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from ociworks.errors import (
@@ -28,14 +28,14 @@ from ociworks.runtime._host import Host
 from ociworks.runtime._init import wire
 from ociworks.runtime._progress import Follower
 from ociworks.runtime.attach import Attachment
-from ociworks.runtime.detach import Detach, Exit, Saved
+from ociworks.runtime.detach import Detach, Exit, ExitWatch, Saved
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.logs import LogRecord, read_logs
 from ociworks.runtime.plan import Plan
 from ociworks.runtime.shim import messages
 from ociworks.runtime.shim.debris import sweep_debris
 
-__all__ = ["Making", "Shim"]
+__all__ = ["Making", "Shim", "let_go", "until_kept"]
 
 _PATIENCE: Final = 20.0
 """Seconds; longer than a shim needs for anything."""
@@ -88,22 +88,13 @@ class Making:
             if follower.console is not None:
                 with follower.console as console:
                     wire.send(spawned.monitor, wire.CONSOLE, fds=[console.fileno()])
-            wire.send(spawned.monitor, wire.KEEP)
-            patience = self._options.start_timeout
-            if not _readable(spawned.monitor, patience):
-                raise self._lost(f"did not answer within {patience:g} seconds")
-            kind, _, _ = wire.receive(spawned.monitor)
-        except (OSError, wire.ProtocolError):
-            kind = b""
-        if kind != wire.DONE:
-            raise self._lost("was killed")
-
-    def _lost(self, how: str) -> LauncherError:
-        return LauncherError(f"the shim of container {self._planned.container_id} {how}")
+        except OSError:
+            pass  # it was killed, as is found out now
+        until_kept(spawned, self._planned.container_id, self._options.start_timeout)
 
     def undo(self, spawned: Spawned | None) -> None:
         """Remove everything, or have it removed by the shim."""
-        if spawned is not None and _let_go(spawned.monitor, self._options.start_timeout):
+        if spawned is not None and let_go(spawned.monitor, self._options.start_timeout):
             return
         self._host.forsake(self._token)
         if spawned is not None:
@@ -133,7 +124,21 @@ class Making:
         return saved is not None and saved.token == self._token
 
 
-def _let_go(monitor: _socket.socket, patience: float) -> bool:
+def until_kept(spawned: Spawned, container_id: str, patience: float, groups: bytes = b"") -> None:
+    """Tell a shim that its container is complete. LauncherError when it was killed, or does not say that it heard."""
+    who = f"the shim of container {container_id}"
+    try:
+        wire.send(spawned.monitor, wire.KEEP, groups)
+        if not _readable(spawned.monitor, patience):
+            raise LauncherError(f"{who} did not answer within {patience:g} seconds")
+        kind, _, _ = wire.receive(spawned.monitor)
+    except (OSError, wire.ProtocolError):
+        kind = b""
+    if kind != wire.DONE:
+        raise LauncherError(f"{who} was killed")
+
+
+def let_go(monitor: _socket.socket, patience: float) -> bool:
     """Tell a shim that nothing becomes of it; whether it said that nothing is left."""
     try:
         monitor.shutdown(socket.SHUT_WR)
@@ -159,8 +164,11 @@ class Shim:
         """How the container ended; None while it has not, or when its shim was killed."""
         return detach.load_exit(self._root, self._id)
 
-    def wait(self, timeout: float | None, record: state.Record) -> int:
-        """The exit status, when all output was logged. Raises ContainerTimeout, ExitStatusUnknown."""
+    def wait(self, timeout: float | None, runs: Callable[[], bool]) -> int:
+        """The exit status, when all output was logged; ``runs`` says whether the first process is still there.
+
+        Raises ContainerTimeout, ExitStatusUnknown.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             status = self._ask_status(deadline)
@@ -169,11 +177,23 @@ class Shim:
             found = self.exit
             if found is not None:
                 return found.status
-            if not self.alive() and self.exit is None and not state.is_alive(record):
+            if not self.alive() and self.exit is None and not runs():
                 raise ExitStatusUnknown(
                     f"container {self._id} has ended, and its shim was killed before it could say how"
                 )
             self._pause(deadline)
+
+    def watch_exit(self) -> ExitWatch | None:
+        """Something that becomes readable at the end; None when the shim is not there (any more)."""
+        channel = self._connect()
+        if channel is None:
+            return None
+        try:
+            wire.send(channel, messages.WAIT)
+        except OSError:
+            channel.close()
+            return None
+        return ExitWatch(channel)
 
     def attach(self, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
         """A connection to these streams."""

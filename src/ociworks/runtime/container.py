@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.attach import Attachment
     from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
-    from ociworks.runtime.detach import Exit
+    from ociworks.runtime.detach import Exit, ExitWatch
     from ociworks.runtime.logs import LogRecord
 
 __all__ = ["Container"]
@@ -170,7 +170,7 @@ class Container(HasStreams):
             self._tell_end(status)
             return status
         if self._shim is not None:
-            return self._shim.wait(timeout, self._record)
+            return self._shim.wait(timeout, functools.partial(state.is_alive, self._record))
         status = self._first.wait_foreign(timeout, reap=True)
         if status is None:
             raise ContainerError(
@@ -182,6 +182,10 @@ class Container(HasStreams):
     def exit(self) -> Exit | None:
         """How it ended, when it is a detached one with a shim; None while it has not, or when its shim was killed."""
         return self._held().exit
+
+    def watch_exit(self) -> ExitWatch | None:
+        """Something to wait with, among others, for the end of a detached container; None when its shim has ended."""
+        return self._held().watch_exit()
 
     def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
         """Get the output of a detached container from now on, and with ``stdin`` type into it.

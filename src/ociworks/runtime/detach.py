@@ -13,7 +13,7 @@ Both are read as untrusted input, like the state itself.
 from __future__ import annotations
 
 import os
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 from attrs import field, frozen
 
@@ -21,7 +21,10 @@ from ociworks.errors import ContainerError, ContainerNotFound, quote
 from ociworks.runtime import _facts, state
 from ociworks.runtime.shim import exits
 
-__all__ = ["Detach", "Exit", "Saved", "load", "load_exit"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["Detach", "Exit", "ExitWatch", "Saved", "load", "load_exit"]
 
 FILE: Final = "shim.json"
 _VERSION: Final = 1
@@ -85,6 +88,30 @@ class Exit:
     """Bytes of log records that could not be written, for want of space mostly."""
 
 
+class ExitWatch:
+    """Becomes readable once a detached container has ended and all its output is logged, or its shim was killed.
+
+    Then ask the container's ``exit``. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def fileno(self) -> int:
+        """A descriptor for poll or epoll; -1 when closed."""
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        """Watch no longer; again is harmless."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 @frozen(kw_only=True)
 class Saved:
     """What ``shim.json`` says."""
@@ -95,6 +122,8 @@ class Saved:
     log_format: str
     log_files: int
     terminal: bool
+    bundle: str = ""
+    """The bundle that was given, when the container's own is another one."""
 
     def encode(self) -> bytes:
         """The bytes of the file."""
@@ -106,6 +135,7 @@ class Saved:
                 "logFormat": self.log_format,
                 "logFiles": self.log_files,
                 "terminal": self.terminal,
+                "bundle": self.bundle,
             }
         ).encode()
 
@@ -124,6 +154,7 @@ def load(root: str, container_id: str) -> Saved | None:
         log_format=found.take("logFormat", str),
         log_files=found.take("logFiles", int),
         terminal=found.take("terminal", bool),
+        bundle=found.take("bundle", str) if found.has("bundle") else "",
     )
     absolute = not saved.log or saved.log.startswith("/")
     if not absolute or saved.log_format not in ("cri", "json") or not 1 <= saved.log_files <= _MOST_FILES:
@@ -162,6 +193,10 @@ class _Members:
         if not isinstance(found, dict) or found.get("version") != _VERSION:
             raise self.damaged(f"expected an object of version {_VERSION}")
         self._found = found
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self._found
 
     def take(self, name: str, kind: type[T]) -> T:
         """A member, when it has this type."""

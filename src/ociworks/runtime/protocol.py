@@ -5,19 +5,23 @@ Write code that only makes and uses containers against these two; the tests of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from ociworks.runtime.completed import CompletedContainer
-from ociworks.runtime.stdio import Stream
+from ociworks.runtime.stdio import DEVNULL, Stream
 from ociworks.spec import Bundle
 from ociworks.spec.runtime import Features, Process, Resources, State
 
 if TYPE_CHECKING:
+    from ociworks.runtime.attach import Attachment
     from ociworks.runtime.cgroups import ContainerStats
     from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
     from ociworks.runtime.console import Console
+    from ociworks.runtime.detach import Detach, Exit, ExitWatch
+    from ociworks.runtime.logs import LogRecord
     from ociworks.runtime.options import RunOptions
+    from ociworks.runtime.process import ContainerProcess
 
 __all__ = ["OCIContainer", "OCIRuntime"]
 
@@ -80,6 +84,35 @@ class OCIContainer(Protocol):
     ) -> CompletedContainer:
         """Run a further program to its end."""
 
+    def spawn(
+        self,
+        args: Sequence[str] | Process,
+        *,
+        stdin: Stream = DEVNULL,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> ContainerProcess:
+        """Begin a further program and return when it runs."""
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended, of a detached one; None while it has not, or when its shim was killed."""
+
+    def watch_exit(self) -> ExitWatch | None:
+        """Something to wait with, among others, for the end of a detached one; None when its shim has ended."""
+
+    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
+        """Get the output of a detached one from now on, and type into it."""
+
+    def logs(self, *, follow: bool = False) -> Iterator[LogRecord]:
+        """What is in the log files of a detached one."""
+
+    def reopen_log(self) -> None:
+        """Have the log file of a detached one opened again by its name."""
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal in characters."""
+
     def stats(self) -> ContainerStats:
         """What its control groups count."""
 
@@ -122,8 +155,9 @@ class OCIRuntime(Protocol):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        detach: bool | Detach = False,
     ) -> OCIContainer:
-        """Make a container, ready to be started."""
+        """Make a container, ready to be started; with a :class:`Detach`, one that outlives us, held by a shim."""
 
     def run(  # noqa: PLR0913 - the keywords of subprocess.run
         self,

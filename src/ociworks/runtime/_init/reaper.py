@@ -7,6 +7,8 @@ subreaper (prctl(2)), and only that one learns its exit status. One thread, one 
 ``run``        start a program; its pid and status come over the monitor, and if it wrote a pid file and ended well,
                pid and status of the process that it left behind; of one that outlives us only the pid: the status is
                for whoever adopts it
+``hold``       a shim to fork, which has a program make a container that outlives us all; it answers itself
+``forsake``    kill a shim that does not answer
 ``trust``      a program to run when the caller is gone and has not said ``forget``
 ``forget``     of that name
 ``scratch``    a directory to make, and to remove when the caller is gone
@@ -23,7 +25,8 @@ import select
 import sys
 
 from ociworks._linux import mount, path, process
-from ociworks.runtime._init import wire
+from ociworks.runtime._init import programs, wire
+from ociworks.runtime.shim import foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +38,8 @@ __all__ = ["main"]
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NAME: Final = 15
 _NAME: Final = b"ociworks-reaper"
-_MAX_PID_FILE: Final = 32
 _HIGH: Final = 512
 _AT_FDCWD: Final = -100
-_DEFAULT: Final = [_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD]
 
 
 class Command:
@@ -63,6 +64,8 @@ class Reaper:
         """Processes left behind that somebody else is to adopt."""
         self.trusts: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self.scratches: list[str] = []
+        self.shims: dict[int, tuple[int, str]] = {}
+        """Pidfds and callers' tokens of those that we forked, by pid."""
         self.woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(wake)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
@@ -98,6 +101,11 @@ class Reaper:
                 case "run":
                     self._start(request, monitor, fds[1:])
                     return
+                case "hold":
+                    self._hold(request, monitor, fds[1:])
+                    return
+                case "forsake":
+                    self._forsake(request["name"])
                 case "trust":
                     self.trusts[request["name"]] = (request["argv"], request["env"])
                 case "forget":
@@ -117,12 +125,28 @@ class Reaper:
 
     def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         self._bury()
-        start = _spawn if request["root"] is None else _spawn_beside
+        start = programs.start if request["root"] is None else _spawn_beside
         pid = start(request["argv"], request["env"], fds, *(request["root"] or ()))
         self.commands[pid] = Command(monitor, request["pid_file"], outlives=request["outlives"])
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os.close(pidfd)
+
+    def _hold(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+        """Fork the shim of a container that another program makes."""
+        pid, pidfd = process.clone(0)
+        if pid == 0:
+            foreign.main(request, (monitor.fileno(), self.caller, *fds))
+        monitor.close()
+        self.shims[pid] = (pidfd, request["shim"]["token"])
+
+    def _forsake(self, token: str) -> None:
+        """Kill a shim and wait for its end."""
+        for pid, (pidfd, held) in list(self.shims.items()):
+            if held == token:
+                _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+                self._ended(pid, 0)
 
     def _reap(self) -> None:
         """What has ended of those that somebody asks about, and the rest once no command may name one of them."""
@@ -147,7 +171,7 @@ class Reaper:
         command = self.commands.pop(pid, None)
         if command is not None:
             _tell(command.monitor, wire.EXITED, wire.pack_number(status))
-            left = _read_pid(command.pid_file) if status == 0 and command.pid_file else 0
+            left = programs.read_pid(command.pid_file) if status == 0 and command.pid_file else 0
             if left:
                 self._adopt(left, command)
             else:
@@ -156,6 +180,8 @@ class Reaper:
             monitor = self.adopted.pop(pid)
             _tell(monitor, wire.EXITED, wire.pack_number(status))
             monitor.close()
+        elif pid in self.shims:
+            os.close(self.shims.pop(pid)[0])
 
     def _adopt(self, pid: int, command: Command) -> None:
         try:
@@ -180,7 +206,7 @@ class Reaper:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for argv, env in self.trusts.values():
             try:
-                pid = _spawn(argv, env, (null, null, null))
+                pid = programs.start(argv, env, (null, null, null))
                 os.waitpid(pid, 0)
             except OSError:
                 continue
@@ -189,24 +215,6 @@ class Reaper:
                 path.remove_tree(directory)
             except OSError:
                 continue
-
-
-def _spawn(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
-    """Start a program with these descriptors as 0, 1, 2 and so on, and the signals as a new process has them."""
-    high = [os.dup(fd) for fd in fds]
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(high)]
-        return os.posix_spawn(
-            argv[0],
-            list(argv),
-            env,
-            file_actions=actions,
-            setsigmask=(),
-            setsigdef=_DEFAULT,
-        )
-    finally:
-        for fd in high:
-            os.close(fd)
 
 
 def _spawn_beside(
@@ -221,7 +229,7 @@ def _spawn_beside(
         mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
         place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         mount.attach(mount.clone_tree(_AT_FDCWD, source, recursive=True), place)
-        for number in _DEFAULT:
+        for number in programs.DEFAULT:
             _signal.signal(number, _signal.SIG_DFL)
         for fd, free in [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH), at) for at, fd in enumerate(fds)]:
             os.dup2(fd, free)
@@ -239,19 +247,6 @@ def _ended_child() -> int:
     except ChildProcessError:
         return 0
     return result.si_pid if result is not None else 0
-
-
-def _read_pid(name: str) -> int:
-    """The pid in a file that a runtime wrote; 0 when there is none."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        text = os.read(fd, _MAX_PID_FILE).strip()
-    finally:
-        os.close(fd)
-    return int(text) if text.isdigit() else 0  # trusted: digits only
 
 
 def _tell(monitor: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[int] = ()) -> None:

@@ -10,7 +10,8 @@ control    caller → launcher       one frame per request: ``spawn``, ``remove`
                                    both ends are the same interpreter binary and the caller is trusted)
 monitor    launcher → caller       ``P`` spawned (pid; a pidfd is attached) or ``E`` failed, later ``X`` ended (status);
                                    ``D`` done, the answer to the other requests
-           caller → shim           of a detached container only: ``C`` the terminal's master (attached), ``K`` keep it;
+           caller → shim           of a detached container only: ``C`` the terminal's master (attached), ``K`` keep it
+                                   (the paths of its control groups, if another program made them, NUL between them);
                                    the answer is ``D``. End of file before that: remove everything, then ``D``
            caller → porter         of a detached exec only: ``K`` let it go; the answer is the end of file
 sync       init → caller           ``S`` a named point is reached, ``R`` ready to start (and no more: the channel to

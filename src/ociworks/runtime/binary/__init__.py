@@ -1,7 +1,8 @@
 """Other people's runtimes, driven through the same calls as ours: runc, crun, runsc, kata-runtime, ociworks-runtime.
 
 ``runtime`` (RuntimeBinary) and ``container`` (BinaryContainer) are its face; ``command`` runs the program and turns
-its failures into errors, ``stats`` reads what ``events --stats`` prints.
+its failures into errors, ``held`` has shims hold containers that outlive us, ``stats`` reads what ``events --stats``
+prints.
 """
 
 from __future__ import annotations

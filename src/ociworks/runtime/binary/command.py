@@ -37,7 +37,7 @@ from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.launcher.reaper import Reaper
 from ociworks.runtime.stdio import DEVNULL, PIPE, Streams, communicate
 
-__all__ = ["BinaryOptions", "Failed", "Program", "console_socket", "error_for"]
+__all__ = ["BinaryOptions", "Failed", "Program", "console_socket", "error_for", "last_error"]
 
 _MAX_LOG: Final = 1 << 20
 _ABSENT: Final = ("executable file not found in", "no such file or directory", "permission denied")
@@ -216,11 +216,15 @@ def _last_error(log: str) -> str:
     """The message of the last error in a JSON log; empty when there is none."""
     try:
         with open(log, "rb") as stream:
-            lines = stream.read(_MAX_LOG).splitlines()
+            return last_error(stream.read(_MAX_LOG))
     except OSError:
         return ""
+
+
+def last_error(lines: bytes) -> str:
+    """The same of its text."""
     found = ""
-    for line in lines:
+    for line in lines.splitlines():
         with contextlib.suppress(ValueError):
             entry = json.loads(line)
             if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -17,27 +18,33 @@ from ociworks.errors import (
     ContainerNotFound,
     ContainerTimeout,
     InvalidSpec,
+    NotSupported,
     Problem,
     SpecError,
     quote,
 )
 from ociworks.runtime import state
 from ociworks.runtime.binary.command import Failed, Program, console_socket, error_for
+from ociworks.runtime.binary.held import remove_held, shim_of
 from ociworks.runtime.binary.stats import group_stats, parse_stats
 from ociworks.runtime.checkpoint import flags
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned
-from ociworks.runtime.process import check_terminal, finish
+from ociworks.runtime.process import ContainerProcess, check_terminal, finish
 from ociworks.runtime.stdio import DEVNULL, PIPE, HasStreams, Stream, Streams
 from ociworks.spec import parse, to_json
 from ociworks.spec.runtime import Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
+    from ociworks.runtime._shim import Shim
+    from ociworks.runtime.attach import Attachment
     from ociworks.runtime.binary.runtime import RuntimeBinary
     from ociworks.runtime.cgroups import ContainerStats
     from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
+    from ociworks.runtime.detach import Exit, ExitWatch
+    from ociworks.runtime.logs import LogRecord
 
 __all__ = ["BinaryContainer", "listed", "read_state"]
 
@@ -47,7 +54,8 @@ _FIRST_FD = 3
 class BinaryContainer(HasStreams):
     """A container of a :class:`RuntimeBinary`. As a context manager it is deleted, by force, at the end.
 
-    Every question is one call of the program. One that was found, not created, cannot report an exit status.
+    Every question is one call of the program. One that was found, not created, cannot report an exit status, unless a
+    shim holds it.
     """
 
     def __init__(
@@ -114,6 +122,8 @@ class BinaryContainer(HasStreams):
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; the exit status, or the negative number of the signal. ContainerTimeout, ContainerError."""
+        if self._shim is not None:
+            return self._shim.wait(timeout, self._runs)
         if self._spawned is not None:
             status = self._spawned.wait(timeout)
             if status is not None:
@@ -123,6 +133,34 @@ class BinaryContainer(HasStreams):
                 f"container {self._id} has ended; only the process that created it learns the status"
             )
         raise ContainerTimeout(f"container {self._id} has not ended yet", timeout=timeout or 0.0)
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended, as :attr:`Container.exit`."""
+        return self._held().exit
+
+    def watch_exit(self) -> ExitWatch | None:
+        """Something to wait with for its end, as :meth:`Container.watch_exit`."""
+        return self._held().watch_exit()
+
+    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
+        """Get its output from now on, and type into it, as :meth:`Container.attach`."""
+        return self._held().attach(stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def logs(self, *, follow: bool = False) -> Iterator[LogRecord]:
+        """What is in its log files, as :meth:`Container.logs`."""
+        return self._held().logs(follow=follow)
+
+    def reopen_log(self) -> None:
+        """Have its log file opened again by its name, as :meth:`Container.reopen_log`."""
+        self._held().reopen_log()
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal, as :meth:`Container.resize`."""
+        if self._console is not None:
+            self._console.resize(width, height)
+        else:
+            self._held().resize(width, height)
 
     def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
         """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all``."""
@@ -153,6 +191,28 @@ class BinaryContainer(HasStreams):
         if check and done.returncode:
             raise CommandFailed(done)
         return done
+
+    def spawn(
+        self,
+        args: Sequence[str] | Process,
+        *,
+        stdin: Stream = DEVNULL,
+        stdout: Stream = None,
+        stderr: Stream = None,
+    ) -> ContainerProcess:
+        """Begin a further program and return when it runs, as :meth:`Container.spawn`."""
+        target = self._process(args)
+        if target.terminal:
+            stdin = stdout = stderr = DEVNULL
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            spawned, console = self._begin(target, streams)
+        except BaseException:
+            streams.close()
+            raise
+        running = ContainerProcess(spawned, streams, target.args, self._id)
+        running.console = console
+        return running
 
     def stats(self) -> ContainerStats:
         """What its control groups count: by ``events --stats``, or read here where there is no such verb (crun)."""
@@ -200,10 +260,34 @@ class BinaryContainer(HasStreams):
     def delete(self, *, force: bool = False) -> None:
         """Remove everything that is there because of it; a running one only by ``force``; again is harmless."""
         if not self._deleted:
-            self._do("delete", "delete", *(("--force",) if force else ()), self._id)
+            self._delete(force=force)
             self._deleted = True
             self._runtime.forget(self)
         self._close()
+
+    def _delete(self, *, force: bool) -> None:
+        """Of one with a shim, the program may have forgotten it before the shim was removed."""
+        shim = self._shim
+        with contextlib.suppress(ContainerNotFound) if shim is not None else contextlib.nullcontext():
+            self._do("delete", "delete", *(("--force",) if force else ()), self._id)
+        if shim is not None:
+            remove_held(self._runtime.program, self._id, shim)
+
+    @functools.cached_property
+    def _shim(self) -> Shim | None:
+        return None if self._spawned is not None else shim_of(self._runtime.program, self._id)
+
+    def _held(self) -> Shim:
+        if self._shim is None:
+            raise NotSupported(f"container {self._id} has no shim: create it with detach=Detach(…)")
+        return self._shim
+
+    def _runs(self) -> bool:
+        """Whether the first process is still there, by the program's word."""
+        try:
+            return self.status != "stopped"
+        except ContainerNotFound:
+            return False
 
     def _close(self) -> None:
         if self._spawned is not None:
@@ -240,6 +324,13 @@ class BinaryContainer(HasStreams):
             state.allow(operation, found.status, self._id)
 
     def _exec(self, target: Process, streams: Streams) -> Spawned:
+        spawned, console = self._begin(target, streams)
+        if console is not None:
+            with console:
+                streams.use_terminal(console.fileno())
+        return spawned
+
+    def _begin(self, target: Process, streams: Streams) -> tuple[Spawned, Console | None]:
         program = self._runtime.program
         path = program.scratch("process.json")
         with open(path, "xb") as stream:
@@ -247,10 +338,7 @@ class BinaryContainer(HasStreams):
         try:
             with console_socket(program, wanted=bool(target.terminal)) as (flags, take):
                 spawned = program.leave(("exec", "--detach", "--process", path, *flags, self._id), streams)
-                if (console := take()) is not None:
-                    with console:
-                        streams.use_terminal(console.fileno())
-                return spawned
+                return spawned, take()
         except Failed as failed:
             self._explain("exec")
             raise error_for("exec", self._id, failed) from failed

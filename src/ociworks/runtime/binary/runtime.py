@@ -19,12 +19,15 @@ from ociworks.errors import (
     SpecError,
     quote,
 )
+from ociworks.runtime import state
 from ociworks.runtime._command import with_command
 from ociworks.runtime._running import Running
 from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
+from ociworks.runtime.binary.held import create_held, shims_root
 from ociworks.runtime.checkpoint import RestoreOptions, flags
 from ociworks.runtime.completed import CompletedContainer
+from ociworks.runtime.detach import FILE, Detach, load
 from ociworks.runtime.ids import check_id, new_id
 from ociworks.runtime.options import RunOptions
 from ociworks.runtime.process import check_terminal, finish
@@ -39,7 +42,8 @@ class RuntimeBinary(Running):
     """A runtime that is a program with runc's command line: runc, crun, runsc, kata-runtime, ociworks-runtime.
 
     ``root`` is its state directory (default: ``/run/`` and the program's name). The first call starts a helper process,
-    the parent of the containers; :meth:`close`, or the end of this process, however it comes, deletes them.
+    the parent of the containers; :meth:`close`, or the end of this process, however it comes, deletes them, but those
+    that were created with a :class:`Detach`.
 
     Raises MissingDependency when there is no such program.
     """
@@ -72,15 +76,21 @@ class RuntimeBinary(Running):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        detach: bool | Detach = False,
     ) -> BinaryContainer:
         """Make a container, ready to be started, as :meth:`Runtime.create`.
 
-        A configuration that differs from the bundle's config.json is written into a bundle of our own.
+        A configuration that differs from the bundle's config.json is written into a bundle of our own. With a
+        :class:`Detach` a shim holds the container, like one of ours; its files are in ``<root>@shims``.
 
         Raises ContainerExists, CreateFailed, CommandNotFound, ContainerTimeout.
         """
         check_id(container_id)
         changed = bundle if args is None else with_command(bundle, args, None)
+        if detach is True:
+            raise NotSupported("detach: a container of another program outlives us with Detach options only")
+        if detach:
+            return self._create_held(container_id, changed, (stdin, stdout, stderr), detach)
         streams = Streams(stdin, stdout, stderr)
         try:
             return self._create(container_id, changed, streams)
@@ -134,7 +144,8 @@ class RuntimeBinary(Running):
         known = self._containers.get(container_id)
         if known is not None:
             return known
-        read_state(self.program, container_id)
+        if not state.has(shims_root(self.program), container_id, FILE):
+            read_state(self.program, container_id)
         return BinaryContainer(self, container_id)
 
     def list(self) -> tuple[BinaryContainer, ...]:
@@ -169,11 +180,14 @@ class RuntimeBinary(Running):
 
     def bundle_of(self, container_id: str) -> str:
         """The bundle that the caller gave, when we wrote another one for it; empty otherwise."""
-        return self._bundles.get(container_id, ("", ""))[0]
+        if container_id in self._bundles:
+            return self._bundles[container_id][0]
+        saved = load(shims_root(self.program), container_id)
+        return saved.bundle if saved is not None else ""
 
     def spec_of(self, container: BinaryContainer) -> Spec:
         """The configuration of a container that was found."""
-        return Bundle.load(container.state().bundle).spec
+        return Bundle.load(read_state(self.program, container.id).bundle).spec
 
     def forget(self, container: BinaryContainer) -> None:
         """A container is gone."""
@@ -207,6 +221,15 @@ class RuntimeBinary(Running):
             self._bundles[container_id] = (os.fspath(bundle.path), directory)
         return container
 
+    def _create_held(
+        self, container_id: str, bundle: Bundle, streams: tuple[Stream, ...], options: Detach
+    ) -> BinaryContainer:
+        if streams != (None, None, None):
+            raise ValueError("a container with a shim has the streams of its Detach options")
+        spec = bundle.spec if _is_written(bundle) else _absolute(bundle)
+        create_held(self.program, container_id, bundle, spec, options)
+        return BinaryContainer(self, container_id, spec=bundle.spec)
+
     def _explain(self, container_id: str, failed: Failed) -> None:
         """Raise ContainerExists when that is why nothing was created: a failed creation leaves no container."""
         with contextlib.suppress(ContainerNotFound):
@@ -215,9 +238,8 @@ class RuntimeBinary(Running):
 
     def _written(self, bundle: Bundle) -> str:
         """The bundle's directory if its config.json says the same, otherwise one of our own that does."""
-        with contextlib.suppress(SpecError, OSError):
-            if Bundle.load(bundle.path).spec == bundle.spec:
-                return os.fspath(bundle.path)
+        if _is_written(bundle):
+            return os.fspath(bundle.path)
         path = self.program.scratch("bundle")
         Bundle.create(path, _absolute(bundle))
         return path
@@ -230,6 +252,14 @@ def _with_options(bundle: Bundle, options: RunOptions | None) -> Bundle:
     if options != RunOptions(seccomp=options.seccomp):
         raise NotSupported("options: another program is given seccomp only; use BinaryOptions, or a Runtime")
     return bundle.replace(options.apply(bundle.spec))
+
+
+def _is_written(bundle: Bundle) -> bool:
+    """Whether its config.json says the same."""
+    try:
+        return Bundle.load(bundle.path).spec == bundle.spec
+    except (SpecError, OSError):
+        return False
 
 
 def _discard(directory: str, bundle: Bundle) -> None:

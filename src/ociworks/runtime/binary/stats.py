@@ -45,12 +45,7 @@ def parse_stats(raw: bytes) -> ContainerStats:
 
 def group_stats(pid: int) -> ContainerStats:
     """The same from the control groups that a process is in. CgroupError when they cannot be read."""
-    mounts = cgroups.detect().mounts
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as stream:
-        lines = [line.rstrip("\n").split(":", 2) for line in stream]
-    groups = {name: path for _, names, path in lines for name in names.split(",")}
-    found = ((mount, groups.get(mount.controllers[0] if mount.version == 1 else "")) for mount in mounts)
-    return cgroups.stats([mount.locate(group) for mount, group in found if group is not None])
+    return cgroups.stats(cgroups.groups_of(pid))
 
 
 def _table(value: object) -> Mapping[str, object]:

@@ -11,7 +11,7 @@
 ``operations``     apply, join, kill, freeze, thaw, remove, processes, and proof of membership
 ``changing``       new limits for groups that exist, all or none (``rollback``), and what is in force then (``merging``)
 ``counters``       :class:`ContainerStats` and its parts: what a container used
-``reading``        :func:`stats`, which reads them
+``reading``        :func:`stats`, which reads them, and :func:`groups_of` a process
 ``watch``          :class:`GroupWatch`: out of memory, killed for it, short of it, stopped
 =================  =====================================================================================
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         thaw,
         verify_membership,
     )
-    from ociworks.runtime.cgroups.reading import stats
+    from ociworks.runtime.cgroups.reading import groups_of, stats
     from ociworks.runtime.cgroups.watch import GroupEvent, GroupWatch, PressureTrigger
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "detect",
     "freeze",
     "frozen",
+    "groups_of",
     "join",
     "kill",
     "merge",
@@ -85,6 +86,7 @@ _LATER = {
         "operations",
     ),
     "merge": "merging",
+    "groups_of": "reading",
     "stats": "reading",
     "update": "changing",
 }

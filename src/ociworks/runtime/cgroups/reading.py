@@ -17,10 +17,11 @@ from ociworks.runtime.cgroups.counters import (
     Pressure,
     RdmaStats,
 )
+from ociworks.runtime.cgroups.detect import detect
 from ociworks.runtime.cgroups.operations import cgroup_errors
 from ociworks.spec.frozen import FrozenDict
 
-__all__ = ["UNLIMITED", "stats"]
+__all__ = ["UNLIMITED", "groups_of", "stats"]
 
 UNLIMITED = 1 << 62  # v1 writes "no limit" as the greatest multiple of the page size
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -107,6 +108,16 @@ class _Files:
                 return None
             raise
         return _pressure(lines) if lines else None
+
+
+def groups_of(pid: int) -> tuple[str, ...]:
+    """The directories of the control groups that a process is in, in every hierarchy. OSError when it has ended."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as stream:
+        lines = [line.rstrip("\n").split(":", 2) for line in stream]
+    groups = {name: path for _, names, path in lines for name in names.split(",")}
+    mounts = detect().mounts
+    found = ((mount, groups.get(mount.controllers[0] if mount.version == 1 else "")) for mount in mounts)
+    return tuple(mount.locate(group) for mount, group in found if group is not None)
 
 
 def stats(directories: Sequence[str]) -> ContainerStats:

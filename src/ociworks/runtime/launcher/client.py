@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociworks.runtime.launcher.request import SpawnRequest
 
-__all__ = ["Launcher", "Spawned", "reaped"]
+__all__ = ["Launcher", "Spawned", "reaped", "until_reported"]
 
 
 class Spawned:
@@ -188,7 +188,7 @@ class Launcher:
                 init_sync.close()
             try:
                 if request.shim is not None:
-                    _until_reported(monitor, request.name, request.shim["patience"])
+                    until_reported(monitor, request.name, request.shim["patience"])
                 pid, new_pidfd = self._spawned(monitor)
             except BaseException:
                 monitor.close()
@@ -285,7 +285,8 @@ def _check_open(passed: tuple[int, ...]) -> None:
             ) from None
 
 
-def _until_reported(monitor: _socket.socket, name: str, patience: float) -> None:
+def until_reported(monitor: _socket.socket, name: str, patience: float) -> None:
+    """Wait until a shim in the making says something. LauncherError when it does not in time."""
     poller = select.poll()
     poller.register(monitor, select.POLLIN)
     if not poller.poll(patience * 1000):

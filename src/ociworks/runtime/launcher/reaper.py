@@ -8,7 +8,7 @@ from typing import Any
 
 from ociworks.errors import LauncherError
 from ociworks.runtime._init import wire
-from ociworks.runtime.launcher.client import Launcher, Spawned
+from ociworks.runtime.launcher.client import Launcher, Spawned, until_reported
 
 __all__ = ["Reaper"]
 
@@ -43,6 +43,21 @@ class Reaper(Launcher):
         }
         monitor = self._ask(request, tuple(fds))
         try:
+            pid, pidfd = self._spawned(monitor)
+        except BaseException:
+            monitor.close()
+            raise
+        return Spawned(pid, pidfd, monitor, monitor)
+
+    def hold(self, request: dict[str, Any], fds: Sequence[int], patience: float) -> Spawned:
+        """Have a shim made that has a program make a container (``shim.foreign``); the container's first process.
+
+        Raises CreateFailed with the step ``create``, and the path ``program`` for a failure that the program told;
+        LauncherError when the shim does not report in time.
+        """
+        monitor = self._ask({"kind": "hold", **request}, tuple(fds))
+        try:
+            until_reported(monitor, request["claim"].rpartition("/")[2], patience)
             pid, pidfd = self._spawned(monitor)
         except BaseException:
             monitor.close()

@@ -15,6 +15,7 @@ nothing heavy, nothing after the start. What callers use is beside it: ``detach`
 - ``input``: the container's standard input, bounded
 - ``clients``: connections: who asks, who is attached, who is too slow
 - ``exits``: the exit status on disk
+- ``foreign``: the same for a container that another program makes
 - ``supervise``: one container from its creation to its end
 """
 

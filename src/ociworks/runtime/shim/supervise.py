@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final, NoReturn
 
-__all__ = ["main"]
+__all__ = ["Shim", "enter", "main"]
 
 _SIGKILL: Final = 9
 _PR_SET_NAME: Final = 15
@@ -60,23 +60,28 @@ def main(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -
     ``fds`` are the monitor, the caller's pidfd, the sync socket and the directory of the log file, if there is one.
     """
     try:
-        os.setsid()
-        os.chdir("/")
-        process.prctl(_PR_SET_NAME, address(_NAME))
-        process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        _Shim(request, process.keep_only(fds), last_capability).run()
+        enter()
+        monitor, caller, sync, *log = process.keep_only(fds)
+        _Ours(request, monitor, caller, log, sync, last_capability).run()
     finally:
         os._exit(1)
 
 
-class _Shim:
-    """The state of one shim."""
+def enter() -> None:
+    """Be a process of our own, the one that adopts what a container leaves behind."""
+    os.setsid()
+    os.chdir("/")
+    process.prctl(_PR_SET_NAME, address(_NAME))
+    process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    def __init__(self, request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> None:
-        monitor, self.caller, self.sync, *self.log_directory = fds
+
+class Shim:
+    """The state of one shim. How its container comes and goes is for those to say who inherit."""
+
+    def __init__(self, request: Mapping[str, Any], monitor: int, caller: int, log: Sequence[int]) -> None:
+        self.caller, self.log_directory = caller, log
         self.monitor = _socket.socket(fileno=monitor)
         self.request, self.settings = request, request["shim"]
-        self.last_capability = last_capability
         self.loop = Loop()
         self.clock = Clock()
         self.log: LogFile | None = None
@@ -121,20 +126,19 @@ class _Shim:
         self.claim.publish()
         streams, ours = self._streams()
         try:
-            trust = self.claim.trust
-            self.pid, self.init = trust.first_process(
-                self.request, (self.sync, *streams), self.last_capability
-            )
-            trust.close_gate()
-            trust.init = self.init
+            self.pid, self.init = self.make(streams)
         finally:
-            for fd in {*streams, self.sync}:
+            for fd in set(streams):
                 os.close(fd)
         for fd, kind in ours:
             self._output(fd, kind)
         self.oom = Oom(self.request["groups"])
         _protect()
         wire.send(self.monitor, wire.SPAWNED, wire.pack_number(self.pid), [self.init])
+
+    def make(self, streams: Sequence[int]) -> tuple[int, int]:
+        """Make the container with these streams, ready to be started; the pid and pidfd of its first process."""
+        raise NotImplementedError
 
     def _streams(self) -> tuple[tuple[int, int, int], list[tuple[int, bytes]]]:
         """The container's three streams, and our ends of its output; a terminal takes their place later."""
@@ -162,20 +166,21 @@ class _Shim:
     def _undo(self, number: int, text: str, name: str) -> NoReturn:
         """Creation failed: say why when nothing is left."""
         try:
-            self._remove()
+            self.remove()
         finally:
             self._tell(wire.FAILED, wire.pack_failure(number, 0, "create", text, name))
             os._exit(0)
 
-    def _abandon(self) -> NoReturn:
+    def abandon(self) -> NoReturn:
         """The caller let go before the container was complete."""
         try:
-            self._remove()
+            self.remove()
             self._tell(wire.DONE)
         finally:
             os._exit(0)
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove everything that exists because of the container."""
         if self.init >= 0 and self.code is None:
             self._kill()
             os.waitid(os.P_PIDFD, self.init, os.WEXITED)
@@ -192,7 +197,7 @@ class _Shim:
     def _watch(self) -> None:
         self.clients = Clients(self.loop, self.claim.listener, self)
         self.loop.watch(self.monitor.fileno(), READ, self._caller_speaks)
-        self.loop.watch(self.caller, READ, lambda _: self._abandon())
+        self.loop.watch(self.caller, READ, lambda _: self.abandon())
         self.loop.watch(self.init, READ, self._init_ended)
         wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.loop.watch(wake, READ, lambda _: self._bury(wake))
@@ -206,17 +211,17 @@ class _Shim:
 
     def _caller_speaks(self, _events: int) -> None:
         try:
-            kind, _, fds = wire.receive(self.monitor)
+            kind, body, fds = wire.receive(self.monitor)
         except (OSError, wire.ProtocolError):
-            kind, fds = b"", []
+            kind, body, fds = b"", b"", []
         if kind == wire.CONSOLE and fds and self.terminal < 0:
-            self._take_terminal(fds[0])
+            self.take_terminal(fds[0])
         elif kind == wire.KEEP:
-            self._keep()
+            self._keep(body)
         else:
-            self._abandon()
+            self.abandon()
 
-    def _take_terminal(self, master: int) -> None:
+    def take_terminal(self, master: int) -> None:
         """Hold the terminal and its other side too: it is not hung up when nobody in the container has it open."""
         self.terminal = master
         self.peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -224,9 +229,11 @@ class _Shim:
         if self.settings["stdin"]:
             self._make_input(os.dup(master))
 
-    def _keep(self) -> None:
-        """From here on the container needs nobody."""
+    def _keep(self, groups: bytes) -> None:
+        """From here on the container needs nobody. ``groups`` are its control groups, if it is not we who made them."""
         self.kept = True
+        if groups:
+            self.oom = Oom(os.fsdecode(groups).split("\0"))
         for fd in (self.monitor.fileno(), self.caller):
             self.loop.forget(fd)
         self.claim.unlock()
@@ -271,11 +278,15 @@ class _Shim:
         self.code = wire.exit_status(os.waitid(os.P_PIDFD, self.init, os.WEXITED))
         self.drained = time.monotonic() + _DRAIN
         self._write_exit()
-        _cgroupfs.kill(self.request["groups"], timeout=_DRAIN)
+        self.kill_rest()
         self._orphans()
         if self.terminal >= 0:
             for output in self.outputs:
                 output.drain()
+
+    def kill_rest(self) -> None:
+        """Kill what did not end with the first process."""
+        _cgroupfs.kill(self.request["groups"], timeout=_DRAIN)
 
     def _write_exit(self) -> None:
         if self.kept and self.code is not None:
@@ -318,6 +329,33 @@ class _Shim:
             wire.send(self.monitor, kind, body)
         except OSError:
             return  # the caller is gone
+
+
+class _Ours(Shim):
+    """The shim of a container that we make ourselves."""
+
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        monitor: int,
+        caller: int,
+        log: Sequence[int],
+        sync: int,
+        last_capability: int,
+    ) -> None:
+        super().__init__(request, monitor, caller, log)
+        self._sync, self._last_capability = sync, last_capability
+
+    def make(self, streams: Sequence[int]) -> tuple[int, int]:
+        """Clone its init."""
+        trust = self.claim.trust
+        try:
+            pid, init = trust.first_process(self.request, (self._sync, *streams), self._last_capability)
+        finally:
+            os.close(self._sync)
+        trust.close_gate()
+        trust.init = init
+        return pid, init
 
 
 def _text(name: object) -> str:
