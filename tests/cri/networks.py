@@ -21,12 +21,14 @@ from tests.interop.peers import busybox
 
 __all__ = [
     "Host",
+    "bind",
     "configuration",
     "fake_plugin",
     "host",
     "in_pod",
     "in_pod_call",
     "leases",
+    "loopback_up",
     "network_below",
     "pinned",
     "plugin_directory",
@@ -166,6 +168,17 @@ def leases(place: Path) -> list[str]:
     """The addresses that host-local has given away."""
     folder = place / "leases" / "podnet"
     return sorted(name.name for name in folder.iterdir() if name.name[0].isdigit()) if folder.is_dir() else []
+
+
+def bind(source: str, target: str) -> None:
+    """Mount a file on another one."""
+    _run("mount", "--bind", source, target).check_returncode()
+
+
+def loopback_up(pod: PodNetwork) -> None:
+    """What attaching a pod does first."""
+    with _namespace.opened(pod.netns) as netns:
+        _namespace.bring_loopback_up(netns)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
