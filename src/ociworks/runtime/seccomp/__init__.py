@@ -5,6 +5,7 @@
 ``checks``       every problem of a filter; unknown words are errors
 ``multiplex``    conditions that libseccomp would lose on 32-bit x86 and others
 ``newer``        calls that are newer than a filter do not exist
+``ranges``       calls whose answer depends on their number alone
 ``alternatives`` several rules for one call that libseccomp would mix up
 ``compiler``     :func:`compile` → :class:`CompiledFilter`, through libseccomp, cached
 ``value``        what comes out of it; ``stored`` keeps it on disk, for commands

@@ -29,6 +29,7 @@ from ociworks.runtime.seccomp.names import (
     WAIT_KILLABLE_RECV,
 )
 from ociworks.runtime.seccomp.newer import unknown_calls
+from ociworks.runtime.seccomp.ranges import by_number, settled
 from ociworks.runtime.seccomp.value import CompiledFilter
 
 TYPE_CHECKING = False
@@ -121,8 +122,11 @@ def _program(seccomp: Seccomp, word: int, members: list[int]) -> bytes:
     except OSError:
         _log.debug("libseccomp is too old for binary trees; the filter is a list")
     _set_architectures(compiled, members)
+    names, answers = settled(
+        seccomp, default, members, lambda rule: _return(rule.action, rule.errno_ret), library.resolve_syscall
+    )
     for index, rule in enumerate(seccomp.syscalls):
-        _add_rule(compiled, seccomp, rule, f"$.linux.seccomp.syscalls[{index}]")
+        _add_rule(compiled, seccomp, rule, names, f"$.linux.seccomp.syscalls[{index}]")
     own = decide(
         seccomp,
         default,
@@ -132,7 +136,7 @@ def _program(seccomp: Seccomp, word: int, members: list[int]) -> bytes:
     )
     newer = unknown_calls(seccomp, word, members, library.resolve_syscall)
     first = prologue(seccomp, default, functools.partial(library.resolve_syscall, word))
-    return newer + first + own + _export(compiled)
+    return newer + first + own + by_number(word, answers) + _export(compiled)
 
 
 def _dispatch(native: bytes, others: Mapping[int, bytes]) -> bytes:
@@ -191,14 +195,17 @@ def _name(architecture: int) -> str:
     return next((name for name, number in ARCHITECTURES.items() if number == architecture), hex(architecture))
 
 
-def _add_rule(compiled: _Filter, seccomp: Seccomp, rule: Syscall, where: str) -> None:
+def _add_rule(
+    compiled: _Filter, seccomp: Seccomp, rule: Syscall, settled: frozenset[str], where: str
+) -> None:
+    """Give libseccomp a rule, except for the names that are ``settled`` without it."""
     action = _return(rule.action, rule.errno_ret)
     if action == _return(seccomp.default_action, seccomp.default_errno_ret):
         return  # libseccomp refuses rules that change nothing
     alternatives = list(_alternatives(rule))
     for name in rule.names:
         number = _resolve(name)
-        if number == _UNKNOWN:
+        if number == _UNKNOWN or name in settled:
             continue  # see _skipped
         for conditions in alternatives:
             try:

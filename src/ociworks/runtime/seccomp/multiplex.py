@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ociworks.spec.runtime import Seccomp
 
-__all__ = ["JEQ", "JUMP", "LOAD", "instruction", "prologue"]
+__all__ = ["JEQ", "JUMP", "LOAD", "MULTIPLEXED", "instruction", "prologue"]
 
 LOAD, _AND, JUMP, JEQ, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x06
 _NUMBER: Final = 0
@@ -39,6 +39,8 @@ _CALLS: Final = {
         "shmat": 21, "shmdt": 22, "shmget": 23, "shmctl": 24,
     },
 }  # fmt: skip
+MULTIPLEXED: Final = frozenset(_CALLS).union(*_CALLS.values())
+"""The calls of both ways."""
 
 
 def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

@@ -31,7 +31,7 @@ _FORMAT: Final = 1
 _MOST: Final = 64
 """Files; when there are more, all go and the directory fills anew."""
 _LARGEST: Final = 4 << 20
-_OURS: Final = ("alternatives", "checks", "compiler", "multiplex", "names", "newer")
+_OURS: Final = ("alternatives", "checks", "compiler", "multiplex", "names", "newer", "ranges")
 _PLACE: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
