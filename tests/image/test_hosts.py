@@ -35,6 +35,7 @@ from ociworks.image.hosts import (
 )
 from ociworks.image.origin import Origin, Url
 from ociworks.image.reference import Reference
+from ociworks.spec import FrozenDict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -509,3 +510,30 @@ def test_any_exception_is_read_or_refused(text: str) -> None:
     except SpecError:
         return
     found.covers(Origin("https", "abc.example", 443))
+
+
+def test_mirrors_of_the_program_come_first(tmp_path: Path) -> None:
+    """Whatever the files say about the registry; a scheme is meant, and a path comes before the API's."""
+    write(tmp_path / "docker.io/hosts.toml", '[host."https://file.example"]\n')
+    mirrors = {
+        "docker.io": (Url.parse("http://10.0.0.1:5000"), Url.parse("https://m.example/cache")),
+        "quay.io": (Url.parse("http://10.0.0.1:5000"),),
+    }
+    hosts = HostsConfig(containerd=(str(tmp_path),), mirrors=FrozenDict(mirrors))
+    found = hosts.pull_endpoints(Reference.parse("alpine"))
+    assert [(each.scheme, each.registry, each.root, each.namespace) for each in found] == [
+        ("http", "10.0.0.1:5000", "/v2", "docker.io"),
+        ("https", "m.example", "/cache/v2", "docker.io"),
+        ("https", "file.example", "/v2", "docker.io"),
+        (None, "docker.io", "/v2", None),
+    ]
+    assert {each.repository for each in found} == {"library/alpine"}
+    assert places(hosts, "quay.io/a/b") == ["10.0.0.1:5000/a/b", "quay.io/a/b"]
+    assert hosts.push_endpoint(Reference.parse("quay.io/a/b")).registry == "quay.io"
+
+
+def test_a_mirror_does_not_open_what_is_blocked() -> None:
+    rules = _registries_files.parse("f", b'[[registry]]\nlocation = "bad.example"\nblocked = true\n')
+    mirrors = FrozenDict({"bad.example": (Url.parse("http://10.0.0.1:5000"),)})
+    with pytest.raises(RegistryBlocked):
+        HostsConfig(registries=rules, mirrors=mirrors).pull_endpoints(Reference.parse("bad.example/a"))

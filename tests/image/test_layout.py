@@ -28,6 +28,7 @@ from ociworks.errors import (
 from ociworks.image import layout, partial
 from ociworks.image.memory import MemoryBlobs
 from ociworks.image.progress import Progress
+from ociworks.image.reference import Reference
 from ociworks.image.types import Image, Layer
 from ociworks.spec import Digest, to_json
 from ociworks.spec.image import Descriptor, ImageConfiguration, Index, Manifest, mediatypes
@@ -458,3 +459,31 @@ def test_rg_13_indexes_are_walked_within_bounds(store: layout.Layout) -> None:
     wide = to_json(Index(media_type=mediatypes.OCI_INDEX, manifests=many))
     with pytest.raises(LimitExceeded):
         partial.index(wide, blobs).image("linux/amd64")
+
+
+def test_what_is_brought_has_no_name_until_it_is_put(store: layout.Layout) -> None:
+    image = testing.random_image(layers=2)
+    before = store.revision()
+    with store.lease() as lease:
+        brought = store.bring(image, lease)
+        assert brought.digest == image.digest
+        assert store.images() == ()
+        assert store.revision() == before
+        assert store.gc().removed == ()
+    assert len(store.gc().removed) == 4
+    assert list(store.blobs()) == []
+    store.put(image, "app:1")
+    assert store.revision() != before
+    assert len(list(store.blobs())) == 4
+
+
+def test_references_are_tags() -> None:
+    for text in (
+        "docker.io/library/app:1",
+        f"registry.example:5000/a__b/c@sha256:{'a' * 64}",
+        "[::1]:5000/a:v",
+    ):
+        name = layout.name_of(Reference.parse(text))
+        assert layout.reference_in(name) == Reference.parse(text)
+    for text in ("hex+zz", "hex+ff", "NO", "hex+"):
+        assert layout.reference_in(text) is None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import logging
 import os
 import threading
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +33,7 @@ from ociworks.errors import (
     UnsupportedDigest,
 )
 from ociworks.image import layout, remote
-from ociworks.image.auth import ANONYMOUS, Basic, IdentityToken, Secret, StaticKeychain
+from ociworks.image.auth import ANONYMOUS, Basic, IdentityToken, RegistryToken, Secret, StaticKeychain
 from ociworks.image.remote import ClientOptions, Limits
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
@@ -155,6 +158,28 @@ def test_an_identity_token_is_exchanged() -> None:
         with remote.Client(keychain=keychain) as client:
             assert client.image(f"{registry.host}/app:1").digest == image.digest
         assert not any("password" in request.path for request in registry.requests)
+
+
+def test_a_token_of_the_registry_is_sent_as_it_is() -> None:
+    """A good one opens; a bad one is refused once, and nobody is asked for another."""
+    with testing.Registry(testing.RegistryOptions(auth="bearer")) as registry:
+        image = push(registry)
+        request = urllib.request.Request(
+            f"{registry.url}/token?service={registry.host}&scope=repository:app:pull",
+            headers={"Authorization": f"Basic {base64.b64encode(b'user:password').decode()}"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            token = json.load(answer)["token"]
+        seen = len(registry.requests)
+        with remote.Client(keychain=StaticKeychain({registry.host: RegistryToken(token)})) as client:
+            assert client.image(f"{registry.host}/app:1").digest == image.digest
+        with remote.Client(keychain=StaticKeychain({registry.host: RegistryToken(HIDDEN)})) as client:
+            with pytest.raises(Unauthorized) as caught:
+                client.image(f"{registry.host}/app:1")
+            assert HIDDEN not in str(caught.value)
+        assert not any("/token" in each.path for each in registry.requests[seen:])
+    with pytest.raises(SpecError, match="visible ASCII"):
+        RegistryToken("a b")
 
 
 def test_one_token_serves_all_layers() -> None:

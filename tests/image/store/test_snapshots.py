@@ -329,3 +329,39 @@ def test_a_store_of_another_form(snapshots: store.Snapshots) -> None:
     form.write_bytes(b"mapped")
     with pytest.raises(NotSupported, match="mapped"):
         store.Snapshots(snapshots.path)
+
+
+def test_layers_that_are_there_can_be_held_by_their_names(snapshots: store.Snapshots) -> None:
+    """Without the image: what a container was given before this process began."""
+    img = image(BASE, TOP)
+    with pytest.raises(ImageNotFound, match="no layer"):
+        snapshots.held(img.config.rootfs.chain_ids())
+    with snapshots.prepare(img) as prepared:
+        directories = prepared.directories
+    with snapshots.held(img.config.rootfs.chain_ids()) as held:
+        assert held.directories == directories
+        assert snapshots.prune() == ()
+    assert set(snapshots.prune()) == set(img.config.rootfs.chain_ids())
+    with pytest.raises(ImageNotFound):
+        snapshots.held(img.config.rootfs.chain_ids())
+
+
+def test_what_the_killed_have_left_goes(snapshots: store.Snapshots, tmp_path: Path) -> None:
+    left = tmp_path / "snapshots/layers/.ociworks-unpack-abc"
+    left.mkdir()
+    (left / "fs").mkdir()
+    (tmp_path / "snapshots/locks/sha256-abc").touch()
+    snapshots.clean()
+    assert not left.exists()
+
+
+@as_root
+def test_a_copy_for_other_owners(snapshots: store.Snapshots, tmp_path: Path) -> None:
+    with snapshots.prepare(image(BASE)) as snapshot:
+        snapshot.copy(tmp_path / "same")
+        snapshot.copy(tmp_path / "other", lambda uid, gid: (uid + 1000, gid + 2000))
+    found = sorted(path.relative_to(tmp_path / "same") for path in (tmp_path / "same").rglob("*"))
+    assert found == sorted(path.relative_to(tmp_path / "other") for path in (tmp_path / "other").rglob("*"))
+    for name in found:
+        one, two = ((tmp_path / place / name).lstat() for place in ("same", "other"))
+        assert (two.st_uid, two.st_gid, two.st_mode) == (one.st_uid + 1000, one.st_gid + 2000, one.st_mode)

@@ -141,8 +141,10 @@ class Snapshots:
 
     def clean(self) -> None:
         """Remove what killed processes have left of layers that they were unpacking or removing."""
-        with _files.directory(self._root, _LAYERS) as layers:
+        with _files.directory(self._root, _LAYERS) as layers, _files.directory(self._root, _LOCKS) as locks:
             remove_stale(layers)
+            for name in os.listdir(locks):
+                _files.remove_if_abandoned(locks, name)
 
     def chain_ids(self) -> tuple[Digest, ...]:
         """The layers that are there, in the order of their names."""
