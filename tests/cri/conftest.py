@@ -23,7 +23,7 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registry() -> Iterator[testing.Registry]:
     """A registry in this process that has busybox by the name IMAGE."""
     with testing.Registry() as made, remote.Client() as client:

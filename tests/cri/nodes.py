@@ -88,7 +88,8 @@ def busybox_image() -> Image:
 def serving(service: CriService, place: Path) -> Iterator[Client]:
     """The service on a gRPC server with a socket below ``place``."""
     target = f"unix:{place}/cri.sock"
-    server = grpc.server(ThreadPoolExecutor(4))
+    pool = ThreadPoolExecutor(4)
+    server = grpc.server(pool)
     service.add_to_server(server)
     server.add_insecure_port(target)
     server.start()
@@ -97,6 +98,7 @@ def serving(service: CriService, place: Path) -> Iterator[Client]:
             yield client
     finally:
         server.stop(None).wait()
+        pool.shutdown()
 
 
 @contextmanager
