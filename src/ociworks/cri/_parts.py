@@ -10,17 +10,7 @@ from typing import Protocol
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 
-__all__ = ["Checkpoints", "Containers", "Images", "Network", "Sandboxes", "Stats", "Streaming"]
-
-
-class Network(Protocol):
-    """The network plugins."""
-
-    def status(self) -> tuple[bool, str, str]:
-        """Whether pods can have a network; if not, a reason in one word and a sentence."""
-
-    def set_pod_cidr(self, text: str) -> None:
-        """The node's range of addresses."""
+__all__ = ["Checkpoints", "Containers", "Images", "Stats", "Streaming"]
 
 
 class Images(Protocol):
@@ -40,28 +30,6 @@ class Images(Protocol):
 
     def fs_info(self) -> api.ImageFsInfoResponse:
         """What images and writable layers take on disk."""
-
-
-class Sandboxes(Protocol):
-    """Pods."""
-
-    def run(self, config: api.PodSandboxConfig, handler: str) -> str:
-        """Make one; its ID."""
-
-    def stop(self, id: str) -> None:
-        """End its containers and take down its network."""
-
-    def remove(self, id: str) -> None:
-        """Forget it, with its containers."""
-
-    def status(self, id: str, *, verbose: bool = False) -> api.PodSandboxStatusResponse:
-        """One of them."""
-
-    def list(self, filter: api.PodSandboxFilter) -> Sequence[api.PodSandbox]:
-        """Those that match."""
-
-    def update_resources(self, request: api.UpdatePodSandboxResourcesRequest) -> None:
-        """Change its limits."""
 
 
 class Containers(Protocol):

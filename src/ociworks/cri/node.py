@@ -14,6 +14,7 @@ from typing import Any, Final, Self, cast
 import attrs
 
 from ociworks.cri import _parts as parts
+from ociworks.cri._podnetworks import PodNetworks
 from ociworks.cri.config import CriConfig
 from ociworks.cri.events import Events
 from ociworks.cri.handlers import Handlers
@@ -21,6 +22,8 @@ from ociworks.cri.images import Images
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.network import Network
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.sandbox.sandboxes import Others as SandboxOthers
+from ociworks.cri.sandbox.sandboxes import Sandboxes
 from ociworks.cri.store import Store
 from ociworks.errors import NotSupported, OciworksError, StoreError
 from ociworks.image.layout import Layout
@@ -56,9 +59,9 @@ class Node:
     """
 
     images: Images
-    network: parts.Network
+    network: Network
     handlers: Handlers
-    sandboxes: parts.Sandboxes
+    sandboxes: Sandboxes
     containers: parts.Containers
     streaming: parts.Streaming
     stats: parts.Stats
@@ -107,8 +110,18 @@ class Node:
         self.network = Network(self.config)
         self.images = Images(self.config, self.given.store)
         self._closing.callback(self.images.close)
-        for name in ("sandboxes", "containers", "streaming", "stats", "checkpoints"):
+        self.sandboxes = Sandboxes(self.config, self.store, self.locks, self._for_sandboxes())
+        for name in ("containers", "streaming", "stats", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
+
+    def _for_sandboxes(self) -> SandboxOthers:
+        return SandboxOthers(
+            network=PodNetworks(self.network),
+            handlers=self.handlers,
+            containers=lambda: self.containers,
+            publish=self.events.publish,
+            followed=lambda: len(self.events) > 0,
+        )
 
     def _network_status(self) -> tuple[bool, str, str]:
         try:
@@ -119,13 +132,10 @@ class Node:
     def _describe(self, sandbox_id: str) -> tuple[api.PodSandboxStatus | None, list[api.ContainerStatus]]:
         """What an event says of a pod; nothing of one that is gone."""
         try:
-            pod = self.sandboxes.status(sandbox_id).status
+            found = self.sandboxes.status(sandbox_id)
         except OciworksError:
             return None, []
-        return pod, [
-            self.containers.status(record.id).status
-            for record in self.store.containers.of_sandbox(sandbox_id)
-        ]
+        return found.status, list(found.containers_statuses)
 
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
