@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.store import Store
-from ociworks.errors import AlreadyReserved, PodNotFound, StoreError
+from ociworks.errors import AlreadyReserved, InvalidRequest, PodNotFound, StoreError
 
 ID = "ab" * 32
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -167,3 +167,16 @@ def test_sv_05_a_database_that_others_may_write_is_refused(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="regular"):
         Store(path)
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_ended_is_named_by_its_whole_id(tmp_path: Path) -> None:
+    """Something that no ID begins with stands for nothing; the beginning of one is refused."""
+    with Store(tmp_path / "cri.db") as store:
+        record = SandboxRecord(id="ab" * 32, name="n", phase="ready", created_at=1, handler="", config=b"")
+        store.sandboxes.add(record)
+        assert store.sandboxes.whole(record.id) == record
+        for unknown in ("", "cd" * 32, "a442d91b-2678-41d3-ba3d-fa596466fe98", "AB", "%", "ab" * 33):
+            assert store.sandboxes.whole(unknown) is None
+        for beginning in ("a", "abab"):
+            with pytest.raises(InvalidRequest, match="expected the whole ID"):
+                store.sandboxes.whole(beginning)

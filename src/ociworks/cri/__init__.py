@@ -12,7 +12,7 @@
   ``_requests``, ``_pieces``: how they are put on a server; ``_rpcserver``: one of our own
 - ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
   ``handlers``: runtimes by name
-- ``network``: networks of pods, by CNI plugins
+- ``network``: networks of pods, by CNI plugins; ``_podnetworks``: that, as pods need it
 - ``images``: pulled, named, removed, and given to containers as root filesystems
 - ``sandbox``: pods
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts

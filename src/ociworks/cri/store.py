@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import attrs
 
 from ociworks.cri.records import ContainerRecord, SandboxRecord
-from ociworks.errors import AlreadyReserved, PodNotFound, StoreError, quote
+from ociworks.errors import AlreadyReserved, InvalidRequest, PodNotFound, StoreError, quote
 
 __all__ = ["Store", "Table"]
 
@@ -155,6 +155,18 @@ class Table(Generic[R]):
         if len(found) != 1:
             raise PodNotFound(f"{'several' if found else 'no'} {self._kind} IDs begin with {quote(prefix)}")
         return found[0]
+
+    def whole(self, id: str) -> R | None:
+        """The record of exactly this ID, to end or remove what it stands for; None when no ID begins like this.
+
+        InvalidRequest when an ID only begins like this: nothing is ended by a part of its name.
+        """
+        if not id or not set(id) <= set("0123456789abcdef"):
+            return None
+        found = self._select("WHERE id >= ? AND id < ? LIMIT 1", (id, id + "g"))
+        if found and found[0].id != id:
+            raise InvalidRequest(f"expected the whole ID of a {self._kind}, got its beginning {quote(id)}")
+        return found[0] if found else None
 
     def all(self) -> tuple[R, ...]:
         """Every record, oldest first."""

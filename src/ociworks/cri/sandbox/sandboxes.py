@@ -82,13 +82,11 @@ class Sandboxes:
     def stop(self, id: str) -> None:
         """End its containers, take down its network, let go of its namespaces. Again, or without a pod, is harmless.
 
-        Raises InvalidRequest unless it is a whole ID, NetworkError when the network cannot be taken down: try again.
+        Raises InvalidRequest for the beginning of an ID, NetworkError when the network cannot be taken down: try again.
         """
-        names.check_id(id)
         with self._locks.hold(id):
-            try:
-                record = self._store.sandboxes.get(id)
-            except PodNotFound:
+            record = self._store.sandboxes.whole(id)
+            if record is None:
                 return
             self._stop(record)
         if record.phase == "ready":
@@ -96,11 +94,9 @@ class Sandboxes:
 
     def remove(self, id: str) -> None:
         """End it and forget it, with its containers. Again, or without a pod, is harmless. Raises as :meth:`stop`."""
-        names.check_id(id)
         with self._locks.hold(id):
-            try:
-                record = self._store.sandboxes.get(id)
-            except PodNotFound:
+            record = self._store.sandboxes.whole(id)
+            if record is None:
                 return
             self._remove(record)
         self._others.publish(api.CONTAINER_DELETED_EVENT, id, id)
