@@ -1,9 +1,13 @@
 """Containers in pods: what a request asks for, made, and its life until it is forgotten.
 
-- ``translate``: a request → a runtime configuration
-- ``sources``: what the host has at the paths that are to be mounted
+- ``containers``: :class:`Containers`: create, start, stop, remove, status, list, update; ``parts``: what that needs
+- ``making``: the steps of a creation; ``translate``: a request → a runtime configuration
+- ``sources``: what the host has at the paths that are to be mounted; ``volumes``: those that an image declares;
+  ``logpath``: where the log goes
+- ``exits``: how one ended; ``messages``: what status and lists say; ``names``: IDs and reserved names
 """
 
-from ociworks.cri.container import translate
+from ociworks.cri.container.containers import Containers
+from ociworks.cri.container.parts import Others
 
-__all__ = ["translate"]
+__all__ = ["Containers", "Others"]

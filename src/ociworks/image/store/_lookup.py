@@ -1,4 +1,4 @@
-"""One file of a snapshot, read without mounting it: what an overlay of the layers would show at a path.
+"""One file or directory of a snapshot, read without mounting it: what an overlay of the layers would show at a path.
 
 Links are followed inside the layers, whiteouts and opaque directories count, nothing is reached by a joined path.
 """
@@ -14,7 +14,7 @@ from ociworks.image.store._marks import Dialect, is_opaque, is_whiteout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["open_file"]
+__all__ = ["open_directories", "open_file"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -48,6 +48,34 @@ def open_file(layers: Sequence[int], path: str, dialect: Dialect) -> int | None:
             os.close(found)
             walked.append(part)
     return None
+
+
+def open_directories(layers: Sequence[int], path: str, dialect: Dialect) -> list[int]:
+    """Descriptors of the directories that are the one at ``path`` together, topmost first; empty when there is none."""
+    waiting = path.split("/")[::-1]
+    walked: list[str] = []
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            walked = walked[:-1]
+        elif part not in ("", "."):
+            found = _entry(layers, walked, part, dialect)
+            if isinstance(found, str):
+                links += 1
+                if links > _MOST_LINKS:
+                    return []
+                walked = [] if found.startswith("/") else walked
+                waiting += found.split("/")[::-1]
+            elif found is None:
+                return []
+            else:
+                is_directory = stat.S_ISDIR(os.fstat(found).st_mode)
+                os.close(found)
+                if not is_directory:
+                    return []
+                walked.append(part)
+    return _directories(layers, walked, dialect)
 
 
 def _entry(layers: Sequence[int], walked: Sequence[str], name: str, dialect: Dialect) -> int | str | None:

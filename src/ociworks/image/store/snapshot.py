@@ -14,7 +14,7 @@ from ociworks._linux.overlay import mount_overlay
 from ociworks._linux.path import remove_tree_at
 from ociworks.errors import ImageError, LimitExceeded, NotSupported, quote
 from ociworks.image import _files
-from ociworks.image.store._lookup import open_file
+from ociworks.image.store._lookup import open_directories, open_file
 from ociworks.image.store._merge import merge
 from ociworks.image.store.usage import FS, Usage, read_usage
 
@@ -119,6 +119,22 @@ class Snapshot:
             except BaseException:
                 remove_tree_at(place, name)
                 raise
+
+    def copy_directory(self, path: str, target: int) -> bool:
+        """Copy the directory at ``path`` as the mount would show it into the empty directory ``target``.
+
+        Links of the image are followed inside the image. False, and nothing is done, when there is no directory.
+        Raises ``OSError``.
+        """
+        with self._opened() as layers:
+            found = open_directories(layers, path, self._dialect)
+        try:
+            if found:
+                merge(found, target, self._dialect)
+        finally:
+            for fd in found:
+                os.close(fd)
+        return bool(found)
 
     def close(self) -> None:
         """Let go of the layers; closing twice is harmless."""

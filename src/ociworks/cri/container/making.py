@@ -1,0 +1,217 @@
+"""How a container is made of its record: image, root, mounts, log, configuration, and the runtime's own creation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from attrs import evolve, frozen
+
+from ociworks._linux.path import remove_tree
+from ociworks.cri.config import CriConfig
+from ociworks.cri.container.logpath import log_path
+from ociworks.cri.container.messages import config_of
+from ociworks.cri.container.parts import ContainerRoot, HeldContainer, LocalImage, Others, Runtime
+from ociworks.cri.container.sources import find_sources, relabel
+from ociworks.cri.container.translate import PodFiles, Request, Source, Translated, translate
+from ociworks.cri.container.translate.identity import user_status
+from ociworks.cri.container.translate.namespaces import mappings
+from ociworks.cri.container.volumes import make_volumes
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.records import ContainerRecord, SandboxRecord
+from ociworks.cri.store import Store
+from ociworks.errors import ContainerNotFound, InvalidRequest, quote
+from ociworks.runtime import Runtime as OwnRuntime
+from ociworks.runtime.detach import Detach
+from ociworks.runtime.overlay import OverlayBundle
+from ociworks.spec import Bundle, FrozenDict
+from ociworks.spec.runtime import IDMapping, Process
+
+__all__ = ["Maker", "PodUsers"]
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS: Final = {"net": "network"}
+"""Pins whose names differ from the specification's."""
+
+
+@frozen(kw_only=True)
+class PodUsers:
+    """A pod's user namespace."""
+
+    path: str
+    uids: tuple[IDMapping, ...]
+    gids: tuple[IDMapping, ...]
+
+
+@frozen(kw_only=True)
+class _Pod:
+    """What a container needs of its pod."""
+
+    record: SandboxRecord
+    config: api.PodSandboxConfig
+    namespaces: FrozenDict[str, str]
+    users: PodUsers | None
+
+
+class Maker:
+    """Makes containers, and unmakes them; the record is another's."""
+
+    def __init__(self, config: CriConfig, store: Store, others: Others) -> None:
+        self._config = config
+        self._store = store
+        self._others = others
+
+    def make(self, record: ContainerRecord, pod_record: SandboxRecord) -> tuple[ContainerRecord, Process]:
+        """Everything but the record, which comes back with what was found out; and the process for execs.
+
+        What was made before something fails is :meth:`unmake`'s.
+        """
+        pod = self._pod(pod_record)
+        config = config_of(record)
+        runtime = self._others.handlers.get(pod_record.handler)
+        local = self._others.images.get(config.image.image)
+        log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
+        sources = self._sources(record.id, config, runtime, pod)
+        mounted = not isinstance(runtime, OwnRuntime)
+        root = self._others.images.root(record.id, local, users=pod.users, mounted=mounted)
+        with self._request(record, pod, local, root, sources) as request:
+            made = translate(request)
+            relabel(sources, made.spec.linux.mount_label or "" if made.spec.linux else "")
+            bundle = self._bundle(record.id, made, root)
+            detach = Detach(log=log, stdin=config.stdin, stdin_once=config.stdin_once)
+            runtime.create(record.id, bundle, detach=detach)
+        return _told(record, made, local, log, config), made.spec.process or Process(cwd="/")
+
+    def unmake(self, record: ContainerRecord) -> None:
+        """Remove all that was made for a container, however far that came. Again is harmless; the log stays."""
+        if (container := self.find(record)) is not None:
+            container.delete(force=True)
+        self._others.images.release(record.id)
+        remove_tree(self._bundle_path(record.id))
+        remove_tree(self._own_path(record.id))
+
+    def find(self, record: ContainerRecord) -> HeldContainer | None:
+        """The runtime's container; None when it has none."""
+        try:
+            return self._others.handlers.get(record.handler).get(record.id)
+        except ContainerNotFound:
+            return None
+
+    def process_of(self, record: ContainerRecord) -> Process:
+        """The process of its configuration, as execs inherit it."""
+        return Bundle.load(self._bundle_path(record.id)).spec.process or Process(cwd="/")
+
+    def _pod(self, record: SandboxRecord) -> _Pod:
+        config = api.PodSandboxConfig.FromString(record.config)
+        pins = self._others.sandboxes.namespaces(record)
+        users = None
+        if "user" in pins:
+            asked = config.linux.security_context.namespace_options.userns_options
+            uids, gids = mappings(asked)
+            users = PodUsers(path=pins["user"], uids=uids, gids=gids)
+        named = {_KINDS.get(kind, kind): path for kind, path in pins.items()}
+        return _Pod(record=record, config=config, namespaces=FrozenDict(named), users=users)
+
+    def _sources(
+        self, id: str, config: api.ContainerConfig, runtime: Runtime, pod: _Pod
+    ) -> tuple[Source, ...]:
+        images = self._others.images
+        return find_sources(
+            config.mounts,
+            image_path=lambda given: images.mount_of(
+                id, given.image.image, given.image_sub_path, users=pod.users
+            ),
+            recursive_read_only=lambda: "rro" in (runtime.features().mount_options or ()),
+        )
+
+    @contextmanager
+    def _request(
+        self,
+        record: ContainerRecord,
+        pod: _Pod,
+        local: LocalImage,
+        root: ContainerRoot,
+        sources: tuple[Source, ...],
+    ) -> Iterator[Request]:
+        """What the configuration is made of; descriptors in it are open until the container is created."""
+        config = config_of(record)
+        with ExitStack() as stack:
+            rootfd = os.open(root.path, _DIRECTORY)
+            stack.callback(os.close, rootfd)
+            volumes = f"{self._own_path(record.id)}/volumes"
+            taken = [given.container_path for given in config.mounts]
+            yield Request(
+                id=record.id,
+                sandbox_id=record.sandbox_id,
+                config=config,
+                pod=pod.config,
+                image=local.configuration,
+                server=self._config,
+                handler=self._others.handlers.settings(record.handler),
+                cgroup_parent=pod.record.cgroup_parent,
+                namespaces=pod.namespaces,
+                target_pid=self._target(record, config, stack),
+                files=self._files(pod.record),
+                sources=sources,
+                volumes=make_volumes(volumes, local.configuration, root.snapshot, taken),
+                rootfd=rootfd,
+                rootfs=root.path,
+            )
+
+    def _files(self, record: SandboxRecord) -> PodFiles:
+        files = self._others.sandboxes.files(record)
+        return PodFiles(
+            hosts=files.hosts, hostname=files.hostname, resolv_conf=files.resolv_conf, shm=files.shm
+        )
+
+    def _target(self, record: ContainerRecord, config: api.ContainerConfig, stack: ExitStack) -> str:
+        """The process namespace of the container that is named as the target: one of the same pod that runs (CR-14)."""
+        options = config.linux.security_context.namespace_options
+        if options.pid != api.NamespaceMode.TARGET:
+            return ""
+        wanted = quote(options.target_id)
+        of_pod = {each.id: each for each in self._store.containers.of_sandbox(record.sandbox_id)}
+        target = of_pod.get(options.target_id)
+        if target is None or target.id == record.id:
+            raise InvalidRequest(f"namespace_options.target_id: no container {wanted} is in this pod")
+        container = self.find(target)
+        pid = container.pid if container is not None else 0
+        if container is None or not pid:
+            raise InvalidRequest(f"namespace_options.target_id: container {wanted} does not run")
+        try:
+            fd = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InvalidRequest(f"namespace_options.target_id: container {wanted} has ended") from error
+        stack.callback(os.close, fd)
+        if container.pid != pid:  # the number may be another process's by now
+            raise InvalidRequest(f"namespace_options.target_id: container {wanted} has ended")
+        return f"/proc/{os.getpid()}/fd/{fd}"
+
+    def _bundle(self, id: str, made: Translated, root: ContainerRoot) -> Bundle:
+        bundle = Bundle.create(self._bundle_path(id), made.spec)
+        return bundle if root.overlay is None else OverlayBundle(bundle.path, bundle.spec, root.overlay)
+
+    def _bundle_path(self, id: str) -> str:
+        return os.path.join(self._config.state, "bundles", id)
+
+    def _own_path(self, id: str) -> str:
+        return os.path.join(self._config.root, "containers", id)
+
+
+def _told(
+    record: ContainerRecord, made: Translated, local: LocalImage, log: str, config: api.ContainerConfig
+) -> ContainerRecord:
+    """The record with what a status tells."""
+    return evolve(
+        record,
+        phase="created",
+        image_id=local.id,
+        image_ref=local.repo_digests[0] if local.repo_digests else local.id,
+        log_path=log,
+        stop_signal=made.stop_signal,
+        resources=config.linux.resources.SerializeToString(),
+        mounts=api.ContainerStatus(mounts=config.mounts).SerializeToString(),
+        user=user_status(made.user).SerializeToString(),
+    )
