@@ -17,17 +17,19 @@ from typing import Final
 from attrs import evolve
 
 from ociworks.cri.config import CriConfig
-from ociworks.cri.container.exits import with_exit, with_start_error
+from ociworks.cri.container.exits import START_ERROR, with_exit, with_start_error
 from ociworks.cri.container.making import Maker
 from ociworks.cri.container.messages import listed, matches, status_of, verbose_info
 from ociworks.cri.container.names import check_id, reserved_name
-from ociworks.cri.container.parts import HeldContainer, LocalImage, Others
+from ociworks.cri.container.parts import HeldContainer, Others
 from ociworks.cri.container.translate.limits import merged, resources
+from ociworks.cri.images import LocalImage
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
 from ociworks.errors import (
+    CommandNotFound,
     ContainerError,
     ContainerNotFound,
     ContainerTimeout,
@@ -120,9 +122,9 @@ class Containers:
             if pod.phase != "ready":
                 raise PodStateError(f"container {id}: its pod is {pod.phase}")
             try:
-                self._open(record).start()
+                self._start(record)
             except ContainerError as error:
-                self._failed_to_start(record, error)
+                self._failed_to_start(record, str(error))
                 raise
             now = time.time_ns()
             record = self._change(id, phase="running", started_at=now)
@@ -243,6 +245,8 @@ class Containers:
                 return None
             if record.phase not in _ALIVE:
                 return record
+            if record.reason == START_ERROR:  # its runtime never had it; whoever starts it is told
+                return record
             container = self._maker.find(record)
             if container is not None and container.status != "stopped":
                 return record
@@ -264,6 +268,9 @@ class Containers:
             except PodNotFound:
                 return None
             if record.phase not in _ALIVE:
+                return None
+            if record.reason == START_ERROR:
+                self._failed_to_start(record, record.message)
                 return None
             container = self._maker.find(record)
             if container is None:
@@ -295,8 +302,13 @@ class Containers:
         self._publish(api.CONTAINER_STOPPED_EVENT, record)
         return record
 
-    def _failed_to_start(self, record: ContainerRecord, error: ContainerError) -> None:
-        record = self._store.containers.update(record.id, lambda now: with_start_error(now, error))
+    def _start(self, record: ContainerRecord) -> None:
+        if record.reason == START_ERROR:
+            raise CommandNotFound(record.message, step="exec")
+        self._open(record).start()
+
+    def _failed_to_start(self, record: ContainerRecord, message: str) -> None:
+        record = self._store.containers.update(record.id, lambda now: with_start_error(now, message))
         self._leave_runtime(record)
         self._publish(api.CONTAINER_STOPPED_EVENT, record)
 
@@ -330,7 +342,7 @@ class Containers:
         return record
 
     def _open(self, record: ContainerRecord) -> HeldContainer:
-        return self._others.handlers.get(record.handler).get(record.id)
+        return self._maker.runtime(record.handler).get(record.id)
 
     def _image(self, record: ContainerRecord) -> LocalImage | None:
         try:

@@ -24,11 +24,12 @@ from ociworks.cri.records import ContainerRecord
 from ociworks.runtime.detach import Exit
 from ociworks.spec.numbers import parse_uint
 
-__all__ = ["with_exit", "with_start_error"]
+__all__ = ["MAX_MESSAGE", "START_ERROR", "with_exit", "with_start_error"]
 
-_START_ERROR: Final = 128
+START_ERROR: Final = "StartError"
+_NOT_STARTED: Final = 128
 _UNKNOWN: Final = 255
-_MAX_MESSAGE: Final = 4096
+MAX_MESSAGE: Final = 4096
 
 
 def with_exit(record: ContainerRecord, found: Exit | None) -> ContainerRecord:
@@ -49,7 +50,7 @@ def with_exit(record: ContainerRecord, found: Exit | None) -> ContainerRecord:
     )
 
 
-def with_start_error(record: ContainerRecord, error: Exception) -> ContainerRecord:
+def with_start_error(record: ContainerRecord, message: str) -> ContainerRecord:
     """The record of a container whose program could not be executed."""
     now = time.time_ns()
     return evolve(
@@ -57,9 +58,9 @@ def with_start_error(record: ContainerRecord, error: Exception) -> ContainerReco
         phase="exited",
         started_at=now,
         finished_at=now,
-        exit_code=_START_ERROR,
-        reason="StartError",
-        message=str(error)[:_MAX_MESSAGE],
+        exit_code=_NOT_STARTED,
+        reason=START_ERROR,
+        message=message[:MAX_MESSAGE],
     )
 
 

@@ -5,44 +5,38 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from typing import Final, cast
 
 from attrs import evolve, frozen
 
 from ociworks._linux.path import remove_tree
 from ociworks.cri.config import CriConfig
+from ociworks.cri.container.exits import MAX_MESSAGE, START_ERROR
 from ociworks.cri.container.logpath import log_path
 from ociworks.cri.container.messages import config_of
-from ociworks.cri.container.parts import ContainerRoot, HeldContainer, LocalImage, Others, Runtime
+from ociworks.cri.container.parts import HeldContainer, Others, Runtime
 from ociworks.cri.container.sources import find_sources, relabel
 from ociworks.cri.container.translate import PodFiles, Request, Source, Translated, translate
 from ociworks.cri.container.translate.identity import user_status
+from ociworks.cri.container.translate.mounts import place_of
 from ociworks.cri.container.translate.namespaces import mappings
 from ociworks.cri.container.volumes import make_volumes
+from ociworks.cri.images import ContainerRoot, LocalImage, UserNamespace
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.store import Store
-from ociworks.errors import ContainerNotFound, InvalidRequest, quote
+from ociworks.errors import CommandNotFound, ContainerNotFound, InvalidRequest, quote
 from ociworks.runtime import Runtime as OwnRuntime
 from ociworks.runtime.detach import Detach
 from ociworks.runtime.overlay import OverlayBundle
 from ociworks.spec import Bundle, FrozenDict
-from ociworks.spec.runtime import IDMapping, Process
+from ociworks.spec.runtime import Process
 
-__all__ = ["Maker", "PodUsers"]
+__all__ = ["Maker"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS: Final = {"net": "network"}
 """Pins whose names differ from the specification's."""
-
-
-@frozen(kw_only=True)
-class PodUsers:
-    """A pod's user namespace."""
-
-    path: str
-    uids: tuple[IDMapping, ...]
-    gids: tuple[IDMapping, ...]
 
 
 @frozen(kw_only=True)
@@ -52,7 +46,7 @@ class _Pod:
     record: SandboxRecord
     config: api.PodSandboxConfig
     namespaces: FrozenDict[str, str]
-    users: PodUsers | None
+    users: UserNamespace | None
 
 
 class Maker:
@@ -70,7 +64,7 @@ class Maker:
         """
         pod = self._pod(pod_record)
         config = config_of(record)
-        runtime = self._others.handlers.get(pod_record.handler)
+        runtime = self.runtime(pod_record.handler)
         local = self._others.images.get(config.image.image)
         log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
         sources = self._sources(record.id, config, runtime, pod)
@@ -81,8 +75,12 @@ class Maker:
             relabel(sources, made.spec.linux.mount_label or "" if made.spec.linux else "")
             bundle = self._bundle(record.id, made, root)
             detach = Detach(log=log, stdin=config.stdin, stdin_once=config.stdin_once)
-            runtime.create(record.id, bundle, detach=detach)
-        return _told(record, made, local, log, config), made.spec.process or Process(cwd="/")
+            told = _told(record, made, local, log, config)
+            try:
+                runtime.create(record.id, bundle, detach=detach)
+            except CommandNotFound as error:  # a client expects to be told when it starts it
+                told = evolve(told, reason=START_ERROR, message=str(error)[:MAX_MESSAGE])
+        return told, made.spec.process or Process(cwd="/")
 
     def unmake(self, record: ContainerRecord) -> None:
         """Remove all that was made for a container, however far that came. Again is harmless; the log stays."""
@@ -92,10 +90,14 @@ class Maker:
         remove_tree(self._bundle_path(record.id))
         remove_tree(self._own_path(record.id))
 
+    def runtime(self, handler: str) -> Runtime:
+        """The runtime of a handler; each of them can have a shim hold what it makes."""
+        return cast("Runtime", self._others.handlers.get(handler))
+
     def find(self, record: ContainerRecord) -> HeldContainer | None:
         """The runtime's container; None when it has none."""
         try:
-            return self._others.handlers.get(record.handler).get(record.id)
+            return self.runtime(record.handler).get(record.id)
         except ContainerNotFound:
             return None
 
@@ -110,7 +112,7 @@ class Maker:
         if "user" in pins:
             asked = config.linux.security_context.namespace_options.userns_options
             uids, gids = mappings(asked)
-            users = PodUsers(path=pins["user"], uids=uids, gids=gids)
+            users = UserNamespace(path=pins["user"], uids=uids, gids=gids)
         named = {_KINDS.get(kind, kind): path for kind, path in pins.items()}
         return _Pod(record=record, config=config, namespaces=FrozenDict(named), users=users)
 
@@ -141,7 +143,7 @@ class Maker:
             rootfd = os.open(root.path, _DIRECTORY)
             stack.callback(os.close, rootfd)
             volumes = f"{self._own_path(record.id)}/volumes"
-            taken = [given.container_path for given in config.mounts]
+            taken = [place_of(given.container_path) for given in config.mounts]
             yield Request(
                 id=record.id,
                 sandbox_id=record.sandbox_id,

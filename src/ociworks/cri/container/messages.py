@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from ociworks.cri.container.parts import HeldContainer, LocalImage
+from ociworks.cri.container.parts import HeldContainer
 from ociworks.cri.container.translate.signals import signal_of
+from ociworks.cri.images import LocalImage
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.errors import OciworksError

@@ -8,27 +8,22 @@ from typing import Protocol
 from attrs import frozen
 
 from ociworks.cri.config import Handler
+from ociworks.cri.images import ContainerRoot, LocalImage, UserNamespace
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
-from ociworks.image.store import Snapshot
 from ociworks.runtime.detach import Detach, Exit
-from ociworks.runtime.overlay import RootfsOverlay
-from ociworks.runtime.protocol import OCIContainer
+from ociworks.runtime.protocol import OCIContainer, OCIRuntime
 from ociworks.spec import Bundle
-from ociworks.spec.image import ImageConfiguration
-from ociworks.spec.runtime import Features, IDMapping
+from ociworks.spec.runtime import Features
 
 __all__ = [
-    "ContainerRoot",
     "Files",
     "Handlers",
     "HeldContainer",
     "Images",
-    "LocalImage",
     "Others",
     "Runtime",
     "Sandboxes",
-    "Users",
 ]
 
 
@@ -59,63 +54,11 @@ class Runtime(Protocol):
 class Handlers(Protocol):
     """Runtimes by name."""
 
-    def get(self, name: str) -> Runtime:
+    def get(self, name: str) -> OCIRuntime:
         """The runtime of this name, empty for the default one. InvalidRequest when there is none."""
 
     def settings(self, name: str) -> Handler:
         """What the configuration says of it."""
-
-
-class Users(Protocol):
-    """A pod's user namespace."""
-
-    @property
-    def path(self) -> str:
-        """Where it is pinned."""
-
-    @property
-    def uids(self) -> tuple[IDMapping, ...]:
-        """What it maps."""
-
-    @property
-    def gids(self) -> tuple[IDMapping, ...]:
-        """What it maps of groups."""
-
-
-class LocalImage(Protocol):
-    """An image that is here."""
-
-    @property
-    def id(self) -> str:
-        """The digest of its configuration."""
-
-    @property
-    def repo_tags(self) -> tuple[str, ...]:
-        """Its names by tag."""
-
-    @property
-    def repo_digests(self) -> tuple[str, ...]:
-        """Its names by digest."""
-
-    @property
-    def configuration(self) -> ImageConfiguration:
-        """Its configuration."""
-
-
-class ContainerRoot(Protocol):
-    """A root filesystem to be used."""
-
-    @property
-    def path(self) -> str:
-        """What ``root.path`` has to be; the image's databases of users can be read there."""
-
-    @property
-    def overlay(self) -> RootfsOverlay | None:
-        """What the container mounts there itself."""
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The image's layers, to read its files."""
 
 
 class Images(Protocol):
@@ -125,11 +68,11 @@ class Images(Protocol):
         """The image of this name or ID; ImageNotFound."""
 
     def root(
-        self, container_id: str, local: LocalImage, *, users: Users | None, mounted: bool
+        self, container_id: str, local: LocalImage, *, users: UserNamespace | None, mounted: bool
     ) -> ContainerRoot:
         """The root filesystem for a container, until it is released."""
 
-    def mount_of(self, container_id: str, image: str, subpath: str, *, users: Users | None) -> str:
+    def mount_of(self, container_id: str, image: str, subpath: str, *, users: UserNamespace | None) -> str:
         """The path of an image, or of something in it, to be mounted read-only."""
 
     def release(self, container_id: str) -> None:

@@ -7,12 +7,11 @@ kernel's into other processes. The path that is mounted is the one that was foun
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from ociworks._linux.path import RESOLVE_NO_MAGICLINKS, openat2
-from ociworks.cri.container.translate.mounts import check_mount
+from ociworks.cri.container.translate.mounts import check_mount, place_of
 from ociworks.cri.container.translate.request import Source
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import InvalidRequest, NotSupported, quote
@@ -42,7 +41,7 @@ def find_sources(
     Raises InvalidRequest for paths that cannot be, and NotSupported for guarantees that this host does not give:
     ``recursive_read_only`` says whether the runtime makes what is below a mount read-only too.
     """
-    places = [posixpath.normpath(given.container_path) for given in mounts]
+    places = [place_of(given.container_path) for given in mounts]
     for place in places:
         if places.count(place) > 1:
             raise InvalidRequest(f"mounts.container_path: {quote(place)} is named more than once")

@@ -30,7 +30,7 @@ def make_volumes(
     ImageConfigError for places that are none.
     """
     declared = {_place(text) for text in (image.config or Config()).volumes}
-    wanted = sorted(declared - {posixpath.normpath(place) for place in taken})
+    wanted = sorted(declared - set(taken))
     if len(wanted) > _MOST:
         raise ImageConfigError(f"Volumes: expected at most {_MOST}, found {len(wanted)}")
     if not wanted:

@@ -28,7 +28,7 @@ from ociworks.errors import InvalidRequest, quote
 from ociworks.spec.defaults import default_mounts
 from ociworks.spec.runtime import Mount
 
-__all__ = ["check_mount", "mounts", "root_propagation"]
+__all__ = ["check_mount", "mounts", "place_of", "root_propagation"]
 
 _PROPAGATIONS: Final[dict[int, str]] = {
     api.MountPropagation.PROPAGATION_PRIVATE: "rprivate",
@@ -67,7 +67,7 @@ def root_propagation(sources: tuple[Source, ...]) -> str | None:
 
 def check_mount(given: api.Mount) -> None:
     """Judge what can be judged without a look at the host. InvalidRequest says which field is wrong."""
-    _place(given.container_path)
+    place_of(given.container_path)
     _check_origin(given)
     private = given.propagation == api.MountPropagation.PROPAGATION_PRIVATE
     if given.propagation not in _PROPAGATIONS:
@@ -138,7 +138,9 @@ def _pod_files(request: Request) -> Iterator[Mount]:
 
 def _volumes(request: Request) -> Iterator[Mount]:
     for place, path in request.volumes.items():
-        yield Mount(destination=_place(place), type="bind", source=path, options=("rbind", "rprivate", "rw"))
+        yield Mount(
+            destination=place_of(place), type="bind", source=path, options=("rbind", "rprivate", "rw")
+        )
 
 
 def _requested(request: Request) -> Iterator[Mount]:
@@ -147,7 +149,7 @@ def _requested(request: Request) -> Iterator[Mount]:
         check_mount(given)
         users, groups = mappings(api.UserNamespace(uids=given.uidMappings, gids=given.gidMappings))
         yield Mount(
-            destination=_place(given.container_path),
+            destination=place_of(given.container_path),
             type="bind",
             source=source.path,
             options=_options(given),
@@ -167,7 +169,7 @@ def _options(given: api.Mount) -> tuple[str, ...]:
     return (*options, *dict.fromkeys(given.mount_options))
 
 
-def _place(path: str) -> str:
+def place_of(path: str) -> str:
     """A place in the container: absolute (a relative one begins at the root), plain, and not the kernel's."""
     if not path or "\0" in path or ".." in path.split("/") or len(path.encode()) > _MAX_PATH:
         raise InvalidRequest(f"mounts.container_path: expected a path without '..', got {quote(path)}")

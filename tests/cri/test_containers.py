@@ -1,0 +1,441 @@
+"""Containers in pods, with real images and runtimes: what they see, how they live and end, and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ociworks import testing
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.errors import (
+    AlreadyReserved,
+    CommandNotFound,
+    ImageNotFound,
+    InvalidRequest,
+    PodNotFound,
+    PodStateError,
+)
+from tests.cri.requests import linux
+from tests.cri.stands import MODES, Stand, stand
+
+pytestmark = pytest.mark.root
+
+STATES = api.ContainerState
+
+
+@pytest.fixture
+def node(place: Path, registry: testing.Registry) -> Iterator[Stand]:
+    with stand(place, registry.url) as made:
+        yield made
+
+
+def test_a_life(node: Stand) -> None:
+    """Created, running, exited, gone; each with its status, its place in lists, and its event."""
+    pod = node.pod()
+    one = node.create(pod, "sh", "-c", "echo hello; echo error >&2; exit 3", labels={"a": "b"})
+    created = node.status(one)
+    assert created.state == STATES.CONTAINER_CREATED
+    assert created.created_at
+    assert not created.started_at
+    assert created.image_id == created.image_id == node.images.get("registry.example/busybox:1.36").id
+    assert created.image.image == "registry.example/busybox:1.36"
+    assert created.image_ref.startswith("registry.example/busybox@sha256:")
+    assert created.stop_signal == api.Signal.SIGNAL_SIGTERM
+    assert created.log_path == str(node.place / "logs/pod/main.log")
+    assert dict(created.labels) == {"a": "b"}
+
+    node.containers.start(one)
+    node.wait(one)
+    exited = node.status(one[:12])
+    assert (exited.state, exited.exit_code, exited.reason) == (STATES.CONTAINER_EXITED, 3, "Error")
+    assert created.created_at <= exited.started_at <= exited.finished_at
+    assert sorted(node.log(one).splitlines()) == ["error", "hello"]
+    assert os.stat(created.log_path).st_mode & 0o777 == 0o640
+    with pytest.raises(PodStateError):
+        node.containers.start(one)
+
+    node.containers.stop(one, 5)
+    node.containers.remove(one)
+    node.containers.remove(one)
+    with pytest.raises(PodNotFound):
+        node.containers.status(one)
+    assert os.path.exists(created.log_path)
+    kinds = [kind for kind, subject in node.events if subject == one]
+    assert kinds == [
+        api.CONTAINER_CREATED_EVENT,
+        api.CONTAINER_STARTED_EVENT,
+        api.CONTAINER_STOPPED_EVENT,
+        api.CONTAINER_DELETED_EVENT,
+    ]
+
+
+def test_what_a_container_sees(node: Stand) -> None:
+    """The pod's namespaces and files, its own processes, its user, its variables."""
+    pod = node.pod()
+    script = (
+        "for kind in net ipc uts; do readlink /proc/self/ns/$kind; done; cat /etc/hosts /etc/hostname"
+        "; echo $$ $HOSTNAME $COLOUR; id -u; id -G; touch /new && echo written"
+    )
+    status, log = node.run(
+        pod,
+        "sh",
+        "-c",
+        script,
+        envs=[api.KeyValue(key="COLOUR", value=b"red")],
+    )
+    lines = log.splitlines()
+    pins = node.pods.pinned[pod]
+    for kind, line in zip(("net", "ipc", "uts"), lines[:3], strict=True):
+        assert line == f"{kind}:[{os.stat(pins[kind]).st_ino}]"
+    assert lines[3:5] == ["hosts of pod", "hostname of pod"]
+    assert lines[5:] == ["1 pod red", "0", "0", "written"]
+    assert status.reason == "Completed"
+    assert (status.user.linux.uid, status.user.linux.gid) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("security", "command", "expected"),
+    [
+        ({"run_as_user": api.Int64Value(value=65534)}, "id -u; id -g", "65534\n65534\n"),
+        ({"run_as_username": "nobody", "supplemental_groups": [7]}, "id -u; id -G", "65534\n65534 7\n"),
+        ({"readonly_rootfs": True}, "touch /new 2>/dev/null || echo refused", "refused\n"),
+        ({"no_new_privs": True}, "grep NoNewPrivs /proc/self/status | cut -f2", "1\n"),
+        (
+            {"capabilities": api.Capability(drop_capabilities=["ALL"])},
+            "grep CapBnd /proc/self/status | cut -f2",
+            "0000000000000000\n",
+        ),
+        ({"masked_paths": ["/etc/passwd"]}, "cat /etc/passwd", ""),
+        ({"seccomp": api.SecurityProfile()}, "grep Seccomp: /proc/self/status | cut -f2", "2\n"),
+        ({}, "grep Seccomp: /proc/self/status | cut -f2", "0\n"),
+    ],
+)
+def test_security(node: Stand, security: dict[str, Any], command: str, expected: str) -> None:
+    """What a security context asks for is so inside."""
+    _, log = node.run(node.pod(), "sh", "-c", command, linux=linux(**security))
+    assert log == expected
+
+
+def test_privileged(node: Stand) -> None:
+    """All of the host's devices and capabilities, and /sys can be written."""
+    script = "test -c /dev/loop-control && echo device; grep ' /sys ' /proc/mounts | grep -c ' rw'"
+    _, log = node.run(node.pod(), "sh", "-c", script, linux=linux(privileged=True))
+    assert log == "device\n1\n"
+
+
+def test_mounts(node: Stand) -> None:
+    """Host paths: missing ones are made, links are followed, read-only is so; the status tells the request's."""
+    (node.place / "real").mkdir()
+    (node.place / "link").symlink_to("real")
+    missing = node.place / "made" / "for it"
+    mounts = [
+        api.Mount(host_path=str(node.place / "link"), container_path="/a/b"),
+        api.Mount(host_path=str(missing), container_path="/a", readonly=True),
+    ]
+    script = "touch /a/b/new; touch /a/new 2>/dev/null || echo refused"
+    missing.mkdir(parents=True)
+    (missing / "b").mkdir()
+    status, log = node.run(node.pod(), "sh", "-c", script, mounts=mounts)
+    assert log == "refused\n"
+    assert os.listdir(node.place / "real") == ["new"]
+    assert list(status.mounts) == mounts
+
+
+def test_missing_host_path_becomes_a_directory(node: Stand) -> None:
+    missing = node.place / "made" / "here"
+    mount = api.Mount(host_path=str(missing), container_path="/data")
+    assert node.run(node.pod(), "sh", "-c", ">/data/new", mounts=[mount])[0].exit_code == 0
+    assert os.listdir(missing) == ["new"]
+
+
+def test_propagation(node: Stand) -> None:
+    """What is mounted on the host later arrives, and with both directions what the container mounts arrives here."""
+    shared = node.place / "shared"
+    (shared / "inner").mkdir(parents=True)
+    (shared / "outer").mkdir()
+    subprocess.run(["mount", "--bind", shared, shared], check=True)
+    try:
+        mount = api.Mount(
+            host_path=str(shared),
+            container_path="/shared",
+            propagation=api.MountPropagation.PROPAGATION_BIDIRECTIONAL,
+        )
+        subprocess.run(["mount", "--make-private", shared], check=True)
+        with pytest.raises(InvalidRequest, match="shared"):
+            node.create(node.pod("one"), mounts=[mount])
+        subprocess.run(["mount", "--make-shared", shared], check=True)
+        status, log = node.run(
+            node.pod("two"),
+            "sh",
+            "-c",
+            "mount -t tmpfs tmpfs /shared/inner && touch /shared/inner/file; ls /shared/inner",
+            mounts=[mount],
+            linux=linux(privileged=True),
+        )
+        assert (status.exit_code, log) == (0, "file\n")
+        assert os.listdir(shared / "inner") == ["file"]
+    finally:
+        subprocess.run(["umount", "--recursive", shared], check=False)
+
+
+def test_ends(node: Stand) -> None:
+    """A signal it handles, one it does not, none before it was started, and again."""
+    pod = node.pod()
+    handles = node.create(
+        pod, "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done", name="handles"
+    )
+    node.containers.start(handles)
+    until(lambda: "ready" in node.log(handles))
+    node.containers.stop(handles, 20)
+    assert (node.status(handles).exit_code, node.status(handles).reason) == (7, "Error")
+    deaf = node.create(pod, "sleep", "1000", name="deaf")
+    node.containers.start(deaf)
+    stops = [threading.Thread(target=node.containers.stop, args=(deaf, timeout)) for timeout in (1, 0, 1)]
+    for stop in stops:
+        stop.start()
+    for stop in stops:
+        stop.join()
+    assert node.status(deaf).exit_code == 137
+    early = node.create(pod, "true", name="early")
+    node.containers.stop(early, 10)
+    assert (node.status(early).state, node.status(early).exit_code) == (STATES.CONTAINER_EXITED, 137)
+    node.containers.stop(early, 10)
+    assert [kind for kind, subject in node.events if subject == deaf].count(api.CONTAINER_STOPPED_EVENT) == 1
+
+
+def test_stop_signal(node: Stand) -> None:
+    """The request's signal is sent."""
+    script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done"
+    one = node.create(node.pod(), "sh", "-c", script, stop_signal=api.Signal.SIGNAL_SIGUSR1)
+    node.containers.start(one)
+    until(lambda: "ready" in node.log(one))
+    node.containers.stop(one, 20)
+    assert node.status(one).exit_code == 9
+    assert node.status(one).stop_signal == api.Signal.SIGNAL_SIGUSR1
+
+
+def test_a_program_that_is_not_there(node: Stand) -> None:
+    """The start says so, the container has exited with 128, and can be removed."""
+    one = node.create(node.pod(), "/no/such/program")
+    with pytest.raises(CommandNotFound):
+        node.containers.start(one)
+    status = node.status(one)
+    assert (status.state, status.exit_code, status.reason) == (STATES.CONTAINER_EXITED, 128, "StartError")
+    assert "/no/such/program" in status.message
+    node.containers.remove(one)
+
+
+def test_removal_of_a_running_one(node: Stand) -> None:
+    """It is killed first, and nothing is left but its log."""
+    pod = node.pod()
+    one = node.create(pod, "sleep", "1000")
+    node.containers.start(one)
+    pid = node.containers.open(one).pid
+    before = node.record(one).log_path
+    node.containers.remove(one)
+    assert not os.path.exists(f"/proc/{pid}")
+    assert left(node, one) == []
+    assert os.path.exists(before)
+    assert not list(node.containers.list(api.ContainerFilter()))
+
+
+def test_nothing_is_left_of_a_failed_creation(node: Stand) -> None:
+    """Whatever step fails: no record, no name, no directory, no process."""
+    pod = node.pod()
+    failures: list[tuple[type[Exception], dict[str, Any]]] = [
+        (InvalidRequest, {"devices": [api.Device(host_path="/dev/no-such-device")]}),
+        (ImageNotFound, {"image": api.ImageSpec(image="registry.example/none:1")}),
+        (InvalidRequest, {"linux": linux(run_as_username="stranger")}),
+        (InvalidRequest, {"log_path": "../x"}),
+        (
+            Exception,
+            {"linux": linux(capabilities=api.Capability(add_capabilities=["ALL"]), masked_paths=["x"])},
+        ),
+    ]
+    for kind, settings in failures:
+        with pytest.raises(kind):
+            node.create(pod, **settings)
+        assert not node.store.containers.all()
+        assert not node.images.holders()
+        assert not os.path.exists(f"{node.config.state}/bundles") or not os.listdir(
+            f"{node.config.state}/bundles"
+        )
+    assert not node.handlers.get("").list()
+    node.create(pod)
+
+
+def test_names(node: Stand) -> None:
+    """One name and attempt at a time in a pod; free again after the removal."""
+    pod, other = node.pod("first"), node.pod("two")
+    one = node.create(pod)
+    with pytest.raises(AlreadyReserved) as found:
+        node.create(pod)
+    assert found.value.holder == one
+    node.create(other)
+    node.create(pod, metadata=api.ContainerMetadata(name="main", attempt=1))
+    node.containers.remove(one)
+    node.create(pod)
+
+
+def test_lists(node: Stand) -> None:
+    """Filters by ID, pod, state and labels."""
+    one, two = node.pod("one"), node.pod("two")
+    first = node.create(one, labels={"tier": "web"})
+    second = node.create(two, labels={"tier": "db"})
+    node.containers.start(second)
+
+    def found(**filter: Any) -> set[str]:
+        return {item.id for item in node.containers.list(api.ContainerFilter(**filter))}
+
+    assert found() == {first, second}
+    assert found(id=first[:13]) == {first}
+    assert found(pod_sandbox_id=two) == {second}
+    assert found(label_selector={"tier": "web"}) == {first}
+    assert found(state=api.ContainerStateValue(state=STATES.CONTAINER_RUNNING)) == {second}
+    assert found(state=api.ContainerStateValue(state=STATES.CONTAINER_EXITED)) == set()
+
+
+def test_verbose_status(node: Stand) -> None:
+    """The pid and the configuration, as JSON."""
+    one = node.create(node.pod())
+    node.containers.start(one)
+    info = json.loads(node.containers.status(one, verbose=True).info["info"])
+    assert info["pid"] == node.containers.open(one).pid
+    assert info["runtimeSpec"]["process"]["args"] == ["sleep", "1000"]
+
+
+def test_limits_and_their_update(node: Stand) -> None:
+    """What is asked for is in the control group, before and after; the status tells it."""
+    section = linux()
+    section.resources.MergeFrom(
+        api.LinuxContainerResources(memory_limit_in_bytes=64 << 20, cpu_shares=512, cpu_period=100000)
+    )
+    one = node.create(node.pod(), linux=section)
+    node.containers.start(one)
+    container = node.containers.open(one)
+    assert container.stats().memory.limit == 64 << 20  # type: ignore[union-attr]
+    change = api.LinuxContainerResources(memory_limit_in_bytes=128 << 20)
+    node.containers.update_resources(api.UpdateContainerResourcesRequest(container_id=one, linux=change))
+    assert node.containers.open(one).stats().memory.limit == 128 << 20  # type: ignore[union-attr]
+    told = node.status(one).resources.linux
+    assert (told.memory_limit_in_bytes, told.cpu_shares) == (128 << 20, 512)
+    node.containers.stop(one, 0)
+    with pytest.raises(PodStateError):
+        node.containers.update_resources(api.UpdateContainerResourcesRequest(container_id=one, linux=change))
+
+
+def test_out_of_memory(node: Stand) -> None:
+    """The reason says so."""
+    section = linux()
+    section.resources.memory_limit_in_bytes = 8 << 20
+    section.resources.memory_swap_limit_in_bytes = 8 << 20
+    script = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x$x$x; done"
+    status, _ = node.run(node.pod(), "sh", "-c", script, linux=section)
+    assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+
+
+def test_log_is_reopened(node: Stand) -> None:
+    """After a rename, further output is in a new file; only while the container runs."""
+    script = "echo one; while ! test -e /go; do sleep 0.05; done; echo two; sleep 1000"
+    one = node.create(node.pod(), "sh", "-c", script)
+    with pytest.raises(PodStateError):
+        node.containers.reopen_log(one)
+    node.containers.start(one)
+    until(lambda: "one" in node.log(one))
+    path = Path(node.record(one).log_path)
+    path.rename(f"{path}.1")
+    node.containers.reopen_log(one)
+    node.containers.open(one).exec(["sh", "-c", ">/go"])
+    until(lambda: path.exists() and "two" in node.log(one))
+    assert "one" not in node.log(one)
+
+
+def test_exec_has_the_container_s_process(node: Stand) -> None:
+    """Variables, user, capabilities and directory are inherited; a terminal brings TERM."""
+    section = linux(run_as_user=api.Int64Value(value=65534))
+    one = node.create(node.pod(), envs=[api.KeyValue(key="A", value=b"b")], linux=section, working_dir="/etc")
+    node.containers.start(one)
+    process = node.containers.exec_process(one, ["sh", "-c", "echo $A; id -u; pwd"], tty=False)
+    assert node.containers.open(one).exec(process).stdout == b"b\n65534\n/etc\n"
+    assert "TERM=xterm" in node.containers.exec_process(one, ["sh"], tty=True).env
+
+
+def test_target_of_a_process_namespace(node: Stand) -> None:
+    """Another container of the same pod, that runs; nothing else."""
+    pod, other = node.pod("one"), node.pod("two")
+    target, stranger = node.create(pod, name="target"), node.create(other)
+    node.containers.start(target)
+    node.containers.start(stranger)
+
+    def targeting(id: str) -> api.LinuxContainerConfig:
+        options = api.NamespaceOption(pid=MODES.TARGET, target_id=id)
+        return linux(namespace_options=options)
+
+    _, log = node.run(pod, "ps", name="debug", linux=targeting(target))
+    assert "sleep 1000" in log
+    for wrong in (stranger, "f" * 64, target[:12], ""):
+        with pytest.raises(InvalidRequest):
+            node.create(pod, name="wrong", linux=targeting(wrong))
+
+
+def test_volumes_of_the_image(place: Path, registry: testing.Registry) -> None:
+    """They begin with the image's content, can be written in a read-only root, and go with the container."""
+    from ociworks.image import remote
+    from ociworks.spec.image import Config
+    from ociworks.testing import File, image_from_files
+    from tests.interop.peers import busybox
+
+    files: dict[str, bytes | File] = {
+        "bin/busybox": File(busybox().read_bytes(), 0o755),
+        "bin/sh": File(link="busybox"),
+        "bin/cat": File(link="busybox"),
+        "data/inner/file": b"content",
+        "elsewhere": File(link="/data"),
+    }
+    config = Config(cmd=("sh",), volumes=("/data", "/elsewhere", "/new"))
+    with remote.Client() as client:
+        client.push(image_from_files(files, config=config), f"{registry.host}/volumes:1")
+    with stand(place, registry.url) as node:
+        name = api.ImageSpec(image="registry.example/volumes:1")
+        node.images.pull(name, api.AuthConfig(), api.PodSandboxConfig())
+        script = "cat /data/inner/file /elsewhere/inner/file; echo x > /data/y; echo x > /new/y; echo x > /z"
+        status, log = node.run(
+            node.pod(), "sh", "-c", f"{script} || exit 9", image=name, linux=linux(readonly_rootfs=True)
+        )
+        assert status.exit_code == 9
+        assert "contentcontent" in log
+        assert sorted(os.listdir(Path(node.config.root) / "containers" / status.id / "volumes")) == list(
+            "012"
+        )
+        node.containers.remove(status.id)
+        assert left(node, status.id) == []
+
+
+def until(condition: Any) -> None:
+    """Wait for something that another process does."""
+    event = threading.Event()
+    for _ in range(400):
+        if condition():
+            return
+        event.wait(0.05)
+    raise AssertionError("it did not happen")
+
+
+def left(node: Stand, id: str) -> list[str]:
+    """What is still there of a container: directories, mounts, control groups."""
+    found = [
+        f"{directory}/{name}"
+        for top in (node.config.root, node.config.state, "/sys/fs/cgroup")
+        for directory, names, _ in os.walk(top)
+        for name in names
+        if id in name
+    ]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts if id in line]
