@@ -459,10 +459,8 @@ def test_cr_11_a_second_start_is_the_same() -> None:
 # --- CR-12: host paths, image volumes, relabelling ----------------------------------------------------
 
 
-def find(
-    *mounts: api.Mount, rro: bool = True, image: Callable[[api.Mount], str] = lambda _: "/x"
-) -> tuple[Source, ...]:
-    return find_sources(mounts, image_path=image, recursive_read_only=lambda: rro)
+def find(*mounts: api.Mount, rro: bool = True) -> tuple[Source, ...]:
+    return find_sources(mounts, image_path=lambda _: "/x", recursive_read_only=lambda: rro)
 
 
 def mount(path: object, place: str = "/data", **settings: Any) -> api.Mount:
