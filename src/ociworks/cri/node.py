@@ -16,6 +16,8 @@ import attrs
 from ociworks.cri import _parts as parts
 from ociworks.cri._podnetworks import PodNetworks
 from ociworks.cri.config import CriConfig
+from ociworks.cri.container import Containers
+from ociworks.cri.container import Others as ContainerOthers
 from ociworks.cri.events import Events
 from ociworks.cri.handlers import Handlers
 from ociworks.cri.images import Images
@@ -62,7 +64,7 @@ class Node:
     network: Network
     handlers: Handlers
     sandboxes: Sandboxes
-    containers: parts.Containers
+    containers: Containers
     streaming: parts.Streaming
     stats: parts.Stats
     checkpoints: parts.Checkpoints
@@ -111,7 +113,8 @@ class Node:
         self.images = Images(self.config, self.given.store)
         self._closing.callback(self.images.close)
         self.sandboxes = Sandboxes(self.config, self.store, self.locks, self._for_sandboxes())
-        for name in ("containers", "streaming", "stats", "checkpoints"):
+        self.containers = Containers(self.config, self.store, self.locks, self._for_containers())
+        for name in ("streaming", "stats", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
 
     def _for_sandboxes(self) -> SandboxOthers:
@@ -121,6 +124,11 @@ class Node:
             containers=lambda: self.containers,
             publish=self.events.publish,
             followed=lambda: len(self.events) > 0,
+        )
+
+    def _for_containers(self) -> ContainerOthers:
+        return ContainerOthers(
+            handlers=self.handlers, images=self.images, sandboxes=self.sandboxes, publish=self.events.publish
         )
 
     def _network_status(self) -> tuple[bool, str, str]:

@@ -4,7 +4,7 @@
 - ``making``: the steps of a creation; ``translate``: a request → a runtime configuration
 - ``sources``: what the host has at the paths that are to be mounted; ``volumes``: those that an image declares;
   ``logpath``: where the log goes
-- ``exits``: how one ended; ``messages``: what status and lists say; ``names``: IDs and reserved names
+- ``exits``: how one ended; ``messages``: what status and lists say; ``names``: which are allowed
 """
 
 from ociworks.cri.container.containers import Containers

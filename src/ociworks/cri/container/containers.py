@@ -20,8 +20,8 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.container.exits import START_ERROR, with_exit, with_start_error
 from ociworks.cri.container.making import Maker
 from ociworks.cri.container.messages import listed, matches, status_of, verbose_info
-from ociworks.cri.container.names import check_id, reserved_name
-from ociworks.cri.container.parts import HeldContainer, Others
+from ociworks.cri.container.names import reserved_name
+from ociworks.cri.container.parts import Others
 from ociworks.cri.container.translate.limits import merged, resources
 from ociworks.cri.images import LocalImage
 from ociworks.cri.locks import KeyedLocks
@@ -41,6 +41,7 @@ from ociworks.errors import (
     PodStateError,
 )
 from ociworks.runtime.detach import Exit
+from ociworks.runtime.protocol import OCIContainer
 from ociworks.spec.runtime import Process
 
 __all__ = ["Containers"]
@@ -114,7 +115,7 @@ class Containers:
         Raises PodNotFound, PodStateError for one that is not a created one of a ready pod, and ContainerError when its
         program cannot be executed: then it has exited, with the reason ``StartError``.
         """
-        with self._locks.hold(check_id(id)):
+        with self._locks.hold(id):
             record = self._store.containers.get(id)
             if record.phase != "created":
                 raise PodStateError(f"container {id}: expected a created one, it is {record.phase}")
@@ -133,12 +134,12 @@ class Containers:
     def stop(self, id: str, timeout: int) -> None:
         """Ask a container to end, and end it after ``timeout`` seconds. Again, or without a container, is harmless.
 
-        One that was not started is ended at once. Raises InvalidRequest unless it is a whole ID, and DeadlinePassed
+        One that was not started is ended at once. Raises InvalidRequest for the beginning of an ID, and DeadlinePassed
         when the kernel does not let it end.
         """
         if timeout < 0:
             raise InvalidRequest(f"timeout: expected 0 or more seconds, got {timeout}")
-        container = self._ask_to_end(check_id(id), gently=timeout > 0)
+        container = self._ask_to_end(id, gently=timeout > 0)
         if container is None:
             return
         if timeout > 0 and self._has_ended(container, timeout):
@@ -153,12 +154,11 @@ class Containers:
     def remove(self, id: str) -> None:
         """End a container, by force if it runs, and forget it; its log stays. Again is harmless.
 
-        Raises InvalidRequest unless it is a whole ID.
+        Raises InvalidRequest for the beginning of an ID.
         """
-        with self._locks.hold(check_id(id)):
-            try:
-                record = self._store.containers.get(id)
-            except PodNotFound:
+        with self._locks.hold(id):
+            record = self._store.containers.whole(id)
+            if record is None:
                 return
             was_alive = record.phase in _ALIVE
             self._change(id, phase="removing")
@@ -186,7 +186,7 @@ class Containers:
 
         Raises PodNotFound, PodStateError, InvalidRequest, CgroupError, NotSupported.
         """
-        with self._locks.hold(check_id(request.container_id)):
+        with self._locks.hold(request.container_id):
             record = self._store.containers.get(request.container_id)
             if record.phase not in _ALIVE:
                 raise PodStateError(f"container {record.id}: it is {record.phase}, there is nothing to limit")
@@ -197,7 +197,7 @@ class Containers:
 
     def reopen_log(self, id: str) -> None:
         """Open the log of a running container by its name, after the file was moved away. PodStateError otherwise."""
-        with self._locks.hold(check_id(id)):
+        with self._locks.hold(id):
             record = self._now(self._store.containers.get(id))
             if record.phase != "running":
                 raise PodStateError(f"container {id}: expected a running one, it is {record.phase}")
@@ -213,7 +213,7 @@ class Containers:
             raise PodNotFound(f"container {record.id} is being made")
         return record
 
-    def open(self, id: str) -> HeldContainer:
+    def open(self, id: str) -> OCIContainer:
         """A running container in its runtime. PodNotFound, PodStateError."""
         record = self._now(self.get(id))
         if record.phase != "running":
@@ -260,14 +260,11 @@ class Containers:
 
     # Steps
 
-    def _ask_to_end(self, id: str, *, gently: bool) -> HeldContainer | None:
+    def _ask_to_end(self, id: str, *, gently: bool) -> OCIContainer | None:
         """Send a container its signal, once; the container. None when it has ended, or there is none."""
         with self._locks.hold(id):
-            try:
-                record = self._store.containers.get(id)
-            except PodNotFound:
-                return None
-            if record.phase not in _ALIVE:
+            record = self._store.containers.whole(id)
+            if record is None or record.phase not in _ALIVE:
                 return None
             if record.reason == START_ERROR:
                 self._failed_to_start(record, record.message)
@@ -285,7 +282,7 @@ class Containers:
                     container.kill(signal)
             return container
 
-    def _has_ended(self, container: HeldContainer, timeout: float) -> bool:
+    def _has_ended(self, container: OCIContainer, timeout: float) -> bool:
         try:
             container.wait(timeout)
         except ContainerTimeout:
@@ -341,8 +338,8 @@ class Containers:
             return self.settle(record.id) or record
         return record
 
-    def _open(self, record: ContainerRecord) -> HeldContainer:
-        return self._maker.runtime(record.handler).get(record.id)
+    def _open(self, record: ContainerRecord) -> OCIContainer:
+        return self._others.handlers.get(record.handler).get(record.id)
 
     def _image(self, record: ContainerRecord) -> LocalImage | None:
         try:
@@ -362,7 +359,7 @@ class Containers:
         self._others.publish(kind, record.id, record.sandbox_id)
 
 
-def _exit_of(container: HeldContainer) -> Exit | None:
+def _exit_of(container: OCIContainer) -> Exit | None:
     """How it ended. Its shim writes that when all output is in the log."""
     with contextlib.suppress(ContainerError):
         container.wait(_STATUS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, cast
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -14,7 +14,7 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.container.exits import MAX_MESSAGE, START_ERROR
 from ociworks.cri.container.logpath import log_path
 from ociworks.cri.container.messages import config_of
-from ociworks.cri.container.parts import HeldContainer, Others, Runtime
+from ociworks.cri.container.parts import Others
 from ociworks.cri.container.sources import find_sources, relabel
 from ociworks.cri.container.translate import PodFiles, Request, Source, Translated, translate
 from ociworks.cri.container.translate.identity import user_status
@@ -29,6 +29,7 @@ from ociworks.errors import CommandNotFound, ContainerNotFound, InvalidRequest, 
 from ociworks.runtime import Runtime as OwnRuntime
 from ociworks.runtime.detach import Detach
 from ociworks.runtime.overlay import OverlayBundle
+from ociworks.runtime.protocol import OCIContainer, OCIRuntime
 from ociworks.spec import Bundle, FrozenDict
 from ociworks.spec.runtime import Process
 
@@ -64,7 +65,7 @@ class Maker:
         """
         pod = self._pod(pod_record)
         config = config_of(record)
-        runtime = self.runtime(pod_record.handler)
+        runtime = self._others.handlers.get(pod_record.handler)
         local = self._others.images.get(config.image.image)
         log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
         sources = self._sources(record.id, config, runtime, pod)
@@ -90,14 +91,10 @@ class Maker:
         remove_tree(self._bundle_path(record.id))
         remove_tree(self._own_path(record.id))
 
-    def runtime(self, handler: str) -> Runtime:
-        """The runtime of a handler; each of them can have a shim hold what it makes."""
-        return cast("Runtime", self._others.handlers.get(handler))
-
-    def find(self, record: ContainerRecord) -> HeldContainer | None:
+    def find(self, record: ContainerRecord) -> OCIContainer | None:
         """The runtime's container; None when it has none."""
         try:
-            return self.runtime(record.handler).get(record.id)
+            return self._others.handlers.get(record.handler).get(record.id)
         except ContainerNotFound:
             return None
 
@@ -117,7 +114,7 @@ class Maker:
         return _Pod(record=record, config=config, namespaces=FrozenDict(named), users=users)
 
     def _sources(
-        self, id: str, config: api.ContainerConfig, runtime: Runtime, pod: _Pod
+        self, id: str, config: api.ContainerConfig, runtime: OCIRuntime, pod: _Pod
     ) -> tuple[Source, ...]:
         images = self._others.images
         return find_sources(

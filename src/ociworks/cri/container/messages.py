@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from ociworks.cri.container.parts import HeldContainer
 from ociworks.cri.container.translate.signals import signal_of
 from ociworks.cri.images import LocalImage
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.errors import OciworksError
+from ociworks.runtime.protocol import OCIContainer
 from ociworks.spec import to_json
 
 __all__ = ["config_of", "listed", "matches", "status_of", "verbose_info"]
@@ -81,7 +81,7 @@ def matches(item: api.Container, filter: api.ContainerFilter) -> bool:
     )
 
 
-def verbose_info(record: ContainerRecord, container: HeldContainer | None) -> dict[str, str]:
+def verbose_info(record: ContainerRecord, container: OCIContainer | None) -> dict[str, str]:
     """The record and the runtime's view of it, as JSON under ``info``."""
     info: dict[str, object] = {
         "sandboxID": record.sandbox_id,
@@ -97,7 +97,7 @@ def verbose_info(record: ContainerRecord, container: HeldContainer | None) -> di
     return {"info": json.dumps(info)}
 
 
-def _spec_in(container: HeldContainer) -> object:
+def _spec_in(container: OCIContainer) -> object:
     from ociworks.spec import Bundle
 
     try:

@@ -1,4 +1,4 @@
-"""Names and IDs of containers: which are allowed, and how they become one key (CR-08)."""
+"""Names of containers: which are allowed, and how they become one key (CR-08)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Final
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import InvalidRequest, quote
 
-__all__ = ["check_id", "reserved_name"]
+__all__ = ["reserved_name"]
 
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
-_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def reserved_name(sandbox_id: str, metadata: api.ContainerMetadata) -> str:
@@ -24,10 +23,3 @@ def reserved_name(sandbox_id: str, metadata: api.ContainerMetadata) -> str:
             f"config.metadata.name: expected up to 253 letters, digits, '.', '_' and '-', got {quote(metadata.name)}"
         )
     return f"{sandbox_id}/{metadata.name}/{metadata.attempt}"
-
-
-def check_id(id: str) -> str:
-    """The ID, if it is a whole one: what is ended or removed is never named by a part of its ID."""
-    if _ID.fullmatch(id) is None:
-        raise InvalidRequest(f"container_id: expected 64 hexadecimal digits, got {quote(id)}")
-    return id

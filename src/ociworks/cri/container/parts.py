@@ -11,44 +11,15 @@ from ociworks.cri.config import Handler
 from ociworks.cri.images import ContainerRoot, LocalImage, UserNamespace
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
-from ociworks.runtime.detach import Detach, Exit
-from ociworks.runtime.protocol import OCIContainer, OCIRuntime
-from ociworks.spec import Bundle
-from ociworks.spec.runtime import Features
+from ociworks.runtime.protocol import OCIRuntime
 
 __all__ = [
     "Files",
     "Handlers",
-    "HeldContainer",
     "Images",
     "Others",
-    "Runtime",
     "Sandboxes",
 ]
-
-
-class HeldContainer(OCIContainer, Protocol):
-    """A container that a shim holds."""
-
-    @property
-    def exit(self) -> Exit | None:
-        """How it ended; None while it has not, or when its shim was killed."""
-
-    def reopen_log(self) -> None:
-        """Have its log file opened again by its name."""
-
-
-class Runtime(Protocol):
-    """A runtime whose containers outlive this server."""
-
-    def create(self, container_id: str, bundle: Bundle, *, detach: Detach) -> HeldContainer:
-        """Make a container, ready to be started."""
-
-    def get(self, container_id: str) -> HeldContainer:
-        """A container by its ID; ContainerNotFound."""
-
-    def features(self) -> Features:
-        """What it can do."""
 
 
 class Handlers(Protocol):
