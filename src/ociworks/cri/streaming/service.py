@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from ociworks.cri.config import CriConfig
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
 from ociworks.cri.streaming import execsync
-from ociworks.cri.streaming._http import ACCEPTED_VERSIONS, VERSIONS, Refused, Request, accepted
+from ociworks.cri.streaming._http import Refused, Request
+from ociworks.cri.streaming._negotiation import command_wire, forward_wire
 from ociworks.cri.streaming._peer import Peer
 from ociworks.cri.streaming._pipes import Pipes
-from ociworks.cri.streaming.command import CommandWire, SpdyCommand, Wanted
+from ociworks.cri.streaming._pod import PodNetwork
+from ociworks.cri.streaming.command import Wanted
+from ociworks.cri.streaming.portforward import PortForwardSession
 from ociworks.cri.streaming.remotecommand import AttachSession, ExecSession, Relay, Running
 from ociworks.cri.streaming.server import StreamingServer
 from ociworks.cri.streaming.tokens import Tokens
-from ociworks.errors import InvalidRequest, PodStateError
+from ociworks.errors import InvalidRequest, OciworksError, PodStateError, StreamError
 from ociworks.runtime.attach import Attachment
 from ociworks.runtime.stdio import Stream
 from ociworks.spec.runtime import Process
 
 __all__ = ["Containers", "Streaming", "Target"]
 
-_SPDY_VERSIONS: Final = {
-    "v4.channel.k8s.io": 4,
-    "v3.channel.k8s.io": 3,
-    "v2.channel.k8s.io": 2,
-    "channel.k8s.io": 1,
-}
 _Waiting: TypeAlias = api.ExecRequest | api.AttachRequest | api.PortForwardRequest
 
 
@@ -108,6 +105,14 @@ class Streaming:
         self._running(request.container_id)
         return self._url("attach", request)
 
+    def port_forward(self, request: api.PortForwardRequest) -> str:
+        """Where ports inside the pod can be reached; as :meth:`exec`. With ports in the request, only those."""
+        for port in request.port:
+            if not 1 <= port <= 0xFFFF:
+                raise InvalidRequest(f"port: expected 1 to 65535, got {port}")
+        with self._network(request.pod_sandbox_id):
+            return self._url("portforward", request)
+
     def _url(self, kind: str, request: _Waiting) -> str:
         base = self._server.base
         return f"{base}/{kind}/{self._tokens.issue(kind, request)}"
@@ -126,6 +131,8 @@ class Streaming:
             self._exec(peer, request, waiting)
         elif isinstance(waiting, api.AttachRequest):
             self._attach(peer, request, waiting)
+        elif isinstance(waiting, api.PortForwardRequest):
+            self._port_forward(peer, request, waiting)
         else:
             raise Refused(404)
 
@@ -149,11 +156,24 @@ class Streaming:
 
         AttachSession(relay, attach, stdin_once=self._stdin_once(waiting.container_id)).run(request.early)
 
+    def _port_forward(self, peer: Peer, request: Request, waiting: api.PortForwardRequest) -> None:
+        wire = forward_wire(peer, request, tuple(waiting.port))
+        try:
+            network = self._network(waiting.pod_sandbox_id)
+        except OciworksError as error:
+            raise StreamError(f"port-forward: {error}") from error
+        with network:
+            idle = self._config.stream_idle_timeout
+            PortForwardSession(peer, wire, idle, network.connect).run(request.early)
+
+    def _network(self, prefix: str) -> PodNetwork:
+        return PodNetwork(self._store.sandboxes.find(prefix), host=self._config.host_network_port_forward)
+
     def _stdin_once(self, id: str) -> bool:
         return api.ContainerConfig.FromString(self._store.containers.find(id).config).stdin_once
 
     def _relay(self, peer: Peer, request: Request, wanted: Wanted) -> Relay:
-        wire = _command_wire(peer, request, wanted)
+        wire = command_wire(peer, request, wanted)
         return Relay(peer=peer, wire=wire, wanted=wanted, idle=self._config.stream_idle_timeout)
 
 
@@ -169,22 +189,3 @@ def _wanted(request: api.ExecRequest | api.AttachRequest) -> Wanted:
     if request.tty and request.stderr:
         raise InvalidRequest("stderr: a terminal has no second stream of output")
     return Wanted(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, tty=request.tty)
-
-
-def _command_wire(peer: Peer, request: Request, wanted: Wanted) -> CommandWire:
-    """Agree on a protocol and switch to it. Refused when there is none."""
-    if request.upgrade == "spdy/3.1":
-        name = _negotiated(request.values(VERSIONS.lower()), tuple(_SPDY_VERSIONS))
-        peer.write(accepted([("Upgrade", "SPDY/3.1"), *([(VERSIONS, name)] if name else [])]))
-        return SpdyCommand(wanted, _SPDY_VERSIONS.get(name, 1))
-    raise Refused(403)
-
-
-def _negotiated(offered: Sequence[str], known: Sequence[str]) -> str:
-    """The first that was offered and is known; empty when none was offered. Refused when there is none."""
-    if not offered:
-        return ""
-    for name in offered:
-        if name in known:
-            return name
-    raise Refused(403, [(ACCEPTED_VERSIONS, name) for name in known])
