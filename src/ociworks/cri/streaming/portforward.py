@@ -62,7 +62,9 @@ class PortForwardSession(Session):
 
     def received(self, data: bytes) -> None:
         """Do what the client says."""
-        for message in self._wire.receive(data):
+        messages = self._wire.receive(data)
+        self.send(self._wire.take())
+        for message in messages:
             self._handle(message)
         self.send(self._wire.take())
 

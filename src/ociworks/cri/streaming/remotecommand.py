@@ -92,9 +92,10 @@ class CommandSession(Session):
 
     def received(self, data: bytes) -> None:
         """Sort out what the client said; of sizes only the latest counts."""
-        for message in self.wire.receive(data):
-            self._handle(message)
+        messages = self.wire.receive(data)
         self.send(self.wire.take())
+        for message in messages:
+            self._handle(message)
         self._apply_size()
 
     def has_room(self) -> bool:
