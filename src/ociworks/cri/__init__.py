@@ -18,6 +18,7 @@
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``streaming``: programs and ports with streams, ExecSync
 - ``monitor``: notices the ends of containers
+- ``stats``: what containers and pods use, and metrics
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages
 """

@@ -26,6 +26,7 @@ from ociworks.cri.network import Network
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.sandbox.sandboxes import Others as SandboxOthers
 from ociworks.cri.sandbox.sandboxes import Sandboxes
+from ociworks.cri.stats import Stats
 from ociworks.cri.store import Store
 from ociworks.errors import NotSupported, OciworksError, StoreError
 from ociworks.image.layout import Layout
@@ -66,7 +67,7 @@ class Node:
     sandboxes: Sandboxes
     containers: Containers
     streaming: parts.Streaming
-    stats: parts.Stats
+    stats: Stats
     checkpoints: parts.Checkpoints
 
     def __init__(self, config: CriConfig, given: Given | None = None) -> None:
@@ -114,7 +115,8 @@ class Node:
         self._closing.callback(self.images.close)
         self.sandboxes = Sandboxes(self.config, self.store, self.locks, self._for_sandboxes())
         self.containers = Containers(self.config, self.store, self.locks, self._for_containers())
-        for name in ("streaming", "stats", "checkpoints"):
+        self.stats = Stats(self.config, self.store, self.handlers, self.images)
+        for name in ("streaming", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
 
     def _for_sandboxes(self) -> SandboxOthers:
