@@ -223,6 +223,19 @@ def test_other_plugins_in_the_chain(host: Host, tmp_path: Path) -> None:
     assert leases(tmp_path) == []
 
 
+def test_both_kinds_of_addresses(host: Host, tmp_path: Path) -> None:
+    document = configuration(tmp_path)
+    ranges = [[{"subnet": "fd00:123::/64"}], [{"subnet": networks.SUBNET}]]
+    document["plugins"][0]["ipam"] |= {"ranges": ranges, "routes": []}
+    network = network_below(tmp_path, document)
+    first, second = host.pod("first"), host.pod("second")
+    found = [host.run(lambda pod=pod: network.add(pod)).addresses for pod in (first, second)]  # type: ignore[misc]
+    assert [len(one) for one in found] == [2, 2]
+    assert found[1][0].startswith("10.123.")
+    assert in_pod(first, "ping", "-c", "1", "-W", "5", found[1][1]).returncode == 0
+    assert in_pod(first, "ping", "-c", "1", "-W", "5", found[1][0]).returncode == 0
+
+
 def test_plugins_that_are_older_than_the_configuration(host: Host, tmp_path: Path) -> None:
     """A configuration of 1.1.0 with plugins of 1.0.0 speaks 1.0.0; one of 0.3.1 its own version."""
     for version, spoken in (("1.1.0", "1.0.0"), ("0.3.1", "0.3.1"), ("0.4.0", "0.4.0")):

@@ -16,6 +16,7 @@ import pytest
 from ociworks._linux.mount import unmount
 from ociworks.cri.network import Network, PodNetwork, PortMapping, connect_in
 from ociworks.errors import InvalidRequest, NetworkError, PluginFailed
+from ociworks.spec import FrozenDict
 from tests.cri import networks
 from tests.cri.networks import Host, configuration, fake_plugin, in_pod_call, leases, network_below
 
@@ -80,6 +81,12 @@ def test_cr_15_plugins_that_others_may_write(tmp_path: Path) -> None:
     assert "everybody may write" in network.status()[2]
     (tmp_path / "bin" / "fake").chmod(0o644)
     assert not network.status()[0]
+    (tmp_path / "bin" / "fake").chmod(0o755)
+    for name in ("bin", "net.d"):
+        assert network.status()[0]
+        (tmp_path / name).chmod(0o777)
+        assert "everybody may" in network.status()[2]
+        (tmp_path / name).chmod(0o755)
 
 
 def a_link(path: Path) -> None:
@@ -146,6 +153,20 @@ def test_cr_15_interface_names(name: str) -> None:
 def test_cr_15_pod_ids(id: str) -> None:
     with pytest.raises(InvalidRequest, match="id"):
         PodNetwork(id=id, netns="/run/x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"annotations": FrozenDict({"a": "b\0"})},
+        {"annotations": FrozenDict({"a": "b" * (1 << 21)})},
+        {"dns_servers": ("10.0.0.1\0",)},
+        {"cgroup_parent": "/\0"},
+    ],
+)
+def test_cr_15_what_is_recorded_can_be_read_again(values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="NUL"):
+        PodNetwork(id="a", netns="/run/x", **values)
 
 
 @root_only

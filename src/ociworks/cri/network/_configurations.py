@@ -45,46 +45,45 @@ class Configurations:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self._lock = threading.Lock()
-        self._known: tuple[_Stamp, Found | NetworkError] | None = None
+        self._known: tuple[_Stamp, Found] | None = None
 
     def current(self) -> Found:
         """The configuration as it is now. NetworkError (which names the directory or the file) when there is none."""
         stamp = self._stamp()
         with self._lock:
             known = self._known
-        if known is None or known[0] != stamp:
-            known = (stamp, self._load(stamp))
-            with self._lock:
-                self._known = known
-        if isinstance(known[1], NetworkError):
-            raise NetworkError(str(known[1]))
-        return known[1]
+        if known is not None and known[0] == stamp:
+            return known[1]
+        found = self._read(stamp[0][0])
+        with self._lock:
+            self._known = (stamp, found)
+        return found
+
+    def first(self) -> str:
+        """The name of the file that counts; empty when there is none. NetworkError when that cannot be told."""
+        try:
+            if os.stat(self.directory).st_mode & 0o002:
+                raise NetworkError(f"{self.directory}: everybody may put networks there; chmod o-w it")
+            names = [name for name in os.listdir(self.directory) if name.endswith(_ENDINGS)]
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise NetworkError(f"{self.directory}: {error.strerror}") from error
+        return min(names, default="")
 
     def _stamp(self) -> _Stamp:
         """What tells whether anything has changed: the first file, and those of plugins beside it."""
-        try:
-            names = sorted(name for name in os.listdir(self.directory) if name.endswith(_ENDINGS))
-        except FileNotFoundError:
-            names = []
-        except OSError as error:
-            raise NetworkError(f"{self.directory}: {error.strerror}") from error
-        if not names:
+        name = self.first()
+        if not name:
             raise NetworkError(
                 f"no network is configured: no .conflist, .conf or .json file in {self.directory}"
             )
-        paths = [f"{self.directory}/{names[0]}"]
+        paths = [f"{self.directory}/{name}"]
         with self._lock:
             known = self._known
-        if known is not None and isinstance(known[1], Found):
+        if known is not None:
             paths += _plugin_files(self.directory, known[1].configuration)
         return tuple(_identity(path) for path in paths)
-
-    def _load(self, stamp: _Stamp) -> Found | NetworkError:
-        path = stamp[0][0]
-        try:
-            return self._read(path)
-        except NetworkError as error:
-            return error
 
     def _read(self, path: str) -> Found:
         raw = _read_file(path)

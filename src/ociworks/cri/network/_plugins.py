@@ -54,13 +54,15 @@ class Plugins:
         for directory in self._directories:
             path = f"{directory.rstrip('/')}/{type}"
             try:
-                info = os.stat(path)
+                info, around = os.stat(path), os.stat(directory)
             except OSError:
                 continue
             if not stat.S_ISREG(info.st_mode) or not info.st_mode & 0o111:
                 continue
-            if info.st_mode & 0o002:
-                raise NetworkError(f"{path}: everybody may write this network plugin; chmod o-w it")
+            if (info.st_mode | around.st_mode) & 0o002:
+                raise NetworkError(
+                    f"{path}: everybody may write or replace this network plugin; chmod o-w it"
+                )
             return path
         raise NetworkError(
             f"no network plugin {quote(type)} in {', '.join(self._directories) or 'no directory'}"

@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from attrs import frozen
@@ -36,6 +38,9 @@ __all__ = ["Attached", "Network"]
 logger = logging.getLogger(__name__)
 
 _NOT_READY: Final = "NetworkPluginNotReady"
+_AT_ONCE: Final = 4
+"""Pods that are collected side by side."""
+_REMEMBERED: Final = 4096
 _GENERATED: Final = "10-ociworks.conflist"
 
 
@@ -59,6 +64,7 @@ class Network:
         self._cache = Cache(config.cni_cache_dir)
         self._ranges = Ranges(config.cni_cache_dir)
         self._turns = Turns()
+        self._removed = _Removed()
 
     def status(self) -> tuple[bool, str, str]:
         """Whether pods can have a network; if not, a reason in one word and a sentence that says where to look."""
@@ -75,6 +81,7 @@ class Network:
         was done is undone then, and what could not be undone is left to ``remove`` and ``gc``.
         """
         found = self._configurations.current()
+        self._removed.forget(pod.id)
         with _namespace.opened(pod.netns) as netns, self._turns.shared():
             if _namespace.is_own(netns):
                 raise NetworkError(f"{pod.netns}: this is the network namespace of the host")
@@ -105,25 +112,25 @@ class Network:
     def remove(self, pod: PodNetwork) -> None:
         """Take a pod's network down; again is harmless. NetworkError when a plugin failed: then try again."""
         entries = self._cache.of(pod.id)
-        if not entries:
-            try:
-                found = self._configurations.current()
-            except NetworkError:
-                return
-            entries = [self._entry(pod, found, "")]
+        if not entries and pod.id not in self._removed:
+            entries = self._unrecorded(pod)
         with self._turns.shared():
             for entry in entries:
                 self._detach(entry)
+        self._removed.add(pod.id)
 
     def gc(self, live: Iterable[str]) -> None:
-        """Free what pods that are not among the IDs ``live`` still have. NetworkError, at the end, for what failed."""
-        keep = frozenset(live)
+        """Free what pods that are not among the IDs ``live`` still have. NetworkError, at the end, for what failed.
+
+        ``live`` is read when no pod is being attached, so a generator that asks the records then misses none.
+        """
         failures: list[NetworkError] = []
         with self._turns.alone():
+            keep = frozenset(live)
             entries = self._cache.all()
-            for entry in entries:
-                if entry.container_id not in keep:
-                    self._collect(entry, failures)
+            dead = [entry for entry in entries if entry.container_id not in keep]
+            with ThreadPoolExecutor(_AT_ONCE, "ociworks-cni-gc") as workers:
+                failures += filter(None, workers.map(self._collect, dead))
             valid = [
                 cni.Attachment(container_id=entry.container_id, ifname=entry.if_name)
                 for entry in entries
@@ -142,18 +149,12 @@ class Network:
         ranges = parse_ranges(text)
         self._ranges.set(ranges)
         template = self._config.cni_conf_template
-        if template and self._is_ours_to_configure():
+        if template and self._configurations.first() in ("", _GENERATED):
             try:
                 made = filled(read_template(template), ranges)
             except SpecError as error:
                 raise NetworkError(f"{template}: {error}") from None
             write_file(self._config.cni_conf_dir, _GENERATED, made, 0o644)
-
-    def _is_ours_to_configure(self) -> bool:
-        try:
-            return self._configurations.current().path.endswith(f"/{_GENERATED}")
-        except NetworkError:
-            return True
 
     def _chain(self, configuration: cni.NetworkConfigList) -> Chain:
         return Chain(configuration, self._plugins)
@@ -189,12 +190,20 @@ class Network:
         )
         self._cache.drop(entry)
 
-    def _collect(self, entry: Entry, failures: list[NetworkError]) -> None:
+    def _unrecorded(self, pod: PodNetwork) -> list[Entry]:
+        """What plugins may know of a pod of which nothing is recorded here: as they would attach it now."""
+        try:
+            return [self._entry(pod, self._configurations.current(), "")]
+        except NetworkError:
+            return []
+
+    def _collect(self, entry: Entry) -> NetworkError | None:
         try:
             self._detach(entry)
         except NetworkError as error:
             logger.warning("the network of pod %s is not freed: %s", entry.container_id, error)
-            failures.append(error)
+            return error
+        return None
 
     def _collect_in_plugins(self, valid: list[cni.Attachment], failures: list[NetworkError]) -> None:
         try:
@@ -205,6 +214,27 @@ class Network:
             self._chain(found.configuration).collect(valid)
         except NetworkError as error:
             failures.append(error)
+
+
+class _Removed:
+    """The last pods that have nothing left, so that plugins need not be asked each time that somebody makes sure."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: dict[str, None] = {}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._ids
+
+    def add(self, id: str) -> None:
+        with self._lock:
+            self._ids[id] = None
+            while len(self._ids) > _REMEMBERED:
+                del self._ids[next(iter(self._ids))]
+
+    def forget(self, id: str) -> None:
+        with self._lock:
+            self._ids.pop(id, None)
 
 
 def _attaching(entry: Entry, netns: str) -> Attaching:

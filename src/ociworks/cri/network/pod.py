@@ -18,6 +18,8 @@ __all__ = ["Bandwidth", "PodNetwork", "PortMapping"]
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _TOKEN: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,252})?", re.ASCII)
 """What can stand between ``=`` and ``;`` in CNI_ARGS and be nothing else."""
+_MAX_TEXT: Final = 1 << 20
+"""Characters of all annotations; Kubernetes allows a quarter of it."""
 _BURST: Final = (1 << 32) - 1
 """Bits that may come at once; the rate is what was asked for."""
 
@@ -93,6 +95,7 @@ class PodNetwork:
             raise InvalidRequest(
                 f"expected the absolute path of a network namespace, got {quote(self.netns)}"
             )
+        self._check_texts()
         self._check_ports()
 
     def arguments(self) -> tuple[tuple[str, str], ...]:
@@ -118,6 +121,17 @@ class PodNetwork:
         if self.cgroup_parent:
             found["cgroupPath"] = self.cgroup_parent
         return found | dict(self.capabilities)
+
+    def _check_texts(self) -> None:
+        """What is recorded must be read again."""
+        texts = {
+            "annotations": [text for item in self.annotations.items() for text in item],
+            "dns_config": [*self.dns_servers, *self.dns_searches, *self.dns_options],
+            "cgroup_parent": [self.cgroup_parent],
+        }
+        for name, found in texts.items():
+            if any("\0" in text for text in found) or sum(map(len, found)) > _MAX_TEXT:
+                raise InvalidRequest(f"{name}: expected at most {_MAX_TEXT} characters, without NUL")
 
     def _check_ports(self) -> None:
         seen: set[tuple[str, str, int]] = set()
