@@ -53,6 +53,20 @@ def images(place: Path, source: testing.Registry) -> Iterator[Images]:
             made.release(each)
 
 
+def test_an_image_without_layers_is_an_empty_root(place: Path, source: testing.Registry) -> None:
+    pushed(source, image_from_layers([]))
+    with opened(place, source) as images:
+        one = new_id()
+        root = images.root(one, images.get(pull(images)))
+        assert root.overlay is not None
+        assert [os.listdir(lower) for lower in root.overlay.lowers] == [[]]
+        if os.geteuid() == 0:
+            two = new_id()
+            assert os.listdir(images.root(two, images.get(f"{NAME}:1"), mounted=True).path) == []
+            images.release(two)
+        images.release(one)
+
+
 def new_id() -> str:
     return secrets.token_hex(32)
 

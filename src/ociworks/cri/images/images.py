@@ -24,6 +24,7 @@ from ociworks.image import layout
 from ociworks.image.layout import Layout
 from ociworks.image.store import Snapshot, Snapshots
 from ociworks.image.store.usage import Usage
+from ociworks.runtime.overlay import RootfsOverlay
 from ociworks.spec import Digest
 
 __all__ = ["Images"]
@@ -135,10 +136,12 @@ class Images:
         host mounts it. With ``users`` its files have the owners that this namespace gives them; where the kernel cannot
         mount that, it is a copy.
         """
-        root = self._roots.make(container_id, local)
+        snapshot, overlay = self._roots.make(container_id, local)
         if users is None and not mounted:
-            return root
-        return ContainerRoot(path=self._mounted(container_id, root.snapshot, users), snapshot=root.snapshot)
+            path = self._mounts.place(container_id, snapshot)
+            return ContainerRoot(path=path, overlay=overlay, snapshot=snapshot)
+        path = self._mounted(container_id, snapshot, overlay, users)
+        return ContainerRoot(path=path, snapshot=snapshot)
 
     def mount_of(
         self, container_id: str, image: str, subpath: str = "", *, users: UserNamespace | None = None
@@ -179,10 +182,11 @@ class Images:
         path = os.path.join(config.root, "images") if store is None else store
         return self._closing.enter_context(layout.open(path, create=True))
 
-    def _mounted(self, id: str, snapshot: Snapshot, users: UserNamespace | None) -> str:
+    def _mounted(
+        self, id: str, snapshot: Snapshot, overlay: RootfsOverlay, users: UserNamespace | None
+    ) -> str:
         try:
-            with self._roots.opened(id) as own:
-                return self._mounts.root(id, snapshot, own, users)
+            return self._mounts.root(id, overlay, users)
         except NotSupported:
             if users is None:
                 raise
@@ -204,10 +208,14 @@ class Images:
         return self._mounts.bind(id, name, place, users)
 
     def _collect(self) -> None:
-        """Remove blobs and layers that nothing needs. A damaged list stops that, and is said."""
+        """Remove blobs and layers that nothing needs. A damaged list stops that, and is said.
+
+        Pulls under way hold their blobs by a lease, and their layers until they have a name.
+        """
         try:
             self._layout.gc()
+            kept = self._local.chain_ids()
         except LayoutError as error:
             _logger.warning("%s", error)
             return
-        self._snapshots.prune((*self._layout.chain_ids(), *self._roots.chain_ids()))
+        self._snapshots.prune((*kept, *self._roots.chain_ids()))

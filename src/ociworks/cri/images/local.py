@@ -1,10 +1,12 @@
 """Which images are here: the layout's entries by the digest of their configuration, as values.
 
-What was read of a manifest holds for ever, so it is read once; names are read again when ``index.json`` changed.
+What was read of a manifest holds for ever, so it is read once; names are read again when ``index.json`` changed, and
+what was damaged each time.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import threading
@@ -29,7 +31,7 @@ from ociworks.image.layout import Layout, reference_in
 from ociworks.image.reference import Reference
 from ociworks.image.types import Image, ImageIndex
 from ociworks.spec import Digest, FrozenDict
-from ociworks.spec.image import Descriptor, ImageConfiguration, mediatypes
+from ociworks.spec.image import Descriptor, ImageConfiguration, RootFS, mediatypes
 from ociworks.spec.image.annotations import REF_NAME
 
 __all__ = ["LocalImage", "LocalImages", "reference_of"]
@@ -57,6 +59,8 @@ class LocalImage:
     """Bytes of manifest, configuration and layers, as they travel."""
     pinned: bool = False
     """Whether the kubelet's garbage collection must leave it."""
+    chain_ids: tuple[Digest, ...] = field(repr=False)
+    """Its layers, unpacked, base first."""
     entries: tuple[Digest, ...] = field(default=(), repr=False)
     """What ``index.json`` has of it."""
 
@@ -64,11 +68,6 @@ class LocalImage:
     def configuration(self) -> ImageConfiguration:
         """Its configuration."""
         return self.image.config
-
-    @property
-    def chain_ids(self) -> tuple[Digest, ...]:
-        """Its layers, unpacked, base first."""
-        return self.image.config.rootfs.chain_ids()
 
 
 @frozen(kw_only=True)
@@ -79,6 +78,7 @@ class _Found:
     images: Mapping[str, LocalImage] = FrozenDict()
     names: Mapping[str, str] = FrozenDict()
     damaged: Mapping[Digest, str] = FrozenDict()
+    chain_ids: frozenset[Digest] = frozenset()
 
 
 class LocalImages:
@@ -101,7 +101,7 @@ class LocalImages:
 
     def chain_ids(self) -> frozenset[Digest]:
         """The unpacked layers of all images."""
-        return frozenset(chain_id for each in self.all() for chain_id in each.chain_ids)
+        return self._now().chain_ids
 
     def exactly(self, text: str) -> LocalImage | None:
         """The image of this ID or name."""
@@ -133,7 +133,7 @@ class LocalImages:
     def _now(self) -> _Found:
         with self._lock:
             revision = self._layout.revision()
-            if self._found.revision != revision:
+            if self._found.revision != revision or self._found.damaged:
                 self._found = self._gather(revision)
             return self._found
 
@@ -159,6 +159,7 @@ class LocalImages:
             images=FrozenDict(images),
             names=FrozenDict(names),
             damaged=FrozenDict(damaged),
+            chain_ids=frozenset(chain_id for each in images.values() for chain_id in each.chain_ids),
         )
 
     def _document(self, entry: Descriptor) -> Image | None:
@@ -183,9 +184,16 @@ class LocalImages:
             repo_digests=tuple(str(name) for name in references if name.digest is not None),
             image=image,
             size=len(image.raw_manifest) + len(image.raw_config) + sum(layers.values()),
+            chain_ids=_chain_ids(image.config.rootfs.diff_ids),
             pinned=not self._pinned.isdisjoint(map(str, references)),
             entries=tuple(dict.fromkeys(entry.digest for entry, _ in found)),
         )
+
+
+@functools.lru_cache(maxsize=4096)
+def _chain_ids(diff_ids: tuple[Digest, ...]) -> tuple[Digest, ...]:
+    """Hashed once: names change more often than images."""
+    return RootFS(diff_ids=diff_ids).chain_ids()
 
 
 def reference_of(text: str) -> Reference:

@@ -2,7 +2,8 @@
 
 ::
 
-    <state>/mounts/<id>/rootfs          a root filesystem: an overlay that can be written
+    <state>/mounts/<id>/rootfs          a root filesystem: an overlay that can be written. A container that mounts its
+                                        own does so here, where the image's users are until then
     <state>/mounts/<id>/<chain ID>      an image as a volume: read-only
     <state>/mounts/<id>/lower-<n>       a layer with other owners, while the overlay on it is made
 
@@ -29,15 +30,19 @@ from ociworks._linux.mount import (
     unmount,
 )
 from ociworks._linux.overlay import mount_overlay
+from ociworks._linux.path import remove_tree_at
 from ociworks.cri.images.namespaces import UserNamespace
 from ociworks.errors import NotSupported
 from ociworks.image import _files
 from ociworks.image.store import Snapshot
+from ociworks.runtime.overlay import RootfsOverlay
 
 __all__ = ["ROOT", "Mounts", "name_of"]
 
 ROOT: Final = "rootfs"
 _LOWER: Final = "lower-"
+_DATABASES: Final = ("passwd", "group")
+_MAX_DATABASE: Final = 1 << 20
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOFOLLOW: Final = 8
 """UMOUNT_NOFOLLOW."""
@@ -63,20 +68,27 @@ class Mounts:
         """The IDs of containers that may have something mounted here."""
         return tuple(sorted(os.listdir(self._fd)))
 
-    def root(self, id: str, snapshot: Snapshot, changes: int, users: UserNamespace | None) -> str:
-        """Mount the root filesystem that keeps its changes in ``upper`` in the directory ``changes``; its path.
+    def place(self, id: str, snapshot: Snapshot) -> str:
+        """A directory for a root that the container mounts itself, with the image's users to be looked up; its path."""
+        with self._place(id, ROOT, None) as (place, mounted):
+            if not mounted:
+                _copy_databases(snapshot, place)
+        return os.path.join(self.path, id, ROOT)
+
+    def root(self, id: str, overlay: RootfsOverlay, users: UserNamespace | None) -> str:
+        """Mount a root filesystem; its path.
 
         Raises :class:`~ociworks.errors.NotSupported` where layers cannot have other owners, and ``OSError``.
         """
         with self._place(id, ROOT, users) as (place, mounted):
             if not mounted:
                 with (
-                    self._lowers(id, snapshot, users) as lowers,
-                    _files.directory(changes, "upper") as upper,
-                    _files.directory(changes, "work") as work,
+                    self._lowers(id, overlay.lowers, users) as lowers,
+                    _opened(overlay.upper or "") as upper,
+                    _opened(overlay.work or "") as work,
                 ):
                     _describe(upper, lowers[0])
-                    mount_overlay(place, lowers, upper=upper, work=work, user=snapshot.user_marks)
+                    mount_overlay(place, lowers, upper=upper, work=work, user=overlay.user)
         return os.path.join(self.path, id, ROOT)
 
     def bind(self, id: str, name: str, tree: str, users: UserNamespace | None) -> str:
@@ -91,7 +103,7 @@ class Mounts:
         name = name_of(snapshot)
         with self._place(id, name, users) as (place, mounted):
             if not mounted:
-                with self._lowers(id, snapshot, users) as lowers:
+                with self._lowers(id, snapshot.directories, users) as lowers:
                     if len(lowers) > 1:
                         mount_overlay(place, lowers, user=snapshot.user_marks)
                     else:
@@ -104,10 +116,9 @@ class Mounts:
             with _files.directory(self._fd, id) as own:
                 for name in os.listdir(own):
                     _unmount(os.path.join(self.path, id, name))
-                    os.rmdir(name, dir_fd=own)
         except FileNotFoundError:
             return
-        os.rmdir(id, dir_fd=self._fd)
+        remove_tree_at(self._fd, id, missing_ok=True)
 
     @contextmanager
     def _place(self, id: str, name: str, users: UserNamespace | None) -> Iterator[tuple[int, bool]]:
@@ -122,10 +133,12 @@ class Mounts:
                 yield place, _mount_of(place) != _mount_of(own)
 
     @contextmanager
-    def _lowers(self, id: str, snapshot: Snapshot, users: UserNamespace | None) -> Iterator[Sequence[int]]:
+    def _lowers(
+        self, id: str, directories: Sequence[str], users: UserNamespace | None
+    ) -> Iterator[Sequence[int]]:
         """The layers' trees, topmost first, with the owners that the namespace gives them."""
         with ExitStack() as stack:
-            trees = [stack.enter_context(_opened(path)) for path in snapshot.directories]
+            trees = [stack.enter_context(_opened(path)) for path in directories]
             if users is not None:
                 namespace = os.open(users.path, os.O_RDONLY | os.O_CLOEXEC)
                 stack.callback(os.close, namespace)
@@ -155,6 +168,15 @@ class Mounts:
         finally:
             _unmount(path)
             os.rmdir(name, dir_fd=own)
+
+
+def _copy_databases(snapshot: Snapshot, place: int) -> None:
+    with _files.directory(place, "etc", create=True) as etc:
+        for name in _DATABASES:
+            content = snapshot.read(f"etc/{name}", _MAX_DATABASE) if snapshot.chain_ids else None
+            if content is not None:
+                with contextlib.suppress(FileExistsError):
+                    _files.write_new(etc, name, content)
 
 
 def name_of(snapshot: Snapshot) -> str:

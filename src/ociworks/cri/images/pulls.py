@@ -3,7 +3,7 @@
 ::
 
     asked ──same image and login under way?──> wait for it
-      └─> resolve ─> policy ─> blobs (leased) ─> layers unpacked ─> names: by digest, then by tag
+      └─> resolve ─> policy ─> blobs (leased) ─> layers unpacked ─> names: by digest and tag
                                       killed here, a restart collects it ┘
 
 An image gets its names when it can be used. A tag that meant another image moves; that one keeps its digests.
@@ -213,8 +213,8 @@ class Pulls:
         if chain and not isinstance(here, ImageIndex):
             stack.enter_context(self._snapshots.prepare(here, progress=flight.heard))
         flight.check()
-        for name in dict.fromkeys((evolve(reference.at(found.digest), tag=None), reference)):
-            self._layout.put(image, name_of(name), workers=workers)
+        names = dict.fromkeys((evolve(reference.at(found.digest), tag=None), reference))
+        self._layout.enter(image, [name_of(name) for name in names])
         return str(image.manifest.config.digest)
 
     def _judge(self, registry: Client, reference: Reference, image: Image, found: Image | ImageIndex) -> None:

@@ -3,9 +3,8 @@
 ::
 
     <root>/containers/<id>/layers-<chain ID>     the chain that is held, base first; how a restart knows
-    <root>/containers/<id>/rootfs                where the root filesystem is mounted; below it the image's users
     <root>/containers/<id>/upper, work           what the container changes
-    <state>/mounts/<id>/                         what the host has to mount for it (module ``mounts``)
+    <state>/mounts/<id>/                         where its root is mounted, and its volumes (module ``mounts``)
 
 Layers are held once for all containers that have the same, by an open snapshot: whoever removes an image leaves them
 until the last container is released.
@@ -37,8 +36,6 @@ __all__ = ["ContainerRoot", "Roots", "check_id"]
 _logger = logging.getLogger(__name__)
 
 _HELD: Final = "layers-"
-_DATABASES: Final = ("passwd", "group")
-_MAX_DATABASE: Final = 1 << 20
 _MAX_CHAIN: Final = 1 << 20
 _HEX: Final = frozenset("0123456789abcdef")
 
@@ -95,33 +92,24 @@ class Roots:
             _write_chain(own, chain)
         return self._held_by(id, chain) or self._keep(id, chain, self._snapshots.prepare(local.image))
 
-    def make(self, id: str, local: LocalImage) -> ContainerRoot:
+    def make(self, id: str, local: LocalImage) -> tuple[Snapshot, RootfsOverlay]:
         """The layers of the image, and empty directories for what the container changes; again gives the same."""
         snapshot = self.hold(id, local)
         own = os.path.join(self.path, id)
         with _files.directory(self._fd, id) as fd:
-            for name in ("rootfs", "work"):
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o755, dir_fd=fd)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("work", 0o700, dir_fd=fd)
             lowers = _lowers(snapshot, own, fd)
             with _files.directory(fd, "upper", create=True) as upper:
                 os.fchmod(upper, 0o755)
                 if snapshot.chain_ids:
                     snapshot.describe_root(upper)
-            _copy_databases(snapshot, fd)
-        overlay = RootfsOverlay(
+        return snapshot, RootfsOverlay(
             lowers=lowers,
             upper=os.path.join(own, "upper"),
             work=os.path.join(own, "work"),
             user=snapshot.user_marks,
         )
-        return ContainerRoot(path=os.path.join(own, "rootfs"), overlay=overlay, snapshot=snapshot)
-
-    @contextlib.contextmanager
-    def opened(self, id: str) -> Iterator[int]:
-        """The directory of a container."""
-        with _files.directory(self._fd, id) as own:
-            yield own
 
     def release(self, id: str) -> None:
         """Let go of the layers and remove the directories; again is harmless."""
@@ -196,13 +184,3 @@ def _lowers(snapshot: Snapshot, own: str, fd: int) -> tuple[str, ...]:
     with contextlib.suppress(FileExistsError):
         os.mkdir("empty", 0o755, dir_fd=fd)
     return (os.path.join(own, "empty"),)
-
-
-def _copy_databases(snapshot: Snapshot, own: int) -> None:
-    """The image's users, for those who look them up before anything is mounted."""
-    with _files.directory(own, "rootfs") as rootfs, _files.directory(rootfs, "etc", create=True) as etc:
-        for name in _DATABASES:
-            content = snapshot.read(f"etc/{name}", _MAX_DATABASE) if snapshot.chain_ids else None
-            if content is not None:
-                with contextlib.suppress(FileExistsError):
-                    _files.write_new(etc, name, content)

@@ -89,8 +89,10 @@ def entry_of(descriptor: Descriptor, tag: str | None) -> Descriptor:
 def entered(index: Index, entry: Descriptor) -> Index:
     """With the entry: its tag moves to it, and one of the same digest without tag gives way.
 
-    An entry without tag changes nothing when its digest is listed.
+    An entry without tag changes nothing when its digest is listed, nor does one that is there.
     """
+    if entry in index.manifests:
+        return index
     if _tag(entry) is None and any(known.digest == entry.digest for known in index.manifests):
         return index
     kept = [known for known in index.manifests if not _replaces(entry, known)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Self, overload
@@ -159,8 +160,7 @@ class Layout(Catalog):
             _entries.check_tag(tag)
         with self.lease() as lease:
             stored = self.bring(image, lease, progress=progress, workers=workers)
-            entry = _entries.entry_of(image.descriptor, tag)
-            self._change(lambda index: _entries.entered(index, entry), "")
+            self._enter(image.descriptor, (tag,))
         return stored
 
     def bring(
@@ -173,10 +173,22 @@ class Layout(Catalog):
     ) -> Image | ImageIndex:
         """Store an image like :meth:`put`, but name it nowhere: it stays for as long as ``lease`` holds it.
 
-        For what has to happen between the transfer and the name. :meth:`put` then enters it, and finds it all here.
+        For what has to happen between the transfer and the names, which :meth:`enter` gives it.
         """
         _storing.store(image, self._blobs, lease, Reporter(progress, "pull"), workers)
         return partial.document(_storing.raw_of(image), self, descriptor=image.descriptor)
+
+    def enter(self, image: Image | ImageIndex, tags: Collection[str]) -> None:
+        """Give an image or index that was brought tags, all in one step; they move.
+
+        Raises :class:`~ociworks.errors.LayoutError` for what is no tag, and :class:`~ociworks.errors.ImageNotFound`
+        when the image is not here.
+        """
+        for tag in tags:
+            _entries.check_tag(tag)
+        if not self.has(image.descriptor):
+            raise ImageNotFound(f"no image {image.digest} in {quote(self.path)}")
+        self._enter(image.descriptor, tags)
 
     def write_blob(
         self, descriptor: Descriptor, stream: ByteStream, advance: Callable[[int], None] | None = None
@@ -257,6 +269,10 @@ class Layout(Catalog):
         if raw is None:
             raise LayoutError(f"{quote(self.path)}: expected the file {_entries.INDEX}")
         return _entries.parse_index(raw, self.path)
+
+    def _enter(self, descriptor: Descriptor, tags: Collection[str | None]) -> None:
+        entries = [_entries.entry_of(descriptor, tag) for tag in tags]
+        self._change(lambda index: functools.reduce(_entries.entered, entries, index), "")
 
     def _change(self, change: Callable[[Index], Index | None], what: str) -> None:
         """Change ``index.json`` under its lock; a change to nothing says that ``what`` is not there."""
