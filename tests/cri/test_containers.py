@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ociworks import testing
+from ociworks.cri.config import Handler
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import (
     AlreadyReserved,
@@ -22,8 +23,10 @@ from ociworks.errors import (
     PodNotFound,
     PodStateError,
 )
+from ociworks.spec import FrozenDict
 from tests.cri.requests import linux
 from tests.cri.stands import MODES, Stand, stand
+from tests.interop.peers import peer
 
 pytestmark = pytest.mark.root
 
@@ -31,11 +34,21 @@ STATES = api.ContainerState
 
 
 @pytest.fixture
-def node(place: Path, registry: testing.Registry) -> Iterator[Stand]:
-    with stand(place, registry.url) as made:
+def node(request: pytest.FixtureRequest, place: Path, registry: testing.Registry) -> Iterator[Stand]:
+    """With our own runtime, or with somebody else's program as the default handler."""
+    program = getattr(request, "param", "")
+    settings: dict[str, Any] = {}
+    if program:
+        handlers = FrozenDict({program: Handler(program=peer(program))})
+        settings = {"handlers": handlers, "default_handler": program}
+    with stand(place, registry.url, **settings) as made:
         yield made
 
 
+both = pytest.mark.parametrize("node", ["", "runc"], indirect=True)
+
+
+@both
 def test_a_life(node: Stand) -> None:
     """Created, running, exited, gone; each with its status, its place in lists, and its event."""
     pod = node.pod()
@@ -76,6 +89,7 @@ def test_a_life(node: Stand) -> None:
     ]
 
 
+@both
 def test_what_a_container_sees(node: Stand) -> None:
     """The pod's namespaces and files, its own processes, its user, its variables."""
     pod = node.pod()
@@ -123,6 +137,7 @@ def test_security(node: Stand, security: dict[str, Any], command: str, expected:
     assert log == expected
 
 
+@both
 def test_privileged(node: Stand) -> None:
     """All of the host's devices and capabilities, and /sys can be written."""
     script = "test -c /dev/loop-control && echo device; grep ' /sys ' /proc/mounts | grep -c ' rw'"
@@ -130,6 +145,7 @@ def test_privileged(node: Stand) -> None:
     assert log == "device\n1\n"
 
 
+@both
 def test_mounts(node: Stand) -> None:
     """Host paths: missing ones are made, links are followed, read-only is so; the status tells the request's."""
     (node.place / "real").mkdir()
@@ -185,6 +201,7 @@ def test_propagation(node: Stand) -> None:
         subprocess.run(["umount", "--recursive", shared], check=False)
 
 
+@both
 def test_ends(node: Stand) -> None:
     """A signal it handles, one it does not, none before it was started, and again."""
     pod = node.pod()
@@ -221,6 +238,7 @@ def test_stop_signal(node: Stand) -> None:
     assert node.status(one).stop_signal == api.Signal.SIGNAL_SIGUSR1
 
 
+@both
 def test_a_program_that_is_not_there(node: Stand) -> None:
     """The start says so, the container has exited with 128, and can be removed."""
     one = node.create(node.pod(), "/no/such/program")
@@ -232,6 +250,7 @@ def test_a_program_that_is_not_there(node: Stand) -> None:
     node.containers.remove(one)
 
 
+@both
 def test_removal_of_a_running_one(node: Stand) -> None:
     """It is killed first, and nothing is left but its log."""
     pod = node.pod()
@@ -246,6 +265,7 @@ def test_removal_of_a_running_one(node: Stand) -> None:
     assert not list(node.containers.list(api.ContainerFilter()))
 
 
+@both
 def test_nothing_is_left_of_a_failed_creation(node: Stand) -> None:
     """Whatever step fails: no record, no name, no directory, no process."""
     pod = node.pod()
@@ -311,6 +331,7 @@ def test_verbose_status(node: Stand) -> None:
     assert info["runtimeSpec"]["process"]["args"] == ["sleep", "1000"]
 
 
+@both
 def test_limits_and_their_update(node: Stand) -> None:
     """What is asked for is in the control group, before and after; the status tells it."""
     section = linux()
@@ -331,6 +352,7 @@ def test_limits_and_their_update(node: Stand) -> None:
         node.containers.update_resources(api.UpdateContainerResourcesRequest(container_id=one, linux=change))
 
 
+@both
 def test_out_of_memory(node: Stand) -> None:
     """The reason says so."""
     section = linux()
@@ -341,6 +363,7 @@ def test_out_of_memory(node: Stand) -> None:
     assert (status.reason, status.exit_code) == ("OOMKilled", 137)
 
 
+@both
 def test_log_is_reopened(node: Stand) -> None:
     """After a rename, further output is in a new file; only while the container runs."""
     script = "echo one; while ! test -e /go; do sleep 0.05; done; echo two; sleep 1000"
@@ -357,6 +380,7 @@ def test_log_is_reopened(node: Stand) -> None:
     assert "one" not in node.log(one)
 
 
+@both
 def test_exec_has_the_container_s_process(node: Stand) -> None:
     """Variables, user, capabilities and directory are inherited; a terminal brings TERM."""
     section = linux(run_as_user=api.Int64Value(value=65534))
@@ -367,6 +391,7 @@ def test_exec_has_the_container_s_process(node: Stand) -> None:
     assert "TERM=xterm" in node.containers.exec_process(one, ["sh"], tty=True).env
 
 
+@both
 def test_target_of_a_process_namespace(node: Stand) -> None:
     """Another container of the same pod, that runs; nothing else."""
     pod, other = node.pod("one"), node.pod("two")

@@ -122,13 +122,13 @@ class Containers:
             pod = self._others.sandboxes.get(record.sandbox_id)
             if pod.phase != "ready":
                 raise PodStateError(f"container {id}: its pod is {pod.phase}")
+            began = time.time_ns()  # before it, since it may have ended when a slow runtime returns
             try:
                 self._start(record)
             except ContainerError as error:
                 self._failed_to_start(record, str(error))
                 raise
-            now = time.time_ns()
-            record = self._change(id, phase="running", started_at=now)
+            record = self._change(id, phase="running", started_at=began)
         self._publish(api.CONTAINER_STARTED_EVENT, record)
 
     def stop(self, id: str, timeout: int) -> None:
@@ -172,7 +172,8 @@ class Containers:
         """One container, by its ID or the beginning of it. PodNotFound."""
         record = self._now(self.get(id))
         container = self._maker.find(record) if verbose and record.phase in _ALIVE else None
-        info = verbose_info(record, container) if verbose else {}
+        spec = self._maker.spec_of(container) if container is not None else None
+        info = verbose_info(record, container, spec) if verbose else {}
         return api.ContainerStatusResponse(status=status_of(record, self._image(record)), info=info)
 
     def list(self, filter: api.ContainerFilter) -> Sequence[api.Container]:
@@ -227,7 +228,8 @@ class Containers:
             raise InvalidRequest("cmd: expected a command, got none")
         process = self._processes.get(record.id)
         if process is None:
-            process = self._processes[record.id] = self._maker.process_of(record)
+            process = self._maker.spec_of(self.open(record.id)).process or Process(cwd="/")
+            self._processes[record.id] = process
         env = process.env
         if tty and not any(entry.startswith("TERM=") for entry in env):
             env = (*env, "TERM=xterm")

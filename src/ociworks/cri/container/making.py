@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 from attrs import evolve, frozen
@@ -26,12 +27,13 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.store import Store
 from ociworks.errors import CommandNotFound, ContainerNotFound, InvalidRequest, quote
+from ociworks.runtime import Container as OwnContainer
 from ociworks.runtime import Runtime as OwnRuntime
 from ociworks.runtime.detach import Detach
 from ociworks.runtime.overlay import OverlayBundle
 from ociworks.runtime.protocol import OCIContainer, OCIRuntime
 from ociworks.spec import Bundle, FrozenDict
-from ociworks.spec.runtime import Process
+from ociworks.spec.runtime import Process, Spec
 
 __all__ = ["Maker"]
 
@@ -98,9 +100,9 @@ class Maker:
         except ContainerNotFound:
             return None
 
-    def process_of(self, record: ContainerRecord) -> Process:
-        """The process of its configuration, as execs inherit it."""
-        return Bundle.load(self._bundle_path(record.id)).spec.process or Process(cwd="/")
+    def spec_of(self, container: OCIContainer) -> Spec:
+        """The configuration of a container that is there."""
+        return container.spec if isinstance(container, OwnContainer) else Bundle.load(container.bundle).spec
 
     def _pod(self, record: SandboxRecord) -> _Pod:
         config = api.PodSandboxConfig.FromString(record.config)
@@ -189,8 +191,12 @@ class Maker:
         return f"/proc/{os.getpid()}/fd/{fd}"
 
     def _bundle(self, id: str, made: Translated, root: ContainerRoot) -> Bundle:
-        bundle = Bundle.create(self._bundle_path(id), made.spec)
-        return bundle if root.overlay is None else OverlayBundle(bundle.path, bundle.spec, root.overlay)
+        """Our own runtime keeps the configuration with the container's state; others read it here."""
+        path = Path(self._bundle_path(id))
+        if root.overlay is None:
+            return Bundle.create(path, made.spec)
+        path.mkdir(mode=0o700, parents=True)
+        return OverlayBundle(path, made.spec, root.overlay)
 
     def _bundle_path(self, id: str) -> str:
         return os.path.join(self._config.state, "bundles", id)

@@ -8,9 +8,9 @@ from ociworks.cri.container.translate.signals import signal_of
 from ociworks.cri.images import LocalImage
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
-from ociworks.errors import OciworksError
 from ociworks.runtime.protocol import OCIContainer
 from ociworks.spec import to_json
+from ociworks.spec.runtime import Spec
 
 __all__ = ["config_of", "listed", "matches", "status_of", "verbose_info"]
 
@@ -81,7 +81,9 @@ def matches(item: api.Container, filter: api.ContainerFilter) -> bool:
     )
 
 
-def verbose_info(record: ContainerRecord, container: OCIContainer | None) -> dict[str, str]:
+def verbose_info(
+    record: ContainerRecord, container: OCIContainer | None, spec: Spec | None
+) -> dict[str, str]:
     """The record and the runtime's view of it, as JSON under ``info``."""
     info: dict[str, object] = {
         "sandboxID": record.sandbox_id,
@@ -93,17 +95,9 @@ def verbose_info(record: ContainerRecord, container: OCIContainer | None) -> dic
     if container is not None:
         info["pid"] = container.pid
         info["bundle"] = container.bundle
-        info["runtimeSpec"] = _spec_in(container)
+    if spec is not None:
+        info["runtimeSpec"] = json.loads(to_json(spec))
     return {"info": json.dumps(info)}
-
-
-def _spec_in(container: OCIContainer) -> object:
-    from ociworks.spec import Bundle
-
-    try:
-        return json.loads(to_json(Bundle.load(container.bundle).spec))
-    except (OSError, OciworksError):  # being removed
-        return None
 
 
 def _image(config: api.ContainerConfig, image: LocalImage | None) -> api.ImageSpec:
