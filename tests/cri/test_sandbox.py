@@ -17,7 +17,7 @@ import pytest
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
-from ociworks.cri.sandbox import files, groups, logs, namespaces, pause
+from ociworks.cri.sandbox import files, groups, logs, namespaces, pause, users
 from ociworks.errors import (
     AlreadyReserved,
     InvalidRequest,
@@ -160,11 +160,11 @@ def test_a_shared_process_namespace_is_held_by_next_to_nothing(
     assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
     assert status["NoNewPrivs"] == "1"
     assert os.listdir(f"/proc/{pid}/fd") == []
-    assert os.listdir(f"/proc/{pid}/root") == []
+    assert os.listdir(f"/proc/{pid}/root") == ["ociworks-pause"]
+    assert os.statvfs(f"/proc/{pid}/root").f_flag & os.ST_RDONLY
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     (pss,) = (line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
     assert float(pss) <= 64
-    assert record.cgroup_parent in Path(f"/proc/{pid}/cgroup").read_text()
 
 
 def test_orphans_are_reaped(pods: Pods, place: Path) -> None:
@@ -406,27 +406,37 @@ def test_a_network_that_can_neither_be_made_nor_taken_down_stays_known(pods: Pod
 
 
 STEPS = [
-    (logs, "make_log_directory"),
-    (files, "make_directory"),
-    (files, "write_file"),
-    (groups, "make_groups"),
-    (groups, "apply_all"),
-    (namespaces, "make_and_furnish"),
-    (namespaces, "bring_loopback_up"),
-    (namespaces, "pin"),
-    (namespaces, "enter_and_furnish"),
-    (pause.Making, "keep"),
-    (files, "make_shm"),
+    (logs, "make_log_directory", "plain mapped"),
+    (files, "make_directory", "plain mapped"),
+    (files, "write_file", "plain mapped"),
+    (groups, "make_groups", "plain mapped"),
+    (groups, "apply_all", "plain mapped"),
+    (namespaces, "make_and_furnish", "plain"),
+    (namespaces, "bring_loopback_up", "plain mapped"),
+    (namespaces, "pin", "plain mapped"),
+    (namespaces, "pin_of", "plain"),
+    (namespaces, "enter_and_furnish", "mapped"),
+    (pause.Holder, "spawn", "plain"),
+    (pause, "into_an_empty_root", "plain"),
+    (pause.Holder, "keep", "plain mapped"),
+    (users, "_request", "mapped"),
+    (files, "make_shm", "plain mapped"),
 ]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
+@pytest.mark.parametrize(
+    ("owner", "name", "kind"),
+    [
+        pytest.param(owner, name, kind, id=f"{name.strip('_')}-{kind}")
+        for owner, name, kinds in STEPS
+        for kind in kinds.split()
+    ],
+)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_failure_at_any_step_leaves_nothing(
-    pods: Pods, place: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str], moment: str
+    pods: Pods, place: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, kind: str, moment: str
 ) -> None:
-    """Mounts, namespaces, files, groups, records: the fixture counts them."""
-    owner, name = step
+    """Mounts, namespaces, processes, files, groups, records, descriptors: the fixture counts them."""
     real = getattr(owner, name)
 
     def failing(*args: object, **options: object) -> object:
@@ -435,11 +445,19 @@ def test_a_failure_at_any_step_leaves_nothing(
         raise PodError(f"{name} fails, as it was told to")
 
     monkeypatch.setattr(owner, name, failing)
+    options: dict[str, Any] = {"userns_options": MAPPED} if kind == "mapped" else {}
     with pytest.raises(PodError, match="as it was told to"):
-        pods.sandboxes.run(config(place, pid=api.POD), "")
+        pods.sandboxes.run(config(place, pid=api.POD, **options), "")
     monkeypatch.undo()
     assert pods.store.sandboxes.all() == ()
     assert list((place / "state" / "sandboxes").glob("*")) == []
+    assert not holders()
+
+
+def holders() -> list[int]:
+    """The processes that hold a process namespace for this process, or that nobody has reaped."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(child) for child in children if "ociworks-pause" in Path(f"/proc/{child}/stat").read_text()]
 
 
 def test_many_at_once(pods: Pods, place: Path) -> None:
@@ -453,3 +471,13 @@ def test_many_at_once(pods: Pods, place: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(life, range(12)))
     assert socket.gethostname() not in {f"pod{number}" for number in range(12)}
+
+
+def test_what_holds_a_namespace_can_be_made_to_do_nothing_else(pods: Pods, place: Path) -> None:
+    """A filter stands between it and the kernel, whoever traces it."""
+    record = pods.sandboxes.get(pods.sandboxes.run(config(place, pid=api.POD), ""))
+    status = Path(f"/proc/{record.pause.partition('/')[0]}/status").read_text()
+    assert "Seccomp:\t2\n" in status
+    os.kill(int(record.pause.partition("/")[0]), signal.SIGSTOP)
+    os.kill(int(record.pause.partition("/")[0]), signal.SIGCONT)
+    assert pods.sandboxes.is_ready(record)

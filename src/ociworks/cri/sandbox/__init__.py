@@ -3,9 +3,10 @@
 ===============  ==============================================================================================
 ``sandboxes``    :class:`Sandboxes`: run, stop, remove, status, list, update; the order in which things happen
 ``request``      :func:`checked`: everything a request says, judged before anything is made
-``names``        metadata and IDs; ``options``: namespaces, user maps, profiles; ``ports``; ``sysctls``; ``resolver``
+``names``        metadata and IDs; ``options``: namespaces, user maps, profiles; ``sysctls``; ``resolver``
 ``namespaces``   makes and pins namespaces, without a process that holds them
-``pause``        the exception: one tiny process holds a process namespace that containers share
+``users``        the same with a user namespace, by a helper
+``pause``        the exception: one tiny process holds a process namespace that containers share; ``program`` is its
 ``files``        hosts, hostname, resolv.conf and shared memory
 ``logs``         the directory for logs; ``groups``: the control group
 ``messages``     what status and lists say

@@ -55,27 +55,23 @@ def default_parent(id: str, driver: Literal["cgroupfs", "systemd"]) -> str:
     return f"/{DEFAULT_PARENT}/{id}" if driver == "cgroupfs" else _DEFAULT_SLICE
 
 
-def make_groups(parent: str, resources: Resources, note: str, *, held: str = "") -> cgroups.CgroupPlan:
-    """Make the group where it is missing, with these limits; what a process has to know to enter it.
+def make_groups(parent: str, resources: Resources, note: str) -> None:
+    """Make the group where it is missing, with these limits.
 
-    With ``held`` there is one more group in it, for such a process: version 2 takes none in the group itself.
     What is about to be made is noted in a new file first. A group that is there already is its owner's to limit, and
     a slice is systemd's to make. Raises CgroupError.
     """
     if _is_slice(parent):
-        return cgroups.CgroupPlan()
-    hierarchies = cgroups.detect()
-    planned = cgroups.plan(hierarchies, parent, "", resources, devices=False)
-    inner = cgroups.plan(hierarchies, f"{parent}/{held}", "", None, devices=False) if held else planned
-    wanted = (*inner.parents, *inner.directories)
+        return
+    planned = cgroups.plan(cgroups.detect(), parent, "", resources, devices=False)
+    wanted = (*planned.parents, *planned.directories)
     noted = [path for path in wanted if _is_common(path) or not os.path.isdir(path)]
     write_file(note, json.dumps(noted).encode())
     with cgroup_errors():
         made = [path for path in wanted if _make(path)]
-        _inherit(inner.inherit, made)
+        _inherit(planned.inherit, made)
     fresh = [directory for directory in planned.directories if directory in made]
     apply_all([setting for setting in planned.settings if _is_ours(setting, planned.directories, fresh)])
-    return inner
 
 
 def change_groups(parent: str, resources: Resources) -> None:

@@ -19,7 +19,7 @@ from ociworks.cri.sandbox.sysctls import Setting
 from ociworks.errors import PodError
 from ociworks.runtime._init.network import bring_loopback_up
 
-__all__ = ["KINDS", "Furniture", "enter_and_furnish", "make_and_furnish", "pin", "pins_in", "unpin"]
+__all__ = ["KINDS", "Furniture", "enter_and_furnish", "make_and_furnish", "pin", "pin_of", "pins_in", "unpin"]
 
 KINDS: Final[Mapping[str, int]] = {
     "net": process.CLONE_NEWNET,
@@ -39,8 +39,13 @@ class Furniture:
     sysctls: tuple[Setting, ...] = ()
 
 
-def make_and_furnish(private: int, furniture: Furniture, directory: str) -> None:
-    """Make the namespaces ``private`` (of net, ipc and uts) and pin them in ``directory``. PodError."""
+def make_and_furnish(
+    private: int, furniture: Furniture, directory: str, then: Callable[[], None] | None = None
+) -> None:
+    """Make the namespaces ``private`` (of net, ipc and uts) and pin them in ``directory``. PodError.
+
+    ``then`` is called in them, at the end, and may leave further ones: the thread ends after it.
+    """
 
     def work() -> None:
         process.unshare(private)
@@ -51,8 +56,10 @@ def make_and_furnish(private: int, furniture: Furniture, directory: str) -> None
                 pin(directory, name, fd)
             finally:
                 os.close(fd)
+        if then is not None:
+            then()
 
-    if private:
+    if private or then is not None:
         _in_a_thread_of_its_own(work)
 
 
@@ -82,6 +89,15 @@ def pin(directory: str, name: str, fd: int) -> None:
             os.close(tree)
     finally:
         os.close(place)
+
+
+def pin_of(directory: str, name: str, pid: int) -> None:
+    """The same for a namespace of a process."""
+    fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pin(directory, name, fd)
+    finally:
+        os.close(fd)
 
 
 def pins_in(directory: str) -> Mapping[str, str]:

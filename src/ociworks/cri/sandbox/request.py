@@ -8,12 +8,12 @@ from typing import Final
 from attrs import frozen
 
 from ociworks.cri.config import CriConfig
+from ociworks.cri.network.request import pod_network
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.sandbox.groups import check_parent
 from ociworks.cri.sandbox.logs import check_log_directory
 from ociworks.cri.sandbox.names import check_hostname, reserved_name
 from ociworks.cri.sandbox.options import Sharing, check_security, sharing
-from ociworks.cri.sandbox.ports import check_ports
 from ociworks.cri.sandbox.resolver import resolver_file
 from ociworks.cri.sandbox.sysctls import Setting, sysctl_settings
 
@@ -34,7 +34,6 @@ class Pod:
     """Empty: as the host has it."""
     sharing: Sharing
     sysctls: tuple[Setting, ...]
-    ports: tuple[api.PortMapping, ...]
     cgroup_parent: str
     """A path from the root of control groups, or the name of a slice; empty for none in particular."""
     log_directory: str
@@ -42,13 +41,16 @@ class Pod:
 
 def checked(config: api.PodSandboxConfig, settings: CriConfig) -> Pod:
     """Judge every field. InvalidRequest names the first that cannot be."""
+    name = reserved_name(config.metadata)
     context = config.linux.security_context
     check_security(context)
     shared = sharing(context.namespace_options)
+    if not shared.host_network:
+        pod_network("pod", config, "")
     if config.log_directory:
         check_log_directory(config.log_directory, settings.pod_logs)
     return Pod(
-        name=reserved_name(config.metadata),
+        name=name,
         hostname=check_hostname(config.hostname),
         resolver=resolver_file(config.dns_config),
         sharing=shared,
@@ -58,7 +60,6 @@ def checked(config: api.PodSandboxConfig, settings: CriConfig) -> Pod:
             allowed=settings.allowed_unsafe_sysctls,
             defaults=_defaults(shared, settings),
         ),
-        ports=check_ports(config.port_mappings),
         cgroup_parent=check_parent(config.linux.cgroup_parent, settings.cgroup_driver),
         log_directory=config.log_directory,
     )

@@ -21,20 +21,19 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import SandboxRecord
-from ociworks.cri.sandbox import files, groups, logs, messages, names, namespaces, parts, pause
+from ociworks.cri.sandbox import files, groups, logs, messages, names, namespaces, parts, pause, users
+from ociworks.cri.sandbox.namespaces import Furniture
 from ociworks.cri.sandbox.options import sharing
 from ociworks.cri.sandbox.request import Pod, checked
 from ociworks.cri.sandbox.resolver import hosts_file
 from ociworks.cri.store import Store
 from ociworks.errors import AlreadyReserved, OciworksError, PodNotFound, PodStateError
-from ociworks.runtime.cgroups import CgroupPlan
 
 __all__ = ["Others", "Sandboxes"]
 
 logger = logging.getLogger(__name__)
 
 _ENDED: Final = ("notready", "removing")
-_HELPED: Final = ("ipc", "net", "uts")
 
 
 @attrs.frozen(kw_only=True)
@@ -201,10 +200,9 @@ class Sandboxes:
         if pod.log_directory:
             logs.make_log_directory(pod.log_directory, self._config.pod_logs)
         self._make_files(directory, pod)
-        held = record.id if pod.sharing.shared_pid else ""
         limits = groups.pod_resources(config.linux.resources, config.linux.overhead)
-        entry = groups.make_groups(record.cgroup_parent, limits, self._note(record.id), held=held)
-        self._make_namespaces(record, pod, entry)
+        groups.make_groups(record.cgroup_parent, limits, self._note(record.id))
+        self._make_namespaces(record, pod)
         if not pod.sharing.host_ipc:
             files.make_shm(f"{directory}/shm", pod.sharing.owner)
         answer = self._connect(record, pod, config)
@@ -218,29 +216,34 @@ class Sandboxes:
         files.write_file(f"{directory}/resolv.conf", pod.resolver or files.host_file("/etc/resolv.conf"))
         files.write_file(f"{directory}/hostname", f"{pod.hostname or os.uname().nodename}\n".encode())
 
-    def _make_namespaces(self, record: SandboxRecord, pod: Pod, entry: CgroupPlan) -> None:
-        furniture = namespaces.Furniture(hostname=pod.hostname, sysctls=pod.sysctls)
-        shared = pod.sharing
-        own = sum(namespaces.KINDS[name] for name in _HELPED if namespaces.KINDS[name] & shared.private)
-        if not shared.mapped:
-            namespaces.make_and_furnish(own, furniture, record.pins)
-        if not shared.mapped and not shared.shared_pid:
+    def _make_namespaces(self, record: SandboxRecord, pod: Pod) -> None:
+        furniture = Furniture(hostname=pod.hostname, sysctls=pod.sysctls)
+        if not pod.sharing.shared_pid:
+            self._fill(record, pod, furniture, None)
             return
-        wanted = pause.Wanted(
-            uids=shared.uids,
-            gids=shared.gids,
-            make=own if shared.mapped else 0,
-            held=shared.shared_pid,
-            tasks=entry.tasks if shared.shared_pid else (),
-            unified=entry.unified if shared.shared_pid else "",
-        )
-        with _Opened(namespaces.pins_in(record.pins)) as joined, pause.Making(wanted, joined) as making:
-            namespaces.enter_and_furnish(making.namespaces, furniture)
-            for name, fd in making.namespaces.items():
-                namespaces.pin(record.pins, name, fd)
-            if making.identity:
-                self._change(record.id, pause=making.identity)
-                making.keep()
+        with pause.Holder(pod.sharing.uids, pod.sharing.gids) as holder:
+            self._fill(record, pod, furniture, holder)
+            self._change(record.id, pause=holder.identity)
+            holder.keep()
+
+    def _fill(
+        self,
+        record: SandboxRecord,
+        pod: Pod,
+        furniture: Furniture,
+        holder: pause.Holder | None,
+    ) -> None:
+        """Make and pin the namespaces; with a holder, a process that waits to hold one of them."""
+        if pod.sharing.mapped:
+            with users.made(pod.sharing, holder) as made:
+                namespaces.enter_and_furnish(made, furniture)
+                for name, fd in made.items():
+                    namespaces.pin(record.pins, name, fd)
+            return
+        then = holder.spawn if holder else None
+        namespaces.make_and_furnish(pod.sharing.private, furniture, record.pins, then)
+        if holder:
+            namespaces.pin_of(record.pins, "pid", holder.pid)
 
     def _connect(self, record: SandboxRecord, pod: Pod, config: api.PodSandboxConfig) -> parts.NetworkAnswer:
         if pod.sharing.host_network:
@@ -297,24 +300,3 @@ class Sandboxes:
 
     def _note(self, id: str) -> str:
         return f"{self._directory(id)}/groups"
-
-
-class _Opened:
-    """Descriptors of pinned namespaces, by name, as a context manager."""
-
-    def __init__(self, pins: Mapping[str, str]) -> None:
-        self._pins = pins
-        self._fds: dict[str, int] = {}
-
-    def __enter__(self) -> Mapping[str, int]:
-        try:
-            for name, place in self._pins.items():
-                self._fds[name] = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self._fds
-
-    def __exit__(self, *_: object) -> None:
-        for fd in self._fds.values():
-            os.close(fd)
