@@ -3,7 +3,7 @@
 ===============  ==============================================================================================
 ``sandboxes``    :class:`Sandboxes`: run, stop, remove, status, list, update; the order in which things happen
 ``request``      :func:`checked`: everything a request says, judged before anything is made
-``names``        metadata and IDs; ``options``: namespaces, user maps, profiles; ``sysctls``; ``resolver``
+``names``        metadata; ``options``: namespaces, user maps, profiles; ``sysctls``; ``resolver``
 ``namespaces``   makes and pins namespaces, without a process that holds them
 ``users``        the same with a user namespace, by a helper
 ``pause``        the exception: one tiny process holds a process namespace that containers share; ``program`` is its

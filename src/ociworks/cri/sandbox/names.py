@@ -1,4 +1,4 @@
-"""Names and IDs of pods: which are allowed, and how they become one key."""
+"""Names of pods: which are allowed, and how they become one key."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Final
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import InvalidRequest, quote
 
-__all__ = ["check_hostname", "check_id", "reserved_name"]
+__all__ = ["check_hostname", "reserved_name"]
 
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
-_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOSTNAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _MAX_HOSTNAME: Final = 64
@@ -33,13 +32,6 @@ def reserved_name(metadata: api.PodSandboxMetadata) -> str:
                 f"config.metadata.{field}: expected up to 253 letters, digits, '.', '_' and '-', got {quote(value)}"
             )
     return f"{metadata.name}/{metadata.namespace}/{metadata.uid}/{metadata.attempt}"
-
-
-def check_id(id: str) -> str:
-    """The ID, if it is a whole one: what is ended or removed is never named by a part of its ID."""
-    if _ID.fullmatch(id) is None:
-        raise InvalidRequest(f"pod_sandbox_id: expected the whole ID, 64 hexadecimal digits, got {quote(id)}")
-    return id
 
 
 def check_hostname(name: str) -> str:

@@ -21,7 +21,7 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import SandboxRecord
-from ociworks.cri.sandbox import files, groups, logs, messages, names, namespaces, parts, pause, users
+from ociworks.cri.sandbox import files, groups, logs, messages, namespaces, parts, pause, users
 from ociworks.cri.sandbox.namespaces import Furniture
 from ociworks.cri.sandbox.options import sharing
 from ociworks.cri.sandbox.request import Pod, checked
@@ -122,8 +122,8 @@ class Sandboxes:
 
     def update_resources(self, request: api.UpdatePodSandboxResourcesRequest) -> None:
         """Change the limits of its control group: all or none. PodNotFound, PodStateError, CgroupError."""
-        with self._locks.hold(names.check_id(request.pod_sandbox_id)):
-            record = self.get(request.pod_sandbox_id)
+        with self._locks.hold(request.pod_sandbox_id):
+            record = self._store.sandboxes.get(request.pod_sandbox_id)
             if record.phase != "ready":
                 raise PodStateError(f"pod {record.id}: expected a ready one, it is {record.phase}")
             groups.change_groups(
