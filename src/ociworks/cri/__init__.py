@@ -17,7 +17,7 @@
 - ``sandbox``: pods
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``streaming``: programs and ports with streams, ExecSync
-- ``monitor``: notices the ends of containers
+- ``monitor``: notices the ends of containers; ``recovery``: brings records and reality together at the start
 - ``stats``: what containers and pods use, and metrics
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages

@@ -1,0 +1,50 @@
+"""Containers that are recorded: the ends of those that were alive, and what was cut short."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ociworks.cri.recovery.leftovers import expel, is_id
+from ociworks.cri.recovery.report import Report
+from ociworks.errors import ContainerError, PodNotFound, quote
+
+if TYPE_CHECKING:
+    from ociworks.cri.node import Node
+    from ociworks.cri.records import ContainerRecord
+
+__all__ = ["recover_containers"]
+
+
+def recover_containers(node: Node, report: Report) -> None:
+    """Bring every recorded container in order."""
+    for record in node.store.containers.all():
+        with report.each(f"container {quote(record.id)}"):
+            if not is_id(record.id):
+                node.store.containers.remove(record.id)
+                report.fail(f"container {quote(record.id)}: no ID of ours; its record is forgotten")
+            elif record.phase == "creating":
+                node.containers.unmake(record)
+                report.note(report.undone, f"container {record.id}")
+            elif record.phase == "removing" or not _has_pod(node, record):
+                node.containers.remove(record.id)
+                report.note(report.finished, f"container {record.id}")
+            elif record.phase != "exited":
+                _look(node, record, report)
+
+
+def _look(node: Node, record: ContainerRecord, report: Report) -> None:
+    """Watch one that was alive, or record its end. What its runtime cannot believe is set aside: it has ended, too."""
+    try:
+        node.monitor.resolve(record)
+    except ContainerError as error:
+        report.fail(f"container {record.id}: {error}")
+        expel(node, record.handler, record.id, report)
+        node.monitor.resolve(record)
+
+
+def _has_pod(node: Node, record: ContainerRecord) -> bool:
+    try:
+        node.store.sandboxes.get(record.sandbox_id)
+    except PodNotFound:
+        return False
+    return True
