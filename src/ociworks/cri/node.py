@@ -22,8 +22,11 @@ from ociworks.cri.events import Events
 from ociworks.cri.handlers import Handlers
 from ociworks.cri.images import Images
 from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.monitor import Monitor
 from ociworks.cri.network import Network
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.records import ContainerRecord
+from ociworks.cri.recovery import Report, recover
 from ociworks.cri.sandbox.sandboxes import Others as SandboxOthers
 from ociworks.cri.sandbox.sandboxes import Sandboxes
 from ociworks.cri.stats import Stats
@@ -66,6 +69,9 @@ class Node:
     handlers: Handlers
     sandboxes: Sandboxes
     containers: Containers
+    monitor: Monitor
+    recovered: Report
+    """What :meth:`start` found."""
     streaming: parts.Streaming
     stats: Stats
     checkpoints: parts.Checkpoints
@@ -78,12 +84,14 @@ class Node:
             self._closing.enter_context(_directories(config))
             self.store = self._closing.enter_context(Store(os.path.join(config.root, "cri.db")))
             self.locks = KeyedLocks()
+            self.recovered = Report()
             self.events = Events(self._describe)
             self._closing.callback(self.events.close)
             self._make_parts()
 
     def start(self) -> None:
         """Bring what is recorded and what is there together, then listen for streams and the ends of containers."""
+        self.recovered = recover(self)
 
     def close(self) -> None:
         """End every thread and let go of everything; pods and their containers go on. Again is harmless."""
@@ -105,7 +113,10 @@ class Node:
 
     def information(self) -> dict[str, str]:
         """What a verbose Status adds, as JSON."""
-        return {"config": json.dumps(attrs.asdict(self.config, value_serializer=_plain))}
+        return {
+            "config": json.dumps(attrs.asdict(self.config, value_serializer=_plain)),
+            "recovery": json.dumps(attrs.asdict(self.recovered)),
+        }
 
     def _make_parts(self) -> None:
         self.handlers = Handlers(self.config, self.given.runtimes(self.config.default_handler))
@@ -115,6 +126,8 @@ class Node:
         self._closing.callback(self.images.close)
         self.sandboxes = Sandboxes(self.config, self.store, self.locks, self._for_sandboxes())
         self.containers = Containers(self.config, self.store, self.locks, self._for_containers())
+        self.monitor = Monitor(self.handlers, self.containers.settle)
+        self._closing.callback(self.monitor.close)
         self.stats = Stats(self.config, self.store, self.handlers, self.images)
         for name in ("streaming", "checkpoints"):
             setattr(self, name, cast("Any", _Missing(name)))
@@ -130,8 +143,15 @@ class Node:
 
     def _for_containers(self) -> ContainerOthers:
         return ContainerOthers(
-            handlers=self.handlers, images=self.images, sandboxes=self.sandboxes, publish=self.events.publish
+            handlers=self.handlers,
+            images=self.images,
+            sandboxes=self.sandboxes,
+            publish=self.events.publish,
+            watch=self._watch,
         )
+
+    def _watch(self, record: ContainerRecord) -> None:
+        self.monitor.watch(record)
 
     def _network_status(self) -> tuple[bool, str, str]:
         try:

@@ -39,14 +39,14 @@ def remove_leftovers(node: Node, report: Report) -> None:
     """Remove what no record knows. What is recorded as being made or removed is somebody else's matter."""
     containers = {record.id: record for record in node.store.containers.all()}
     pods = {record.id for record in node.store.sandboxes.all()}
-    alive = {id for id, record in containers.items() if record.phase in _ALIVE}
-    for name in node.handlers.names:
-        _remove_from_runtime(node, name, alive, report)
+    alive = {name for name, record in containers.items() if record.phase in _ALIVE}
+    for handler in node.handlers.names:
+        _remove_from_runtime(node, handler, alive, report)
     _remove_bundles(node, containers, report)
-    for id in node.images.holders() - containers.keys():
-        with report.each(f"root of container {quote(id)}"):
-            node.images.release(id)
-            report.note(report.removed, f"root of container {id}")
+    for name in node.images.holders() - containers.keys():
+        with report.each(f"root of container {quote(name)}"):
+            node.images.release(name)
+            report.note(report.removed, f"root of container {name}")
     _remove_pods(node, pods, report)
     with report.each("networks"):
         node.network.gc(pods)
@@ -69,16 +69,16 @@ def _remove_from_runtime(node: Node, handler: str, alive: set[str], report: Repo
         runtime = node.handlers.get(handler)
     except (MissingDependency, InvalidRequest):
         return
-    for id in sorted(_ids(runtime.root) | _ids(f"{runtime.root}@shims")):
-        if id in alive:
+    for name in sorted(_ids(runtime.root) | _ids(f"{runtime.root}@shims")):
+        if name in alive:
             continue
-        with report.each(f"container {id} of {handler}"):
+        with report.each(f"container {name} of {handler}"):
             try:
-                if _remove_container(node, handler, runtime, id):
-                    report.note(report.removed, f"container {id} of {handler}")
+                if _remove_container(node, handler, runtime, name):
+                    report.note(report.removed, f"container {name} of {handler}")
             except ContainerError as error:
-                report.fail(f"container {id} of {handler}: {error}")
-                expel(node, handler, id, report)
+                report.fail(f"container {name} of {handler}: {error}")
+                expel(node, handler, name, report)
 
 
 def _remove_container(node: Node, handler: str, runtime: OCIRuntime, id: str) -> bool:
@@ -100,26 +100,28 @@ def _is_our_own(node: Node, handler: str) -> bool:
 
 def _remove_bundles(node: Node, known: Iterable[str], report: Report) -> None:
     place = f"{node.config.state}/bundles"
-    for id in _ids(place) - set(known):
-        with report.each(f"bundle {id}"):
-            remove_tree(f"{place}/{id}")
-            report.note(report.removed, f"bundle {id}")
+    for name in _ids(place) - set(known):
+        with report.each(f"bundle {name}"):
+            remove_tree(f"{place}/{name}")
+            report.note(report.removed, f"bundle {name}")
 
 
 def _remove_pods(node: Node, known: Iterable[str], report: Report) -> None:
     """Directories of pods without a record: their pins, shared memory and control groups go with them."""
     place = f"{node.config.state}/sandboxes"
-    for id in _ids(place) - set(known):
-        directory = f"{place}/{id}"
-        with report.each(f"pod {id}"):
+    for name in _ids(place) - set(known):
+        directory = f"{place}/{name}"
+        with report.each(f"pod {name}"):
             if not stat.S_ISDIR(os.lstat(directory).st_mode):
-                report.fail(f"{directory}: no directory; set aside as {set_aside(node.config.state, directory)}")
+                report.fail(
+                    f"{directory}: no directory; set aside as {set_aside(node.config.state, directory)}"
+                )
                 continue
             with contextlib.suppress(FileNotFoundError):
                 namespaces.unpin(f"{directory}/ns")
             groups.remove_groups(f"{directory}/groups")
             files.remove_directory(directory)
-            report.note(report.removed, f"pod {id}")
+            report.note(report.removed, f"pod {name}")
 
 
 def _ids(directory: str) -> set[str]:
