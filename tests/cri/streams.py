@@ -14,7 +14,7 @@ import struct
 import subprocess
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ __all__ = [
     "SpdyClient",
     "SpdyFrames",
     "TunnelClient",
+    "Upgraded",
     "WebSocketClient",
     "container_record",
     "node",
@@ -60,8 +61,11 @@ HOST_POD = api.PodSandboxConfig(
 class Program:
     """A child of ours with the face of a container's process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], console: Console | None) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], console: Console | None, ended: Callable[[], None]
+    ) -> None:
         self._process = process
+        self._ended = ended
         self.console = console
         self.pidfd = os.pidfd_open(process.pid)
         self.pid = process.pid
@@ -77,6 +81,7 @@ class Program:
             self.pidfd = -1
         if self.console is not None:
             self.console.close()
+        self._ended()
 
 
 class Containers:
@@ -86,6 +91,8 @@ class Containers:
         self.begun: list[Program] = []
         self.attachments: list[Any] = []
         self.failure: Exception | None = None
+        self.ended: Callable[[], None] = lambda: None
+        """Called when a program is gone."""
 
     def open(self, id: str) -> Containers:
         assert id == CONTAINER
@@ -107,8 +114,11 @@ class Containers:
         )
         if args.terminal:
             os.close(slave)
-        self.begun.append(Program(process, console))
+        self.begun.append(Program(process, console, self._tell_end))
         return self.begun[-1]
+
+    def _tell_end(self) -> None:
+        self.ended()
 
     def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Any:
         return self.attachments.pop(0)
@@ -169,7 +179,7 @@ def node(place: Path, **settings: Any) -> Iterator[Node]:
     assert len(os.listdir("/proc/self/fd")) <= fds
 
 
-class _Upgraded:
+class Upgraded:
     """A connection on which another protocol is spoken, if the server agreed."""
 
     def __init__(
@@ -178,7 +188,8 @@ class _Upgraded:
         parts = urlsplit(url)
         sock = socket.create_connection((parts.hostname, parts.port), timeout=20)
         self.socket = context.wrap_socket(sock, server_hostname="localhost") if context else sock
-        lines = [f"{method} {parts.path} HTTP/1.1", "Connection: Upgrade", *headers]
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        lines = [f"{method} {path} HTTP/1.1", "Connection: Upgrade", *headers]
         if not any(line.lower().startswith("host:") for line in headers):
             lines.append(f"Host: {parts.netloc}")
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -302,7 +313,7 @@ class SpdyFrames:
             assert self.frame(), self.ended
 
 
-class SpdyClient(_Upgraded, SpdyFrames):
+class SpdyClient(Upgraded, SpdyFrames):
     """Over a blocking socket."""
 
     def __init__(
@@ -314,11 +325,11 @@ class SpdyClient(_Upgraded, SpdyFrames):
         context: ssl.SSLContext | None = None,
     ) -> None:
         offers = [f"X-Stream-Protocol-Version: {version}" for version in versions]
-        _Upgraded.__init__(self, url, method, ["Upgrade: SPDY/3.1", *offers, *headers], context)
+        Upgraded.__init__(self, url, method, ["Upgrade: SPDY/3.1", *offers, *headers], context)
         SpdyFrames.__init__(self)
 
 
-class WebSocketClient(_Upgraded):
+class WebSocketClient(Upgraded):
     """RFC 6455: short frames, all masked with the same four bytes."""
 
     MASK = b"\x01\x02\x03\x04"
