@@ -31,6 +31,7 @@ from ociworks.cri.sandbox.sandboxes import Others as SandboxOthers
 from ociworks.cri.sandbox.sandboxes import Sandboxes
 from ociworks.cri.stats import Stats
 from ociworks.cri.store import Store
+from ociworks.cri.streaming.service import Streaming
 from ociworks.errors import NotSupported, OciworksError, StoreError
 from ociworks.image.layout import Layout
 from ociworks.runtime.protocol import OCIRuntime
@@ -92,6 +93,7 @@ class Node:
     def start(self) -> None:
         """Bring what is recorded and what is there together, then listen for streams and the ends of containers."""
         self.recovered = recover(self)
+        self.streaming.start()
 
     def close(self) -> None:
         """End every thread and let go of everything; pods and their containers go on. Again is harmless."""
@@ -129,7 +131,9 @@ class Node:
         self.monitor = Monitor(self.handlers, self.containers.settle)
         self._closing.callback(self.monitor.close)
         self.stats = Stats(self.config, self.store, self.handlers, self.images)
-        for name in ("streaming", "checkpoints"):
+        self.streaming = cast("parts.Streaming", Streaming(self.config, self.store, self.containers))
+        self._closing.callback(self.streaming.close)
+        for name in ("checkpoints",):
             setattr(self, name, cast("Any", _Missing(name)))
 
     def _for_sandboxes(self) -> SandboxOthers:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["write"]
+__all__ = ["read", "write"]
 
 _MAGIC: Final = 0x9FA0
 _ROOT: Final = 1
