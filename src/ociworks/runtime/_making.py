@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from ociworks._linux import numbers as kernel
 from ociworks.runtime import _cgroupfs, state
 from ociworks.runtime.launcher.request import SpawnRequest
 
@@ -35,6 +36,7 @@ def request_for(
         gate=state.GATE if not ephemeral else "",
         outlives=any(op.name == "outlive" for op in planned.operations),
         joins=planned.namespaces.joins,
+        oom_score_adj=_early_score(planned),
         maps=planned.maps.encode() if planned.maps is not None else None,
         sources=planned.sources,
         time_offsets=planned.time_offsets,
@@ -42,6 +44,13 @@ def request_for(
         resctrl=planned.resctrl.plain() if planned.resctrl is not None else None,
         passed=len(planned.passed),
     )
+
+
+def _early_score(planned: Plan) -> int | None:
+    """The out-of-memory score that has to be set before a user namespace is joined, where it cannot be any more."""
+    process = planned.spec.process
+    joins_users = any(kind == kernel.CLONE_NEWUSER for kind, _ in planned.namespaces.joins)
+    return process.oom_score_adj if process is not None and joins_users else None
 
 
 def record_of(planned: Plan, pid: int) -> state.Record:

@@ -109,8 +109,15 @@ def loopback_up(context: Context) -> None:  # noqa: ARG001
 
 
 def oom_score_adj(context: Context, value: int) -> None:  # noqa: ARG001
-    """Write our oom_score_adj through the host's procfs, before the root changes."""
-    procfs.write("self/oom_score_adj", b"%d" % value, links=True)
+    """Write our oom_score_adj through the host's procfs, before the root changes.
+
+    In a user namespace that was joined the file is not ours to write: the joiner did it before.
+    """
+    try:
+        procfs.write("self/oom_score_adj", b"%d" % value, links=True)
+    except OSError as error:
+        if error.errno != errno.EACCES or procfs.read("self/oom_score_adj").strip() != b"%d" % value:
+            raise
 
 
 def rlimit(context: Context, number: int, soft: int, hard: int) -> None:  # noqa: ARG001

@@ -31,7 +31,7 @@ class SpawnRequest:
     joins: tuple[tuple[int, str], ...] = ()
     join_kinds: int = 0
     oom_score_adj: int | None = None
-    """Of a process that joins; an init sets its own."""
+    """Set by the joiner, before it joins: of a further process, and of an init in a user namespace that is there."""
     maps: tuple[Any, ...] | None = None
     resctrl: tuple[Any, ...] | None = None
     """Resource control groups to make, see ``_init.resctrl``."""
