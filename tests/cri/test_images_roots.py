@@ -162,6 +162,9 @@ class TestMounts:
         root = images.root(one, local, mounted=True)
         assert root.overlay is None
         assert (Path(root.path) / "new").read_bytes() == b"2"
+        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+            (line,) = [line for line in mounts if f" {root.path} " in line]
+        assert "volatile" in line, "its end would wait for the disk"
         (Path(root.path) / "old").unlink()
         assert images.root(one, local, mounted=True).path == root.path
         assert not (Path(root.path) / "old").exists()

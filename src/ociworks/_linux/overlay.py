@@ -37,13 +37,27 @@ def mount_overlay(
     upper: int | None = None,
     work: int | None = None,
     user: bool = False,
+    volatile: bool = False,
 ) -> None:
     """Mount an overlay on the directory ``target``; ``lowers`` are directories, the topmost first.
 
     With ``upper`` and ``work`` (both on one file system, ``work`` empty) it can be written. ``user`` reads overlayfs's
-    marks from ``user.overlay.*`` attributes, as a mount in a user namespace must. Raises ``OSError``.
+    marks from ``user.overlay.*`` attributes, as a mount in a user namespace must. ``volatile`` leaves out every sync of
+    what is written, also the one of the whole file system at the end, where the kernel can (Linux 5.10); ``upper`` and
+    ``work`` cannot be mounted again then. Raises ``OSError``.
     """
-    options = _options(upper, work, user=user)
+    if volatile and upper is not None:
+        try:
+            _mount(target, lowers, (*_options(upper, work, user=user), ("volatile", None)))
+        except OSError as error:
+            if error.errno not in _OLD:
+                raise
+        else:
+            return
+    _mount(target, lowers, _options(upper, work, user=user))
+
+
+def _mount(target: int, lowers: Sequence[int], options: tuple[tuple[str, str | None], ...]) -> None:
     try:
         mount = make_filesystem(_FSTYPE, (*(("lowerdir+", _path(fd)) for fd in lowers), *options), 0)
     except OSError as error:

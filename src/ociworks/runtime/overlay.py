@@ -25,15 +25,19 @@ class RootfsOverlay:
     user: bool = False
     """Whether the marks are ``user.overlay.*`` attributes, as in a user namespace, else ``trusted.overlay.*``."""
 
+    volatile: bool = False
+    """Whether changes are lost with the machine: they are never synced, and the end of the container waits for no disk.
+    ``upper`` and ``work`` can be used once."""
+
     def __attrs_post_init__(self) -> None:
         if not self.lowers:
             raise SpecError("an overlay needs at least one lower directory")
         if (self.upper is None) != (self.work is None):
             raise SpecError("an overlay that can be written needs both upper and work")
 
-    def encode(self) -> tuple[tuple[str, ...], str, str, bool]:
+    def encode(self) -> tuple[tuple[str, ...], str, str, bool, bool]:
         """The plain form that an operation has."""
-        return (self.lowers, self.upper or "", self.work or "", self.user)
+        return (self.lowers, self.upper or "", self.work or "", self.user, self.volatile)
 
 
 @frozen

@@ -88,7 +88,9 @@ class Mounts:
                     _opened(overlay.work or "") as work,
                 ):
                     _describe(upper, lowers[0])
-                    mount_overlay(place, lowers, upper=upper, work=work, user=overlay.user)
+                    mount_overlay(
+                        place, lowers, upper=upper, work=work, user=overlay.user, volatile=overlay.volatile
+                    )
         return os.path.join(self.path, id, ROOT)
 
     def bind(self, id: str, name: str, tree: str, users: UserNamespace | None) -> str:

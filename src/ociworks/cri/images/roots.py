@@ -109,6 +109,7 @@ class Roots:
             upper=os.path.join(own, "upper"),
             work=os.path.join(own, "work"),
             user=snapshot.user_marks,
+            volatile=True,
         )
 
     def release(self, id: str) -> None:

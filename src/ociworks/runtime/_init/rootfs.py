@@ -37,7 +37,7 @@ def pin_root(
     rootfs: str,
     propagation: int,
     parent_mount: str,
-    layers: tuple[tuple[str, ...], str, str, bool] | None,
+    layers: tuple[tuple[str, ...], str, str, bool, bool] | None,
 ) -> None:
     """Cut the mount tree from the host's, open the root once, and mount it, or an overlay, over itself.
 
@@ -95,6 +95,7 @@ def _overlay(
     upper: str,
     work: str,
     user: bool,  # noqa: FBT001
+    volatile: bool,  # noqa: FBT001
 ) -> int:
     """Mount an overlay of host directories on ``place``, which is at ``rootfs``; a descriptor of its root."""
     opened: list[int] = []
@@ -102,7 +103,7 @@ def _overlay(
         opened.extend(_open_directory(name) for name in (*lowers, *((upper, work) if upper else ())))
         below, above = opened[: len(lowers)], opened[len(lowers) :]
         if above:
-            overlay.mount_overlay(place, below, upper=above[0], work=above[1], user=user)
+            overlay.mount_overlay(place, below, upper=above[0], work=above[1], user=user, volatile=volatile)
         elif len(below) > 1:
             overlay.mount_overlay(place, below, user=user)
         else:

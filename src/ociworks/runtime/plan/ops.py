@@ -95,9 +95,9 @@ when the source cannot be reached from here, ``idmap`` a user namespace to map b
 UNCHANGED: Final[Attributes] = (0, 0, 0, 0, 0, 0)
 """A bind keeps the attributes of its source."""
 NOT_GIVEN: Final[Given] = ("", -1, False)
-Overlay: TypeAlias = tuple[tuple[str, ...], str, str, bool]
-"""An overlay as root: lower directories (the topmost first), upper and work directory or ``""``, and whether its marks
-are ``user.overlay.*``."""
+Overlay: TypeAlias = tuple[tuple[str, ...], str, str, bool, bool]
+"""An overlay as root: lower directories (the topmost first), upper and work directory or ``""``, whether its marks
+are ``user.overlay.*``, and whether nothing is synced."""
 Hierarchy: TypeAlias = tuple[str, str, Options, str, tuple[str, ...]]
 """A cgroup hierarchy to show: directory, file system type, options, host path, links to the directory."""
 
