@@ -113,5 +113,5 @@ class Checkpoints(Protocol):
     def checkpoint_pod(self, request: api.CheckpointPodRequest) -> None:
         """Write a pod to a directory."""
 
-    def restore_pod(self, request: api.RestorePodRequest) -> api.RestorePodResponse:
+    def restore_pod(self, _request: api.RestorePodRequest) -> api.RestorePodResponse:
         """Make a pod of that."""

@@ -15,6 +15,7 @@ import attrs
 
 from ociworks.cri import _parts as parts
 from ociworks.cri._podnetworks import PodNetworks
+from ociworks.cri.checkpoints import Checkpoints
 from ociworks.cri.config import CriConfig
 from ociworks.cri.container import Containers
 from ociworks.cri.container import Others as ContainerOthers
@@ -32,7 +33,7 @@ from ociworks.cri.sandbox.sandboxes import Sandboxes
 from ociworks.cri.stats import Stats
 from ociworks.cri.store import Store
 from ociworks.cri.streaming.service import Streaming
-from ociworks.errors import NotSupported, OciworksError, StoreError
+from ociworks.errors import OciworksError, StoreError
 from ociworks.image.layout import Layout
 from ociworks.runtime.protocol import OCIRuntime
 
@@ -75,7 +76,7 @@ class Node:
     """What :meth:`start` found."""
     streaming: parts.Streaming
     stats: Stats
-    checkpoints: parts.Checkpoints
+    checkpoints: Checkpoints
 
     def __init__(self, config: CriConfig, given: Given | None = None) -> None:
         self.config = config
@@ -133,8 +134,7 @@ class Node:
         self.stats = Stats(self.config, self.store, self.handlers, self.images)
         self.streaming = cast("parts.Streaming", Streaming(self.config, self.store, self.containers))
         self._closing.callback(self.streaming.close)
-        for name in ("checkpoints",):
-            setattr(self, name, cast("Any", _Missing(name)))
+        self.checkpoints = Checkpoints(self.config, self.store, self.locks, self.containers)
 
     def _for_sandboxes(self) -> SandboxOthers:
         return SandboxOthers(
@@ -178,16 +178,6 @@ class Node:
         except BaseException:
             self._closing.close()
             raise
-
-
-class _Missing:
-    """Stands where a part is not there."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, call: str) -> Any:  # noqa: ANN401 - there is nothing to give
-        raise NotSupported(f"this server has no {self._name}")
 
 
 @contextmanager

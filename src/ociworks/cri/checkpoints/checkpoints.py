@@ -1,0 +1,166 @@
+"""CheckpointContainer, CheckpointPod, RestorePod."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from ociworks._linux.path import remove_tree
+from ociworks.cri.checkpoints.archive import Archive, Deadline, written
+from ociworks.cri.checkpoints.documents import config_dump, pod_dump, status_dump
+from ociworks.cri.config import CriConfig
+from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.records import ContainerRecord
+from ociworks.cri.store import Store
+from ociworks.errors import InvalidRequest, NotSupported, PodError, PodStateError, quote
+from ociworks.image import Layer
+from ociworks.runtime import CheckpointOptions
+from ociworks.runtime.protocol import OCIContainer
+from ociworks.spec import Bundle, to_json
+
+__all__ = ["Checkpoints", "Containers"]
+
+_LOG: Final = "dump.log"
+_POD: Final = "pod.dump"
+
+
+class Containers(Protocol):
+    """The containers of this node."""
+
+    def open(self, id: str) -> OCIContainer:
+        """A running container in its runtime. PodNotFound, PodStateError."""
+
+    def status(self, id: str, *, verbose: bool = False) -> api.ContainerStatusResponse:
+        """All that is to be said of one."""
+
+
+@frozen(kw_only=True)
+class _Job:
+    """One container to write."""
+
+    record: ContainerRecord
+    container: OCIContainer
+    location: str
+
+
+class Checkpoints:
+    """Containers and pods on disk. The containers go on; they stand still while criu reads them."""
+
+    def __init__(self, config: CriConfig, store: Store, locks: KeyedLocks, containers: Containers) -> None:
+        self._root = config.root
+        self._store = store
+        self._locks = locks
+        self._containers = containers
+
+    def checkpoint_container(self, request: api.CheckpointContainerRequest) -> None:
+        """Write a running container to an archive at ``location``.
+
+        Raises PodNotFound, PodStateError, InvalidRequest; MissingDependency and NotSupported where criu is missing or
+        cannot work; CheckpointFailed with its log; DeadlinePassed.
+        """
+        if request.timeout < 0:
+            raise InvalidRequest(f"timeout: expected 0 or more seconds, got {request.timeout}")
+        record = self._store.containers.get(request.container_id)
+        with self._locks.hold(record.id):
+            job = _Job(record=record, container=self._containers.open(record.id), location=request.location)
+            self._write(job, Deadline(request.timeout))
+
+    def checkpoint_pod(self, request: api.CheckpointPodRequest) -> None:
+        """Write containers of a pod (those asked for, else all that run) into a new directory. Raises as above."""
+        if request.options:
+            raise InvalidRequest(f"options: there is no {quote(min(request.options))}")
+        pod = self._store.sandboxes.get(request.pod_sandbox_id)
+        with self._locks.hold(pod.id):
+            if pod.phase != "ready":
+                raise PodStateError(f"pod {pod.id}: expected a ready one, it is {pod.phase}")
+            records = self._chosen(pod.id, request.container_ids)
+            config = api.PodSandboxConfig.FromString(pod.config)
+            with _directory(request.output_path) as place:
+                names = {_name(record): f"{record.id}.tar" for record in records}
+                for record in records:
+                    location = f"{place}/{record.id}.tar"
+                    self.checkpoint_container(
+                        api.CheckpointContainerRequest(container_id=record.id, location=location)
+                    )
+                with open(f"{place}/{_POD}", "xb") as stream:
+                    stream.write(pod_dump(config, names))
+
+    def restore_pod(self, _request: api.RestorePodRequest) -> api.RestorePodResponse:
+        """NotSupported, before anything at ``checkpoint_path`` is looked at: a shim cannot hold what criu restores."""
+        raise NotSupported(
+            "pods cannot be restored: a restored container has no shim that would hold its log and exit status; "
+            "run the pod anew from its configuration"
+        )
+
+    def _chosen(self, pod_id: str, ids: Sequence[str]) -> list[ContainerRecord]:
+        found = {record.id: record for record in self._store.containers.of_sandbox(pod_id)}
+        strange = [name for name in ids if name not in found]
+        if strange:
+            raise InvalidRequest(f"container_ids: {quote(strange[0])} is no container of pod {pod_id}")
+        chosen = [record for record in found.values() if record.id in ids or not ids]
+        return [record for record in chosen if record.phase == "running" or ids]
+
+    def _write(self, job: _Job, deadline: Deadline) -> None:
+        # The place is tried first: a dump is dear.
+        with (
+            tempfile.TemporaryDirectory(prefix="checkpoint-", dir=self._root) as scratch,
+            written(job.location, deadline) as archive,
+        ):
+            images, work = f"{scratch}/images", f"{scratch}/work"
+            options = CheckpointOptions(image_path=images, work_path=work, leave_running=True)
+            job.container.checkpoint(options)
+            deadline.check()
+            archive.add_tree("checkpoint", images)
+            with suppress(FileNotFoundError):
+                archive.add_file(_LOG, f"{work}/{_LOG}")
+            self._describe(job, archive)
+            self._add_changes(job.record, archive)
+
+    def _describe(self, job: _Job, archive: Archive) -> None:
+        status = self._containers.status(job.record.id).status
+        archive.add("config.dump", config_dump(job.record, status))
+        archive.add("spec.dump", to_json(Bundle.load(job.container.bundle).spec))
+        archive.add("status.dump", status_dump(status))
+        if job.record.log_path:
+            with suppress(FileNotFoundError):
+                archive.add_file("container.log", job.record.log_path)
+
+    def _add_changes(self, record: ContainerRecord, archive: Archive) -> None:
+        """What it has changed in its root filesystem; nothing when that is not an overlay of ours."""
+        upper = f"{self._root}/containers/{record.id}/upper"
+        if os.path.isdir(upper):
+            layer = Layer.from_overlay_upper(upper, compression="none")
+            with layer.uncompressed() as source, tempfile.TemporaryFile(dir=self._root) as scratch:
+                archive.add_stream("rootfs-diff.tar", source, scratch)
+
+
+@contextmanager
+def _directory(path: str) -> Iterator[str]:
+    """A new directory, 0700, that is there once the block has ended without an error."""
+    above, name = os.path.split(path.rstrip("/"))
+    if not path.startswith("/") or not name or name in (".", ".."):
+        raise InvalidRequest(f"output_path: expected an absolute path, got {quote(path)}")
+    if os.path.lexists(path):
+        raise InvalidRequest(f"output_path: {quote(path)} exists already")
+    try:
+        place = tempfile.mkdtemp(prefix=".checkpoint-", dir=above)
+    except OSError as error:
+        raise InvalidRequest(f"output_path: {quote(above)}: {error.strerror}") from error
+    try:
+        yield place
+        os.rename(place, path.rstrip("/"))
+    except BaseException as error:
+        remove_tree(place)
+        if isinstance(error, OSError):
+            raise PodError(f"checkpoint {quote(path)}: {error}") from error
+        raise
+
+
+def _name(record: ContainerRecord) -> str:
+    return api.ContainerConfig.FromString(record.config).metadata.name

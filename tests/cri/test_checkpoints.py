@@ -1,0 +1,228 @@
+"""Checkpoints: what an archive holds and where it is put, with a stand-in for criu; what is said without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from ociworks.cri.checkpoints import Checkpoints
+from ociworks.cri.locks import KeyedLocks
+from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.errors import (
+    CheckpointFailed,
+    DeadlinePassed,
+    InvalidRequest,
+    MissingDependency,
+    NotSupported,
+    PodError,
+    PodNotFound,
+    PodStateError,
+)
+from ociworks.runtime import CheckpointOptions
+from ociworks.spec import Bundle, to_json
+from ociworks.spec.runtime import Spec
+from tests.cri.counted import Counted, counted
+from tests.cri.nodes import config_below
+
+
+@define
+class FakeContainers:
+    """Containers that a stand-in for criu can dump."""
+
+    place: Path
+    dump: Callable[[CheckpointOptions], None]
+    asked: list[CheckpointOptions] = field(factory=list)
+    states: dict[str, str] = field(factory=dict)
+
+    def open(self, id: str) -> Any:
+        if self.states.get(id, "running") != "running":
+            raise PodStateError(f"container {id}: expected a running one")
+        return SimpleNamespace(checkpoint=self._checkpoint, bundle=str(self.place / "bundle"))
+
+    def status(self, id: str, *, verbose: bool = False) -> api.ContainerStatusResponse:
+        image = api.ImageSpec(image="registry.example/app:1")
+        return api.ContainerStatusResponse(status=api.ContainerStatus(id=id, image=image))
+
+    def _checkpoint(self, options: CheckpointOptions) -> None:
+        self.asked.append(options)
+        self.dump(options)
+
+
+@define
+class Dumped:
+    """Checkpoints over records that a test writes."""
+
+    node: Counted
+    containers: FakeContainers
+    checkpoints: Checkpoints
+
+    def write(self, id: str, location: Path | str, timeout: int = 0) -> None:
+        self.checkpoints.checkpoint_container(
+            api.CheckpointContainerRequest(container_id=id, location=str(location), timeout=timeout)
+        )
+
+
+def dump(options: CheckpointOptions) -> None:
+    """What criu leaves."""
+    for directory, name in ((options.image_path, "pages-1.img"), (options.work_path, "dump.log")):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        Path(directory, name).write_bytes(name.encode())
+
+
+@pytest.fixture
+def dumped(tmp_path: Path) -> Iterator[Dumped]:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "config.json").write_bytes(to_json(Spec(oci_version="1.2.0", hostname="saved")))
+    Bundle.load(str(bundle))
+    with counted(tmp_path) as node:
+        containers = FakeContainers(place=tmp_path, dump=dump)
+        checkpoints = Checkpoints(config_below(tmp_path), node.store, KeyedLocks(), containers)
+        yield Dumped(node=node, containers=containers, checkpoints=checkpoints)
+
+
+def content(archive: Path) -> dict[str, bytes]:
+    """The files in an archive, as another reader sees them."""
+    with tarfile.open(archive) as opened:
+        files = [item for item in opened if item.isfile()]
+        return {item.name: opened.extractfile(item).read() for item in files}  # type: ignore[union-attr]
+
+
+def left(place: Path) -> set[str]:
+    """What is there beside what a test made."""
+    made = {"root", "bundle", "cri.db", "cri.db-wal", "cri.db-shm"}
+    assert os.listdir(place / "root") in ([], ["containers"])
+    return set(os.listdir(place)) - made
+
+
+def test_a_container(dumped: Dumped, tmp_path: Path) -> None:
+    """The files that checkpointctl looks for, the changes of the container, its log; nothing else is left."""
+    (tmp_path / "app.log").write_bytes(b"a line\n")
+    main = dumped.node.container(dumped.node.pod("web"), "main", log_path=str(tmp_path / "app.log"))
+    upper = tmp_path / "root" / "containers" / main / "upper"
+    upper.mkdir(parents=True)
+    (upper / "new").write_bytes(b"changed")
+    location = tmp_path / "checkpoint.tar"
+    dumped.write(main, location, timeout=60)
+    found = content(location)
+    assert found["checkpoint/pages-1.img"] == b"pages-1.img"
+    assert found["dump.log"] == b"dump.log"
+    assert found["container.log"] == b"a line\n"
+    assert json.loads(found["spec.dump"])["hostname"] == "saved"
+    assert json.loads(found["config.dump"])["id"] == main
+    assert json.loads(found["config.dump"])["rootfsImage"] == "registry.example/app:1"
+    assert json.loads(found["status.dump"])["id"] == main
+    (tmp_path / "diff.tar").write_bytes(found["rootfs-diff.tar"])
+    assert content(tmp_path / "diff.tar") == {"new": b"changed"}
+    assert stat.S_IMODE(location.stat().st_mode) == 0o600
+    assert dumped.containers.asked[0].leave_running
+    assert left(tmp_path) == {"checkpoint.tar", "app.log", "diff.tar"}
+
+
+def test_a_pod(dumped: Dumped, tmp_path: Path) -> None:
+    """All that run, or those asked for; the directory is there whole or not at all."""
+    pod = dumped.node.pod("web")
+    main = dumped.node.container(pod, "main")
+    side = dumped.node.container(pod, "side", phase="exited")
+    dumped.containers.states[side] = "exited"
+    place = tmp_path / "pod"
+    request = api.CheckpointPodRequest(pod_sandbox_id=pod, output_path=str(place))
+    dumped.checkpoints.checkpoint_pod(request)
+    assert set(os.listdir(place)) == {"pod.dump", f"{main}.tar"}
+    described = json.loads((place / "pod.dump").read_bytes())
+    assert described["containers"] == {"main": f"{main}.tar"}
+    assert described["config"]["metadata"]["name"] == "web"
+    with pytest.raises(InvalidRequest, match="exists already"):
+        dumped.checkpoints.checkpoint_pod(request)
+    request.output_path = str(tmp_path / "other")
+    request.container_ids.append(side)
+    with pytest.raises(PodStateError):
+        dumped.checkpoints.checkpoint_pod(request)
+    request.container_ids[:] = ["ff" * 32]
+    with pytest.raises(InvalidRequest, match="no container of pod"):
+        dumped.checkpoints.checkpoint_pod(request)
+    request.options["x"] = "y"
+    with pytest.raises(InvalidRequest, match="options"):
+        dumped.checkpoints.checkpoint_pod(request)
+    assert left(tmp_path) == {"pod"}
+
+
+def test_pods_that_are_not_ready(dumped: Dumped, tmp_path: Path) -> None:
+    pod = dumped.node.pod("web", phase="notready")
+    request = api.CheckpointPodRequest(pod_sandbox_id=pod, output_path=str(tmp_path / "x"))
+    with pytest.raises(PodStateError):
+        dumped.checkpoints.checkpoint_pod(request)
+
+
+@pytest.mark.parametrize(
+    "location", ["relative.tar", "/", "/tmp/..", "/no/such/directory/x.tar", "/etc/passwd/x"]
+)
+def test_places_that_are_none(dumped: Dumped, location: str) -> None:
+    """They are refused before anything is dumped."""
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    with pytest.raises(InvalidRequest, match="location"):
+        dumped.write(main, location)
+    assert not dumped.containers.asked
+
+
+def test_who_can_be_written(dumped: Dumped, tmp_path: Path) -> None:
+    """Whole IDs, running containers, times that are none below nothing."""
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    with pytest.raises(PodNotFound):
+        dumped.write(main[:12], tmp_path / "x.tar")
+    with pytest.raises(InvalidRequest, match="timeout"):
+        dumped.write(main, tmp_path / "x.tar", timeout=-1)
+    dumped.containers.states[main] = "exited"
+    with pytest.raises(PodStateError):
+        dumped.write(main, tmp_path / "x.tar")
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "error", [CheckpointFailed("criu failed", log=""), MissingDependency("no criu"), OSError(28, "full")]
+)
+def test_a_dump_that_fails_leaves_nothing(dumped: Dumped, tmp_path: Path, error: Exception) -> None:
+    """Neither an archive nor a part of one; what was there stays."""
+    location = tmp_path / "x.tar"
+    location.write_bytes(b"before")
+
+    def fail(options: CheckpointOptions) -> None:
+        dump(options)
+        raise error
+
+    dumped.containers.dump = fail
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    with pytest.raises(PodError if isinstance(error, OSError) else type(error)):
+        dumped.write(main, location)
+    assert location.read_bytes() == b"before"
+    assert left(tmp_path) == {"x.tar"}
+
+
+def test_too_late(dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that was not written in time is not there."""
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    now = time.monotonic()
+
+    def slowly(options: CheckpointOptions) -> None:
+        dump(options)
+        monkeypatch.setattr("ociworks.cri.checkpoints.archive.time.monotonic", lambda: now + 1000)
+
+    dumped.containers.dump = slowly
+    with pytest.raises(DeadlinePassed):
+        dumped.write(main, tmp_path / "x.tar", timeout=10)
+    assert left(tmp_path) == set()
+
+
+def test_restoring_is_not_supported(dumped: Dumped) -> None:
+    with pytest.raises(NotSupported, match="cannot be restored"):
+        dumped.checkpoints.restore_pod(api.RestorePodRequest(checkpoint_path="/no/such/path"))
