@@ -118,7 +118,7 @@ def written(location: str, deadline: Deadline) -> Iterator[Archive]:
         raise InvalidRequest(f"location: {quote(above)}: {error.strerror}") from error
     temporary = f".{secrets.token_hex(8)}.tmp"
     try:
-        with open(os.open(temporary, _NEW, 0o600, dir_fd=directory), "wb") as sink:
+        with os.fdopen(os.open(temporary, _NEW, 0o600, dir_fd=directory), "wb") as sink:
             archive = Archive(sink, deadline)
             yield archive
             archive.close()
