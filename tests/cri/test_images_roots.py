@@ -6,13 +6,16 @@ import os
 import secrets
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ociworks import testing
+from ociworks._linux.path import remove_tree_at
 from ociworks.cri.images import Images, UserNamespace
 from ociworks.errors import ImageNotFound, InvalidRequest, NotSupported
 from ociworks.image.store import Snapshots
@@ -141,6 +144,36 @@ def test_layers_that_are_missing_are_unpacked_again(place: Path, source: testing
     with opened(place, source) as images:
         images.root(new_id(), images.get(f"{NAME}:1"))
         assert layers(place) == 2
+
+
+def test_what_is_released_is_removed_aside(
+    place: Path, source: testing.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what a killed server did not get to, by the next one."""
+    pushed(source, IMAGE)
+    removed = threading.Event()
+
+    def later(*arguments: Any, **keywords: Any) -> None:
+        removed.wait(10)
+        remove_tree_at(*arguments, **keywords)
+
+    left = place / "root/trash/left/upper"
+    left.mkdir(parents=True)
+    monkeypatch.setattr("ociworks.cri.images.trash.remove_tree_at", later)
+    with opened(place, source) as images:
+        one = new_id()
+        root = images.root(one, images.get(pull(images)))
+        assert root.overlay is not None
+        Path(root.overlay.upper or "", "file").touch()
+        images.release(one)
+        assert images.holders() == frozenset()
+        assert len(list((place / "root/trash").iterdir())) == 2
+        removed.set()
+    for _ in range(20):  # each server finishes at least what it has begun
+        with opened(place, source):
+            if not os.listdir(place / "root/trash"):
+                return
+    pytest.fail("the trash is never emptied")
 
 
 @pytest.mark.parametrize("id", ["", "../" + "a" * 61, "A" * 64, "a" * 63, "a" * 64 + "\n"])

@@ -12,7 +12,7 @@ else records images, so other tools may put some there, and a restart finds all 
 - ``images``: Images, what the servicer and the other parts call
 - ``local``: which images are here, as values; ``messages``: those as messages
 - ``pulls``: bringing one here, once for all who ask; ``credentials``, ``registries``: with which logins, from where
-- ``roots``: what containers hold of layers, and their own directories
+- ``roots``: what containers hold of layers, and their own directories; ``trash``: what they leave
 - ``mounts``: where the host has to mount for them; ``namespaces``: for pods with users of their own
 - ``volumes``: parts of images for containers
 - ``disk``: what all that takes

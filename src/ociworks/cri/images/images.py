@@ -17,6 +17,7 @@ from ociworks.cri.images.mounts import ROOT, Mounts, name_of
 from ociworks.cri.images.namespaces import UserNamespace
 from ociworks.cri.images.pulls import Pulls
 from ociworks.cri.images.roots import ContainerRoot, Roots, check_id
+from ociworks.cri.images.trash import Trash
 from ociworks.cri.images.volumes import beneath
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import ImageNotFound, InvalidRequest, LayoutError, NotSupported, quote
@@ -45,7 +46,9 @@ class Images:
         try:
             self._layout = self._open(config, store)
             self._snapshots = self._closing.enter_context(Snapshots(os.path.join(config.root, "snapshots")))
-            self._roots = Roots(os.path.join(config.root, "containers"), self._snapshots)
+            trash = Trash(os.path.join(config.root, "trash"))
+            self._closing.callback(trash.close)
+            self._roots = Roots(os.path.join(config.root, "containers"), self._snapshots, trash)
             self._closing.callback(self._roots.close)
             self._mounts = Mounts(os.path.join(config.state, "mounts"))
             self._closing.callback(self._mounts.close)

@@ -4,6 +4,7 @@
 
     <root>/containers/<id>/layers-<chain ID>     the chain that is held, base first; how a restart knows
     <root>/containers/<id>/upper, work           what the container changes
+    <root>/trash/                                what released ones have left (module ``trash``)
     <state>/mounts/<id>/                         where its root is mounted, and its volumes (module ``mounts``)
 
 Layers are held once for all containers that have the same, by an open snapshot: whoever removes an image leaves them
@@ -22,8 +23,8 @@ from typing import Final
 
 from attrs import field, frozen
 
-from ociworks._linux.path import remove_tree_at
 from ociworks.cri.images.local import LocalImage
+from ociworks.cri.images.trash import Trash
 from ociworks.errors import ImageNotFound, InvalidRequest, SpecError, quote
 from ociworks.image import _files
 from ociworks.image.store import Snapshot, Snapshots
@@ -55,10 +56,11 @@ class ContainerRoot:
 class Roots:
     """The roots of a node's containers. At the start, what they hold of layers is held again."""
 
-    def __init__(self, directory: str, snapshots: Snapshots) -> None:
+    def __init__(self, directory: str, snapshots: Snapshots, trash: Trash) -> None:
         os.makedirs(directory, mode=0o711, exist_ok=True)
         self.path = directory
         self._snapshots = snapshots
+        self._trash = trash
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._held: dict[tuple[Digest, ...], tuple[Snapshot, set[str]]] = {}
@@ -120,7 +122,7 @@ class Roots:
                 users.discard(id)
                 if not users:
                     self._held.pop(chain)[0].close()
-        remove_tree_at(self._fd, id, missing_ok=True)
+        self._trash.throw(self._fd, id)
 
     def usage(self, id: str) -> Usage:
         """What a container has changed takes; nothing for one that has no root here."""
