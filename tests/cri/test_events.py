@@ -39,7 +39,25 @@ def test_nobody_is_described_to_nobody() -> None:
     def describe(sandbox: str) -> tuple[None, list[api.ContainerStatus]]:
         raise AssertionError
 
-    Events(describe).publish(STARTED, "c", "p")
+    published = Events(describe)
+    published.publish(STARTED, "c", "p")
+    published.close()
+
+
+def test_whoever_publishes_may_hold_what_describing_needs() -> None:
+    """The lock of a container, say."""
+    lock = threading.Lock()
+
+    def describe(sandbox: str) -> tuple[None, list[api.ContainerStatus]]:
+        with lock:
+            return None, []
+
+    published = Events(describe)
+    with published.subscribe() as follower:
+        with lock:
+            published.publish(STARTED, "c", "p")
+        assert follower.next() is not None
+    published.close()
 
 
 def test_a_waiting_follower_ends_with_the_server() -> None:

@@ -6,19 +6,24 @@ which its reader is told by TooMany, so that it lists everything anew instead of
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import TooMany
 
 __all__ = ["Describe", "Events", "Subscription"]
 
+logger = logging.getLogger(__name__)
+
 QUEUE: Final = 1000
 """Events that a subscription holds."""
+_WAITING: Final = 10_000
+"""Events that wait to be described."""
 SUBSCRIPTIONS: Final = 256
 """Subscriptions at a time."""
 
@@ -85,24 +90,38 @@ class Subscription:
     def offer(self, event: api.ContainerEventResponse) -> bool:
         """Put an event at the end; False when it is full and therefore cut."""
         with self._ready:
-            if len(self._queue) < QUEUE:
+            room = len(self._queue) < QUEUE
+            if room:
                 self._queue.append(event)
-            else:
-                self._full = True
+                self._ready.notify_all()
+        if not room:
+            self.cut()
+        self._wake()
+        return room
+
+    def cut(self) -> None:
+        """Nothing more, and the reader is told, after what it has not read yet."""
+        with self._ready:
+            self._full = True
             self._ready.notify_all()
         self._wake()
-        return not self._full
 
 
 class Events:
-    """Publishes to every subscription. ``describe`` adds the pod's and its containers' status to each event."""
+    """Publishes to every subscription, from a thread of its own.
+
+    ``describe`` adds the pod's and its containers' status to each event. It is called there, so that whoever publishes
+    may hold the locks that it needs.
+    """
 
     def __init__(self, describe: Describe | None = None) -> None:
         self._describe = describe
-        self._guard = threading.RLock()
+        self._guard = threading.Lock()
         self.changed = threading.Condition(self._guard)
-        """Notified when somebody subscribes or leaves."""
+        """Notified when somebody subscribes or leaves, and when something is published."""
         self._subscriptions: set[Subscription] = set()
+        self._waiting: deque[_Happened] = deque()
+        self._thread: threading.Thread | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -114,13 +133,13 @@ class Events:
     ) -> None:
         """Tell what happened to a container (or a sandbox: both IDs are its own), ``at`` nanoseconds, 0: now."""
         with self._guard:
-            readers = tuple(self._subscriptions)
-        if not readers:
-            return
-        event = self._event(kind, container_id, sandbox_id, at)
-        for reader in readers:
-            if not reader.offer(event):
-                self.forget(reader)
+            if self._subscriptions and len(self._waiting) < _WAITING:
+                self._waiting.append(_Happened(kind, container_id, sandbox_id, at or time.time_ns()))
+                self.changed.notify_all()
+                return
+            lost, self._subscriptions = self._subscriptions, set()
+        for reader in lost:
+            reader.cut()
 
     def subscribe(self) -> Subscription:
         """A new subscription. TooMany when there are too many."""
@@ -130,6 +149,7 @@ class Events:
                 raise TooMany(f"expected at most {SUBSCRIPTIONS} followers of events at a time")
             if not self._closed:
                 self._subscriptions.add(subscription)
+                self._begin()
                 self.changed.notify_all()
                 return subscription
         subscription.close()
@@ -142,21 +162,59 @@ class Events:
             self.changed.notify_all()
 
     def close(self) -> None:
-        """End every subscription; later ones end at once."""
+        """End every subscription; later ones end at once. Again is harmless."""
         with self._guard:
             self._closed = True
-            readers = tuple(self._subscriptions)
+            readers, thread = tuple(self._subscriptions), self._thread
+            self.changed.notify_all()
         for reader in readers:
             reader.close()
+        if thread is not None:
+            thread.join()
 
-    def _event(
-        self, kind: api.ContainerEventType, container_id: str, sandbox_id: str, at: int
-    ) -> api.ContainerEventResponse:
-        pod, containers = self._describe(sandbox_id) if self._describe else (None, ())
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ociworks-events", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (happened := self._next()) is not None:
+            event = self._event(happened)
+            with self._guard:
+                readers = tuple(self._subscriptions)
+            for reader in readers:
+                if not reader.offer(event):
+                    self.forget(reader)
+
+    def _next(self) -> _Happened | None:
+        with self._guard:
+            while not (self._waiting or self._closed):
+                self.changed.wait()
+            return None if self._closed else self._waiting.popleft()
+
+    def _event(self, happened: _Happened) -> api.ContainerEventResponse:
+        pod, containers = self._described(happened.sandbox_id)
         return api.ContainerEventResponse(
-            container_id=container_id,
-            container_event_type=kind,
-            created_at=at or time.time_ns(),
+            container_id=happened.container_id,
+            container_event_type=happened.kind,
+            created_at=happened.at,
             pod_sandbox_status=pod,
             containers_statuses=containers,
         )
+
+    def _described(
+        self, sandbox_id: str
+    ) -> tuple[api.PodSandboxStatus | None, Sequence[api.ContainerStatus]]:
+        """Whatever goes wrong here costs one event its description, and never the thread."""
+        try:
+            return self._describe(sandbox_id) if self._describe else (None, ())
+        except Exception:
+            logger.exception("pod %s cannot be described", sandbox_id)
+            return None, ()
+
+
+class _Happened(NamedTuple):
+    kind: api.ContainerEventType
+    container_id: str
+    sandbox_id: str
+    at: int

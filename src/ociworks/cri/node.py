@@ -110,7 +110,7 @@ class Node:
         """RuntimeReady and NetworkReady, as they are now."""
         ready, reason, message = self._network_status()
         return [
-            api.RuntimeCondition(type="RuntimeReady", status=True),
+            self._runtime_condition(),
             api.RuntimeCondition(type="NetworkReady", status=ready, reason=reason, message=message),
         ]
 
@@ -156,6 +156,14 @@ class Node:
 
     def _watch(self, record: ContainerRecord) -> None:
         self.monitor.watch(record)
+
+    def _runtime_condition(self) -> api.RuntimeCondition:
+        """Pods can be run when the default handler is there."""
+        try:
+            self.handlers.get("")
+        except OciworksError as error:
+            return api.RuntimeCondition(type="RuntimeReady", reason="NoRuntime", message=str(error))
+        return api.RuntimeCondition(type="RuntimeReady", status=True)
 
     def _network_status(self) -> tuple[bool, str, str]:
         try:
