@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.store import Store
+from ociworks.runtime import cgroups
 from ociworks.runtime.protocol import OCIRuntime
 from tests.cri.nodes import IMAGE, config_below, container_config, pod_config
 
@@ -35,6 +37,7 @@ class Pods:
     def __init__(self, place: Path, store: Store) -> None:
         self._place = place
         self._store = store
+        self._group = f"/ociworks-test-{place.name}"
         self.pinned: dict[str, dict[str, str]] = {}
 
     def add(self, config: api.PodSandboxConfig, *, handler: str = "", pins: bool = True) -> str:
@@ -46,7 +49,7 @@ class Pods:
             created_at=time.time_ns(),
             handler=handler,
             config=config.SerializeToString(),
-            cgroup_parent=f"/ociworks-test-{self._place.name}",
+            cgroup_parent=self._group,
         )
         own = self._place / "pods" / record.id
         (own / "shm").mkdir(parents=True)
@@ -59,10 +62,13 @@ class Pods:
         return record.id
 
     def close(self) -> None:
-        """Let go of the namespaces."""
+        """Let go of the namespaces and the control group."""
         for pins in self.pinned.values():
             for path in pins.values():
                 subprocess.run(["umount", "--lazy", path], check=False)
+        for hierarchy in cgroups.detect().mounts:
+            with suppress(FileNotFoundError):
+                os.rmdir(f"{hierarchy.mount_point}{self._group}")
 
     def get(self, prefix: str) -> SandboxRecord:
         """The record."""

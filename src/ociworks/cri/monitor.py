@@ -92,7 +92,7 @@ class Monitor:
             self._add(watch, record)
             return
         now = self._settle(record.id)
-        if now is not None and now.phase in _ALIVE:
+        if now is not None and _has_process(now):
             self._end_without_shim(now)
 
     def close(self) -> None:
@@ -187,7 +187,7 @@ class Monitor:
         """In a writer: the end of one container, whatever happens to it."""
         try:
             now = self._settle(record.id)
-            if now is None or now.phase not in _ALIVE:
+            if now is None or not _has_process(now):
                 return
             watch = self._open(now)
             if watch is None:
@@ -213,3 +213,8 @@ class Monitor:
         now = self._settle(record.id)
         if now is not None and now.phase in _ALIVE:
             raise ContainerError(f"container {record.id} was killed and is not gone")
+
+
+def _has_process(record: ContainerRecord) -> bool:
+    """Whether there is something to end: not of one that has, nor of one whose program cannot be started."""
+    return record.phase in _ALIVE and not record.reason

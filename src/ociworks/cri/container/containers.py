@@ -354,7 +354,7 @@ class Containers:
         return self._store.containers.update(id, change)
 
     def _watch(self, record: ContainerRecord) -> None:
-        if self._others.watch is not None:
+        if self._others.watch is not None and record.reason != START_ERROR:
             self._others.watch(record)
 
     def _publish(self, kind: api.ContainerEventType, record: ContainerRecord) -> None:
