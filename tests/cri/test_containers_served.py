@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import grpc
@@ -42,3 +43,52 @@ def test_a_pod_s_container(cri: Client, place: Path) -> None:
     cri.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
     assert not cri.runtime.ListContainers(api.ListContainersRequest()).containers
     assert (place / "logs/pod/main.log").exists()
+
+
+def test_users_of_a_pod(cri: Client, place: Path) -> None:
+    """In a pod with a user namespace root is nobody on the host, and files of the image are root's inside."""
+    cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
+    ids = [api.IDMapping(host_id=200000, container_id=0, length=65536)]
+    users = api.UserNamespace(mode=api.NamespaceMode.POD, uids=ids, gids=ids)
+    _connect(place)
+    pod = pod_config(place)
+    pod.linux.security_context.namespace_options.network = api.NamespaceMode.POD
+    pod.linux.security_context.namespace_options.userns_options.CopyFrom(users)
+    (place / "data").mkdir()
+    sandbox = cri.runtime.RunPodSandbox(api.RunPodSandboxRequest(config=pod)).pod_sandbox_id
+    script = (
+        "id -u; ls -ln /bin/busybox | tr -s ' ' | cut -d' ' -f3; cat /proc/self/uid_map; echo x >/data/new"
+    )
+    config = container_config(
+        "sh",
+        "-c",
+        script,
+        mounts=[
+            api.Mount(host_path=str(place / "data"), container_path="/data", uidMappings=ids, gidMappings=ids)
+        ],
+    )
+    config.linux.security_context.namespace_options.userns_options.CopyFrom(users)
+    request = api.CreateContainerRequest(pod_sandbox_id=sandbox, config=config, sandbox_config=pod)
+    made = cri.runtime.CreateContainer(request).container_id
+    cri.runtime.StartContainer(api.StartContainerRequest(container_id=made))
+    cri.node.containers.open(made).wait(20)
+    lines = (place / "logs/pod/main.log").read_text().splitlines()
+    told = [" ".join(line.split()[3:]) for line in lines]
+    assert told == ["0", "0", "0 200000 65536"]
+    assert (place / "data/new").stat().st_uid == 0
+    cri.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
+
+
+def _connect(place: Path) -> None:
+    """Give pods a network of their own: a pair of interfaces, and addresses that nobody else has here."""
+    if not Path("/usr/lib/cni/ptp").exists():
+        pytest.skip("needs containernetworking-plugins")
+    addresses = {
+        "type": "host-local",
+        "dataDir": str(place / "addresses"),
+        "ranges": [[{"subnet": "10.253.77.0/24"}]],
+    }
+    network = {"cniVersion": "1.0.0", "name": place.name, "plugins": [{"type": "ptp", "ipam": addresses}]}
+    (place / "cni").mkdir()
+    with open(place / "cni/10-pair.conflist", "x") as file:
+        json.dump(network, file)

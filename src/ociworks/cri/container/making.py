@@ -78,7 +78,7 @@ class Maker:
             relabel(sources, made.spec.linux.mount_label or "" if made.spec.linux else "")
             bundle = self._bundle(record.id, made, root)
             detach = Detach(log=log, stdin=config.stdin, stdin_once=config.stdin_once)
-            told = _told(record, made, local, log, config)
+            told = _told(record, made, local, log, self._mounts_told(config))
             try:
                 runtime.create(record.id, bundle, detach=detach)
             except CommandNotFound as error:  # a client expects to be told when it starts it
@@ -190,6 +190,14 @@ class Maker:
             raise InvalidRequest(f"namespace_options.target_id: container {wanted} has ended")
         return f"/proc/{os.getpid()}/fd/{fd}"
 
+    def _mounts_told(self, config: api.ContainerConfig) -> api.ContainerStatus:
+        """The mounts as they were asked for, and which image those are that are one."""
+        told = api.ContainerStatus(mounts=config.mounts)
+        for mount in told.mounts:
+            if mount.HasField("image"):
+                mount.image.image_ref = self._others.images.get(mount.image.image).id
+        return told
+
     def _bundle(self, id: str, made: Translated, root: ContainerRoot) -> Bundle:
         """Our own runtime keeps the configuration with the container's state; others read it here."""
         path = Path(self._bundle_path(id))
@@ -206,7 +214,7 @@ class Maker:
 
 
 def _told(
-    record: ContainerRecord, made: Translated, local: LocalImage, log: str, config: api.ContainerConfig
+    record: ContainerRecord, made: Translated, local: LocalImage, log: str, mounts: api.ContainerStatus
 ) -> ContainerRecord:
     """The record with what a status tells."""
     return evolve(
@@ -216,7 +224,7 @@ def _told(
         image_ref=local.repo_digests[0] if local.repo_digests else local.id,
         log_path=log,
         stop_signal=made.stop_signal,
-        resources=config.linux.resources.SerializeToString(),
-        mounts=api.ContainerStatus(mounts=config.mounts).SerializeToString(),
+        resources=config_of(record).linux.resources.SerializeToString(),
+        mounts=mounts.SerializeToString(),
         user=user_status(made.user).SerializeToString(),
     )
