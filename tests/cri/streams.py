@@ -110,12 +110,15 @@ class Containers:
             console = Console(master)
             stdin = stdout = stderr = slave
         process = subprocess.Popen(
-            args.args, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=bool(args.terminal)
+            args.args, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
         if args.terminal:
             os.close(slave)
         self.begun.append(Program(process, console, self._tell_end))
         return self.begun[-1]
+
+    def processes(self) -> tuple[int, ...]:
+        return tuple(int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
 
     def _tell_end(self) -> None:
         self.ended()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import threading
@@ -364,6 +365,30 @@ def test_cr_04_who_ignores_signals_is_killed(node: Node) -> None:
     with pytest.raises(DeadlinePassed):
         node.streaming.exec_sync(CONTAINER, ["sh", "-c", "trap '' TERM HUP INT; while :; do :; done"], 1)
     assert node.containers.begun[-1].pidfd == -1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "(sleep 1000; sleep 1001) & echo $! >&3; sleep 1000",
+        "setsid sh -c 'echo $$ >&3; sleep 1000' & sleep 1000",
+        "(setsid sh -c 'echo $$ >&3; sleep 1000' &); sleep 1000",  # its parent is not ours any more
+        "(sh -c 'echo $$ >&3; exec >/dev/null 2>&1; sleep 1000' &); sleep 1000",  # in our session only
+    ],
+)
+def test_cr_04_what_it_began_is_killed_with_it(node: Node, tmp_path: Path, script: str) -> None:
+    written = tmp_path / "pids"
+    with pytest.raises(DeadlinePassed):
+        node.streaming.exec_sync(CONTAINER, ["sh", "-c", f"exec 3>{written}; {script}"], 1)
+    (pid,) = written.read_text().split()
+    try:
+        pidfd = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    assert poller.poll(20_000)
+    os.close(pidfd)
 
 
 def test_cr_04_endless_output_has_a_deadline(node: Node) -> None:

@@ -6,16 +6,18 @@ with the program, also when another one still holds its pipes; with the deadline
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.streaming._family import kill_family
 from ociworks.cri.streaming._outcome import exit_code
 from ociworks.cri.streaming._pipes import Pipes
 from ociworks.cri.streaming.remotecommand import Running
-from ociworks.errors import DeadlinePassed
+from ociworks.errors import ContainerError, DeadlinePassed
 
 __all__ = ["run"]
 
@@ -27,12 +29,15 @@ _CHUNK: Final = 1 << 16
 
 
 def run(
-    begin: Callable[[Pipes], Running], kill: Callable[[Running], None], timeout: float, drain: float
+    begin: Callable[[Pipes], Running],
+    everybody: Callable[[], Iterable[int]],
+    timeout: float,
+    drain: float,
 ) -> api.ExecSyncResponse:
     """Run what ``begin`` begins, for ``timeout`` seconds at most (0: for any time).
 
     After its end, output is waited for ``drain`` seconds while others hold the pipes. DeadlinePassed when it takes too
-    long: everything that it began is killed by then.
+    long: what came of it, among ``everybody`` in the container, is killed by then.
     """
     deadline = time.monotonic() + timeout if timeout > 0 else None
     with Pipes(stdout=True, stderr=True) as pipes:
@@ -41,7 +46,7 @@ def run(
             pipes.begun()
             output = _Output(pipes)
             if not output.until_ended(running.pidfd, deadline):
-                kill(running)
+                _kill(running, everybody, pipes)
                 raise DeadlinePassed(f"command did not end within {timeout:g} seconds and was killed")
             output.drain(drain)
             code = exit_code(running.wait())
@@ -50,6 +55,11 @@ def run(
     return api.ExecSyncResponse(
         stdout=bytes(output.kept["stdout"]), stderr=bytes(output.kept["stderr"]), exit_code=code
     )
+
+
+def _kill(running: Running, everybody: Callable[[], Iterable[int]], pipes: Pipes) -> None:
+    with contextlib.suppress(ContainerError):  # the container has ended, and everybody with it
+        kill_family(running.pid, everybody, pipes.outputs)
 
 
 class _Output:

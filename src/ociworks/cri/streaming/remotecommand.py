@@ -38,6 +38,10 @@ class Running(Protocol):
     """A program of a container that was begun; :class:`~ociworks.runtime.ContainerProcess` is one."""
 
     @property
+    def pid(self) -> int:
+        """Its number on the host."""
+
+    @property
     def pidfd(self) -> int:
         """Readable when it has ended."""
 

@@ -41,6 +41,9 @@ class Target(Protocol):
     def attach(self, *, stdin: bool = ..., stdout: bool = ..., stderr: bool = ...) -> Attachment:
         """A connection to its own program's streams."""
 
+    def processes(self) -> tuple[int, ...]:
+        """The pids of everything in it."""
+
 
 class Containers(Protocol):
     """What is needed of the containers' part."""
@@ -83,7 +86,7 @@ class Streaming:
         target = self._containers.open(record.id)
         return execsync.run(
             lambda pipes: _spawn(target, process, pipes),
-            Running.end,
+            target.processes,
             timeout,
             self._config.drain_exec_sync_io_timeout,
         )
