@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import attrs
 
@@ -132,7 +132,7 @@ class Node:
         self.monitor = Monitor(self.handlers, self.containers.settle)
         self._closing.callback(self.monitor.close)
         self.stats = Stats(self.config, self.store, self.handlers, self.images)
-        self.streaming = cast("parts.Streaming", Streaming(self.config, self.store, self.containers))
+        self.streaming = Streaming(self.config, self.store, self.containers)
         self._closing.callback(self.streaming.close)
         self.checkpoints = Checkpoints(self.config, self.store, self.locks, self.containers)
 

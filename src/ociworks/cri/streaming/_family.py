@@ -2,7 +2,7 @@
 
 A process belongs to the family when its parent does, when it is in the session that the program leads, or when it holds
 one of the program's pipes. Members are stopped as they are found, so that none can fork away from the next look. Only
-who left the session, lost its parent and closed its streams before is not found: a daemon, which ends with the container.
+who left the session, lost its parent and closed its streams before is not found: a daemon.
 """
 
 from __future__ import annotations
