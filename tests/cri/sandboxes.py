@@ -17,9 +17,10 @@ from ociworks.cri.sandbox.parts import NetworkAnswer
 from ociworks.cri.sandbox.sandboxes import Others, Sandboxes
 from ociworks.cri.store import Store
 from ociworks.errors import InvalidRequest, NetworkError
+from ociworks.runtime import cgroups
 from tests.cri.nodes import config_below
 
-__all__ = ["Pods", "pods_below", "traces"]
+__all__ = ["Pods", "group_of", "pods_below", "traces"]
 
 
 @define
@@ -85,8 +86,8 @@ class Pods:
 def pods_below(place: Path, **settings: Any) -> Iterator[Pods]:
     """Sandboxes whose directories are below ``place``."""
     config = config_below(place, **settings)
-    os.makedirs(config.root)
-    os.makedirs(config.state)
+    os.makedirs(config.root, exist_ok=True)
+    os.makedirs(config.state, exist_ok=True)
     with Store(f"{config.root}/cri.db") as store:
         network, containers, events = FakeNetwork(), FakeContainers(store), list[tuple[int, str]]()
         others = Others(
@@ -99,13 +100,15 @@ def pods_below(place: Path, **settings: Any) -> Iterator[Pods]:
         yield Pods(config, store, network, containers, Sandboxes(config, store, KeyedLocks(), others), events)
 
 
+def group_of(place: Path) -> str:
+    """The control group for pods of a test; everything else there is somebody else's."""
+    return f"/ociworks-{place.name}"
+
+
 def traces(place: Path) -> tuple[list[str], list[str], int]:
     """What a pod below ``place`` can leave: mounts, control groups, and descriptors of this process."""
     with open("/proc/self/mounts") as stream:
         mounts = sorted(line.split()[1] for line in stream if str(place) in line)
-    groups = [
-        directory
-        for mount in sorted(Path("/sys/fs/cgroup").glob("*")) + [Path("/sys/fs/cgroup")]
-        for directory in map(str, mount.glob("ociworks*"))
-    ]
+    mounted = {mount.mount_point for mount in cgroups.detect().mounts}
+    groups = [found for mount in sorted(mounted) if os.path.exists(found := mount + group_of(place))]
     return mounts, groups, len(os.listdir("/proc/self/fd"))

@@ -28,7 +28,7 @@ from ociworks.errors import (
 )
 from ociworks.runtime import cgroups
 from tests.cri.nodes import pod_config
-from tests.cri.sandboxes import Pods, pods_below, traces
+from tests.cri.sandboxes import Pods, group_of, pods_below, traces
 
 pytestmark = pytest.mark.root
 
@@ -53,6 +53,7 @@ def pods(place: Path) -> Iterator[Pods]:
 def config(place: Path, name: str = "pod", **namespaces: Any) -> api.PodSandboxConfig:
     """A pod with namespaces of its own, except as said."""
     made = pod_config(place, name)
+    made.linux.cgroup_parent = f"{group_of(place)}/{name}"
     made.linux.security_context.namespace_options.CopyFrom(api.NamespaceOption(**{**OWN, **namespaces}))
     return made
 
@@ -297,7 +298,7 @@ def test_an_unknown_handler_is_refused_first(pods: Pods, place: Path) -> None:
 # --- control groups ----------------------------------------------------------------------------------
 
 
-def group_of(parent: str, controller: str) -> Path:
+def directory_of(parent: str, controller: str) -> Path:
     """The directory of a group in the hierarchy of a controller."""
     mount = cgroups.detect().find(controller)
     if mount is None:
@@ -308,11 +309,11 @@ def group_of(parent: str, controller: str) -> Path:
 def test_a_missing_group_is_made_with_limits_and_removed(pods: Pods, place: Path) -> None:
     """It holds the sum of the containers' limits and the overhead, and later other ones."""
     asked = config(place)
-    asked.linux.cgroup_parent = f"/ociworks-test-{os.getpid()}/pod1"
+    asked.linux.cgroup_parent = f"{group_of(place)}/a/pod1"
     asked.linux.resources.memory_limit_in_bytes = 64 << 20
     asked.linux.overhead.memory_limit_in_bytes = 8 << 20
     made = pods.sandboxes.run(asked, "")
-    group = group_of(asked.linux.cgroup_parent, "memory")
+    group = directory_of(asked.linux.cgroup_parent, "memory")
     limit = group / ("memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes")
     assert limit.read_text().strip() == str(72 << 20)
     pods.sandboxes.update_resources(
@@ -327,8 +328,8 @@ def test_a_missing_group_is_made_with_limits_and_removed(pods: Pods, place: Path
 
 def test_a_group_that_was_there_stays_as_it_is(pods: Pods, place: Path) -> None:
     """It is the kubelet's, with its limits."""
-    parent = f"/ociworks-there-{os.getpid()}"
-    group = group_of(parent, "memory")
+    parent = group_of(place)
+    group = directory_of(parent, "memory")
     group.mkdir()
     limit = group / ("memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes")
     before = limit.read_text()
@@ -481,3 +482,13 @@ def test_what_holds_a_namespace_can_be_made_to_do_nothing_else(pods: Pods, place
     os.kill(int(record.pause.partition("/")[0]), signal.SIGSTOP)
     os.kill(int(record.pause.partition("/")[0]), signal.SIGCONT)
     assert pods.sandboxes.is_ready(record)
+
+
+def test_groups_above_go_with_the_last_pod(pods: Pods, place: Path) -> None:
+    """Whoever made them."""
+    first = pods.sandboxes.run(config(place, "one"), "")
+    second = pods.sandboxes.run(config(place, "two"), "")
+    pods.sandboxes.remove(first)
+    assert directory_of(group_of(place), "memory").exists()
+    pods.sandboxes.remove(second)
+    assert not directory_of(group_of(place), "memory").exists()

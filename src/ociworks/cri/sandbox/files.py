@@ -71,6 +71,14 @@ def write_file(name: str, content: bytes) -> None:
         os.close(fd)
 
 
+def replace_file(name: str, content: bytes) -> None:
+    """Write a file anew, as a whole or not at all."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{name}.new")
+    write_file(f"{name}.new", content)
+    os.rename(f"{name}.new", name)
+
+
 def host_file(name: str) -> bytes:
     """A configuration file of the host, at most a mebibyte of it; empty when there is none."""
     try:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
-from ociworks.cri.sandbox.files import write_file
+from ociworks.cri.sandbox.files import replace_file, write_file
 from ociworks.errors import CgroupError, InvalidRequest, quote
 from ociworks.runtime import _cgroupfs, cgroups
 from ociworks.runtime._cgroupkill import read_text, write
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["change_groups", "check_parent", "default_parent", "make_groups", "pod_resources", "remove_groups"]
 
 _DEFAULT_SLICE: Final = "system.slice"
-_MAX_NOTE: Final = 1 << 16
+_MAX_NOTE: Final = 1 << 20
 _RETRIES: Final = 64
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""What one pod is about to make, another one may be about to remove."""
 
 
 def check_parent(parent: str, driver: Literal["cgroupfs", "systemd"]) -> str:
@@ -64,14 +66,8 @@ def make_groups(parent: str, resources: Resources, note: str) -> None:
     if _is_slice(parent):
         return
     planned = cgroups.plan(cgroups.detect(), parent, "", resources, devices=False)
-    wanted = (*planned.parents, *planned.directories)
-    noted = [path for path in wanted if _is_common(path) or not os.path.isdir(path)]
-    write_file(note, json.dumps(noted).encode())
-    with cgroup_errors():
-        made = [path for path in wanted if _make(path)]
-        _inherit(planned.inherit, made)
-    fresh = [directory for directory in planned.directories if directory in made]
-    apply_all([setting for setting in planned.settings if _is_ours(setting, planned.directories, fresh)])
+    with _ONE_AT_A_TIME:
+        _make_all(planned, note)
 
 
 def change_groups(parent: str, resources: Resources) -> None:
@@ -88,17 +84,19 @@ def change_groups(parent: str, resources: Resources) -> None:
     cgroups.update(hierarchies, planned.directories, resources)
 
 
-def remove_groups(note: str) -> None:
-    """Remove what the note says was made, as far as nothing is in it. Again is harmless."""
-    try:
-        with open(note, "rb") as stream:
-            paths = json.loads(stream.read(_MAX_NOTE))
-    except FileNotFoundError:
-        return
-    except ValueError:  # its writer was killed before it made anything
-        return
-    with cgroup_errors():
-        _cgroupfs.remove([f"{path}/" for path in reversed(paths)], 0)
+def remove_groups(note: str, left: str) -> None:
+    """Remove what the note says was made, as far as nothing is in it. Again is harmless.
+
+    What another pod still uses is kept in mind in the file ``left``, and goes with that.
+    """
+    with _ONE_AT_A_TIME:
+        before = _read(left)
+        known = {*_read(note), *before}
+        with cgroup_errors():
+            _cgroupfs.remove([f"{path}/" for path in sorted(known, key=len, reverse=True)], 0)
+        still = sorted(path for path in known if os.path.isdir(path) and not _is_common(path))
+        if still != before:
+            replace_file(left, json.dumps(still).encode())
 
 
 def pod_resources(*parts: api.LinuxContainerResources) -> Resources:
@@ -133,6 +131,26 @@ def pod_resources(*parts: api.LinuxContainerResources) -> Resources:
     )
 
 
+def _make_all(planned: cgroups.CgroupPlan, note: str) -> None:
+    wanted = (*planned.parents, *planned.directories)
+    noted = [path for path in wanted if _is_common(path) or not os.path.isdir(path)]
+    write_file(note, json.dumps(noted).encode())
+    with cgroup_errors():
+        made = [path for path in wanted if _make(path)]
+        _inherit(planned.inherit, made)
+    fresh = [directory for directory in planned.directories if directory in made]
+    apply_all([setting for setting in planned.settings if _is_ours(setting, planned.directories, fresh)])
+
+
+def _read(name: str) -> list[str]:
+    """The paths in a note; none in one whose writer was killed, which was before it made anything."""
+    try:
+        with open(name, "rb") as stream:
+            return [str(path) for path in json.loads(stream.read(_MAX_NOTE))]
+    except (FileNotFoundError, ValueError):
+        return []
+
+
 def _sum(values: Iterable[int]) -> int:
     """The sum of the limits; what is not above 0 is none."""
     return sum(value for value in values if value > 0)
@@ -155,8 +173,7 @@ def _make(path: str) -> bool:
         except FileExistsError:
             return False
         except FileNotFoundError:  # the last pod in the common parent has just ended
-            with suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
         else:
             return True
     raise CgroupError(f"{path}: what is above it vanishes again and again")

@@ -161,8 +161,7 @@ class Sandboxes:
         nothing else was undone.
         """
         self._release(record)
-        note = self._note(record.id)
-        groups.remove_groups(note)
+        groups.remove_groups(self._note(record.id), f"{self._config.state}/groups")
         files.remove_directory(self._directory(record.id))
 
     def _new_record(self, pod: Pod, config: api.PodSandboxConfig, handler: str) -> SandboxRecord:
