@@ -119,7 +119,7 @@ def _remove_pods(node: Node, known: Iterable[str], report: Report) -> None:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 namespaces.unpin(f"{directory}/ns")
-            groups.remove_groups(f"{directory}/groups")
+            groups.remove_groups(f"{directory}/groups", f"{node.config.state}/groups")
             files.remove_directory(directory)
             report.note(report.removed, f"pod {name}")
 
