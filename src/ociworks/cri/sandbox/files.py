@@ -25,6 +25,7 @@ __all__ = [
     "make_directory",
     "make_shm",
     "remove_directory",
+    "replace_file",
     "write_file",
 ]
 
