@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ociworks._linux.mount import unmount
-from ociworks.cri.network import Network, PodNetwork, PortMapping, connect_in
+from ociworks.cri.network import Network, PodNetwork, PortMapping, _process, connect_in
 from ociworks.errors import InvalidRequest, NetworkError, PluginFailed
 from ociworks.spec import FrozenDict
 from tests.cri import networks
@@ -234,13 +234,18 @@ def test_cr_15_nothing_but_what_was_made_for_it(
 ) -> None:
     """A plugin gets no variable and no descriptor of the server's."""
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    reader, writer = socket.socketpair()
+    writer.set_inheritable(True)
+    _process._inherited.cache_clear()
     script = f"""
         env >{tmp_path}/env; ls -l /proc/self/fd >{tmp_path}/fds; cat >{tmp_path}/stdin
         echo '{{"cniVersion":"1.0.0","ips":[{{"address":"10.9.9.9/24"}}]}}'
     """
     network = fake_network(tmp_path, script)
     pod = host.pod()
-    assert host.run(lambda: network.add(pod)).addresses == ("10.9.9.9",)
+    with reader, writer:
+        assert host.run(lambda: network.add(pod)).addresses == ("10.9.9.9",)
+    _process._inherited.cache_clear()
     found = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert {name for name in found if name not in ("PWD", "SHLVL", "_", "OLDPWD")} == {
         *("CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", "PATH")
@@ -253,7 +258,9 @@ def test_cr_15_nothing_but_what_was_made_for_it(
         "name": "podnet",
         "type": "fake",
     }
-    assert "socket:" not in (tmp_path / "fds").read_text()
+    listed = [line.partition(" -> ") for line in (tmp_path / "fds").read_text().splitlines()[1:]]
+    assert {left.split()[-1] for left, _, _ in listed} == {"0", "1", "2", "3"}  # 3 is the listing itself
+    assert not [target for _, _, target in listed if "socket:" in target]
 
 
 @root_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -69,7 +70,8 @@ def _start(program: str, environment: Mapping[str, str], given: bytes, output: i
             (program,),
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate((entry, output, errors))
+                *((os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate((entry, output, errors))),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
             ],
             setpgroup=0,
             setsigmask=(),
@@ -77,6 +79,21 @@ def _start(program: str, environment: Mapping[str, str], given: bytes, output: i
         )
     finally:
         os.close(entry)
+
+
+@functools.cache
+def _inherited() -> tuple[int, ...]:
+    """Descriptors that whoever started this process left open for all its children; asked once.
+
+    Python's own are closed by execve. A number that means something else by now is one of those.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)  # trusted: the kernel's
+        with suppress(OSError):  # the listing's own is closed by now
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return tuple(found)
 
 
 class _Running:
