@@ -39,7 +39,7 @@ class Store:
         self._lock = threading.RLock()
         _check_file(self._path)
         try:
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.1)
             self._prepare()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
