@@ -208,6 +208,27 @@ def test_a_user_namespace_by_path(runtime: Runtime, remapped: spec.Bundle, match
         assert (remapped.rootfs / "made").stat().st_uid == FIRST
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("by_path", [False, True])
+def test_out_of_memory_score_in_a_user_namespace(
+    runtime: Runtime, remapped: spec.Bundle, uid: int, *, by_path: bool
+) -> None:
+    """Its root may not set the score, so that is done before; with a namespace that is joined, too."""
+    user = spec.runtime.User(uid=uid, gid=uid)
+    scored = with_process(remapped, oom_score_adj=321, user=user)
+    with runtime.create("first", scored, ["sleep", "1000"]) as first:
+        first.start()
+        assert first.exec(["cat", "/proc/self/oom_score_adj"], timeout=60).stdout == b"321\n"
+        if by_path:
+            linux = remapped.spec.linux
+            assert linux is not None
+            users = Namespace(type="user", path=f"/proc/{first.pid}/ns/user")
+            others = tuple(each for each in linux.namespaces if each.type != "user")
+            scored = with_linux(scored, namespaces=(*others, users), uid_mappings=(), gid_mappings=())
+            scored = with_process(scored, oom_score_adj=654)
+            assert look(runtime, scored, "cat /proc/self/oom_score_adj") == ["654"]
+
+
 def test_a_namespace_that_belongs_to_other_users(runtime: Runtime, remapped: spec.Bundle) -> None:
     """Beside a user namespace by path, namespaces may be joined that are not its own: with the caller's rights."""
     linux = remapped.spec.linux

@@ -47,10 +47,10 @@ def request_for(
 
 
 def _early_score(planned: Plan) -> int | None:
-    """The out-of-memory score that has to be set before a user namespace is joined, where it cannot be any more."""
+    """The out-of-memory score that is set before the root of a user namespace is taken on, who may not any more."""
     process = planned.spec.process
-    joins_users = any(kind == kernel.CLONE_NEWUSER for kind, _ in planned.namespaces.joins)
-    return process.oom_score_adj if process is not None and joins_users else None
+    has_users = planned.namespaces.private & kernel.CLONE_NEWUSER
+    return process.oom_score_adj if process is not None and has_users else None
 
 
 def record_of(planned: Plan, pid: int) -> state.Record:

@@ -111,7 +111,7 @@ def loopback_up(context: Context) -> None:  # noqa: ARG001
 def oom_score_adj(context: Context, value: int) -> None:  # noqa: ARG001
     """Write our oom_score_adj through the host's procfs, before the root changes.
 
-    In a user namespace that was joined the file is not ours to write: the joiner did it before.
+    As root of a user namespace we may not write the file: that was done before.
     """
     try:
         procfs.write("self/oom_score_adj", b"%d" % value, links=True)

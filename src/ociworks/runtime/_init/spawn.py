@@ -152,11 +152,22 @@ class _Child:
             if self.mapped is not None:
                 _wait_mapped(*self.mapped)
             if self.mapped is not None or self.in_joined_users:
+                self.score()
                 maps.become_root()
             os.umask(0)
             execute.execute(self._context(), self.operations)
         finally:
             os._exit(255)
+
+    def score(self, *, must: bool = False) -> None:
+        """What the root of a user namespace may not set. A first process has an operation that tells of a failure."""
+        if self.oom_score_adj is None:
+            return
+        try:
+            maps.write_file("/proc/self/oom_score_adj", b"%d" % self.oom_score_adj)
+        except OSError:
+            if must:
+                raise
 
     def _context(self) -> Context:
         """Leave only the standard streams, what is passed, sync, and what comes by number open."""
@@ -268,8 +279,7 @@ def _join(child: _Child, joins: Sequence[tuple[int, int]], channel: _socket.sock
         for fd in child.tasks:
             os.write(fd, b"0")
         child.tasks = ()
-        if child.oom_score_adj is not None:
-            maps.write_file("/proc/self/oom_score_adj", b"%d" % child.oom_score_adj)
+        child.score(must=child.joins_container)
         _close_others(child, joins, channel)
         child.told = os.pipe2(os.O_CLOEXEC) if child.joins_mounts else None
         for fd, kinds in _with_our_rights(joins):

@@ -31,7 +31,7 @@ class SpawnRequest:
     joins: tuple[tuple[int, str], ...] = ()
     join_kinds: int = 0
     oom_score_adj: int | None = None
-    """Set by the joiner, before it joins: of a further process, and of an init in a user namespace that is there."""
+    """Set before joining, or before becoming root: of a further process, and of an init in a user namespace."""
     maps: tuple[Any, ...] | None = None
     resctrl: tuple[Any, ...] | None = None
     """Resource control groups to make, see ``_init.resctrl``."""
