@@ -169,17 +169,19 @@ def test_image_as_a_mount(node: Stand) -> None:
     """Read-only, also a part of it; the status says which image it is. What is not in the image is refused."""
     name = api.ImageSpec(image="registry.example/busybox:1.36")
     mounts = [
-        api.Mount(container_path="/image", image=name),
-        api.Mount(container_path="/part", image=name, image_sub_path="etc"),
+        api.Mount(container_path="/image", image=name, readonly=True),
+        api.Mount(container_path="/part", image=name, image_sub_path="etc", readonly=True),
     ]
     script = "cat /part/group; test -e /image/bin/sh && ! touch /image/new 2>/dev/null && echo closed"
     status, log = node.run(node.pod(), "sh", "-c", script, mounts=mounts)
     assert log == "root:x:0:\nnobody:x:65534:\nclosed\n"
     assert [mount.image.image_ref for mount in status.mounts] == [node.images.get(name.image).id] * 2
     for wrong in ("../x", "none", "/etc/../../x"):
-        mount = api.Mount(container_path="/image", image=name, image_sub_path=wrong)
+        mount = api.Mount(container_path="/image", image=name, image_sub_path=wrong, readonly=True)
         with pytest.raises(InvalidRequest):
             node.create(node.pod(f"pod-{len(wrong)}"), mounts=[mount])
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        node.create(node.pod("pod-w"), mounts=[api.Mount(container_path="/image", image=name)])
 
 
 def test_missing_host_path_becomes_a_directory(node: Stand) -> None:

@@ -347,6 +347,7 @@ def test_a_damaged_image_is_none_until_it_is_pulled_again(
     with opened(place, source) as images:
         assert status(images, found) is None
         assert list(images.damaged()) == [image.digest]
+        assert list(images.trouble()) == [str(image.digest)]
         assert "is damaged" in caplog.text
         assert pull(images) == found
         assert status(images, found) is not None

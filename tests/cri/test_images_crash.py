@@ -110,5 +110,6 @@ def test_a_damaged_list_is_said(place: Path, source: testing.Registry) -> None:
     with Images(config_below(place, source.url)) as images:
         with pytest.raises(LayoutError, match=r"index\.json"):
             listed(images)
+        assert list(images.trouble()) == ["index.json"]
         index.write_bytes(good)
         assert len(listed(images)) == 1

@@ -224,6 +224,7 @@ class TestMounts:
             info = os.stat(os.path.join(root.path, "data/file"))
             assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (100_000, 100_000, 0o640)
             assert os.stat(root.path).st_uid == 100_000
+            assert images.usage(one)[1] >= (8 if copied else 1)
             volume = images.mount_of(one, f"{NAME}:1", users=users)
             assert os.stat(os.path.join(volume, "old")).st_uid == 100_000
             with pytest.raises(OSError, match="Read-only"):

@@ -439,7 +439,7 @@ def test_mount_options() -> None:
             source(container_path="/a", readonly=True, recursive_read_only=True),
             source(container_path="/b", propagation=api.MountPropagation.PROPAGATION_HOST_TO_CONTAINER),
             source(container_path="/c", uidMappings=users, gidMappings=users, mount_options=["nosuid"]),
-            source(container_path="/d", host_path="", image=api.ImageSpec(image="x")),
+            source(container_path="/d", host_path="", image=api.ImageSpec(image="x"), readonly=True),
         )
     ).spec
     assert mount_at(made, "/a").options == ("rbind", "rprivate", "ro", "rro")

@@ -118,6 +118,7 @@ class Node:
         """What a verbose Status adds, as JSON."""
         return {
             "config": json.dumps(attrs.asdict(self.config, value_serializer=_plain)),
+            "images": json.dumps({"damaged": self.images.trouble()}),
             "recovery": json.dumps(attrs.asdict(self.recovered)),
         }
 

@@ -125,6 +125,13 @@ class Images:
         """What is listed and cannot be read, and why: such images count as not here until they are pulled again."""
         return self._local.damaged()
 
+    def trouble(self) -> Mapping[str, str]:
+        """What a verbose status of the node says: each damaged image, or the list itself, and what is wrong."""
+        try:
+            return {str(digest): reason for digest, reason in self.damaged().items()}
+        except LayoutError as error:
+            return {"index.json": str(error)}
+
     def root(
         self,
         container_id: str,

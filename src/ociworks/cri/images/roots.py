@@ -4,6 +4,7 @@
 
     <root>/containers/<id>/layers-<chain ID>     the chain that is held, base first; how a restart knows
     <root>/containers/<id>/upper, work           what the container changes
+    <root>/containers/<id>/copy-…                a root or volume with other owners, where it has to be a copy
     <root>/trash/                                what released ones have left (module ``trash``)
     <state>/mounts/<id>/                         where its root is mounted, and its volumes (module ``mounts``)
 
@@ -32,11 +33,13 @@ from ociworks.image.store.usage import Usage
 from ociworks.runtime.overlay import RootfsOverlay
 from ociworks.spec import Digest
 
-__all__ = ["ContainerRoot", "Roots", "check_id"]
+__all__ = ["COPIED", "ContainerRoot", "Roots", "check_id"]
 
 _logger = logging.getLogger(__name__)
 
 _HELD: Final = "layers-"
+COPIED: Final = "copy-rootfs"
+"""A root with other owners, where the kernel cannot mount the layers so."""
 _MAX_CHAIN: Final = 1 << 20
 _HEX: Final = frozenset("0123456789abcdef")
 
@@ -125,11 +128,17 @@ class Roots:
         self._trash.throw(self._fd, id)
 
     def usage(self, id: str) -> Usage:
-        """What a container has changed takes; nothing for one that has no root here."""
+        """What a container has for itself takes: its changes, and its copy of the layers where it has one.
+
+        Nothing for a container that has no root here.
+        """
         check_id(id)
+        return self._usage(id, "upper") + self._usage(id, COPIED)
+
+    def _usage(self, id: str, name: str) -> Usage:
         try:
-            with _files.directory(self._fd, id, "upper") as upper:
-                return Usage.of(upper)
+            with _files.directory(self._fd, id, name) as tree:
+                return Usage.of(tree)
         except FileNotFoundError:
             return Usage(bytes=0, inodes=0)
 

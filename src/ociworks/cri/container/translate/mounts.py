@@ -92,6 +92,8 @@ def _check_origin(given: api.Mount) -> None:
             raise InvalidRequest("mounts: host_path and image: expected one of them")
         if given.propagation != api.MountPropagation.PROPAGATION_PRIVATE:
             raise InvalidRequest("mounts.propagation: a mount of an image is private")
+        if not given.readonly:
+            raise InvalidRequest("mounts.readonly: a mount of an image cannot be written")
     elif not given.host_path.startswith("/"):
         raise InvalidRequest(f"mounts.host_path: expected an absolute path, got {quote(given.host_path)}")
     elif given.image_sub_path:
