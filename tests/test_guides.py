@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ociworks.cli._arguments import parser
+from ociworks.cri.config import load
 from ociworks.image import Image, Layer, mutate, remote, sign, unpack
 from ociworks.spec.image import Config
 from ociworks.testing import File, Registry, RegistryOptions, image_from_files
@@ -27,6 +28,9 @@ RUN = ("changing-images", "images", "moving-images", "registries", "signatures",
 
 
 MENTIONED = re.findall(r"`(ociworks [^`]+)`", (GUIDES / "coming-from.md").read_text("utf-8"))
+
+
+TOML = re.findall(r"^```toml\n(.*?)^```$", (GUIDES / "cri.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -113,7 +117,12 @@ FREEZES = [
 @pytest.mark.userns
 @pytest.mark.parametrize(
     "guide",
-    [pytest.param("containers", marks=FREEZES), "first-road", pytest.param("runtimes", marks=FREEZES)],
+    [
+        pytest.param("containers", marks=FREEZES),
+        "first-road",
+        pytest.param("runtimes", marks=FREEZES),
+        pytest.param("cri", marks=FREEZES),
+    ],
 )
 def test_the_guide_to_containers_runs(guide: str, names: dict[str, str]) -> None:
     """The same, with a busybox in a registry and in a bundle."""
@@ -132,9 +141,16 @@ def test_the_guide_to_containers_runs(guide: str, names: dict[str, str]) -> None
     Reader(names).read(GUIDES / f"{guide}.md")
 
 
+@pytest.mark.parametrize("text", TOML)
+def test_configurations_of_a_server(text: str, tmp_path: Path) -> None:
+    """They can be loaded."""
+    tmp_path.joinpath("cri.toml").write_text(text)
+    load(tmp_path / "cri.toml")
+
+
 def test_every_guide_is_run() -> None:
     """A new page must be run, or say here why not."""
-    read = {"clients", "containers", "first-road", "coming-from", "contributing", "runtimes"}
+    read = {"clients", "containers", "cri", "first-road", "coming-from", "contributing", "runtimes"}
     assert {path.stem for path in GUIDES.glob("*.md")} == {*RUN, *read}
 
 
