@@ -145,8 +145,9 @@ def network_below(place: Path, document: object = None, **settings: Any) -> Netw
     values: dict[str, Any] = {
         "cni_conf_dir": str(directory),
         "cni_cache_dir": str(place / "cache"),
-        "cni_bin_dirs": (str(place / "bin"), plugin_directory()),
     }
+    if "cni_bin_dirs" not in settings:
+        values["cni_bin_dirs"] = (str(place / "bin"), plugin_directory())
     return Network(CriConfig(**(values | settings)))
 
 

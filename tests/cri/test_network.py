@@ -253,7 +253,7 @@ def test_nothing_to_remove(host: Host, tmp_path: Path) -> None:
     """Without a record the plugins are asked as they are configured; without a configuration there is nothing."""
     recording(tmp_path, "fake")
     pod = host.pod()
-    network_below(tmp_path).remove(pod)
+    network_below(tmp_path, cni_bin_dirs=()).remove(pod)
     network = network_of(tmp_path, {"type": "fake"})
     for _ in range(2):
         host.run(lambda: network.remove(pod))
