@@ -514,8 +514,9 @@ def test_cr_12_guarantees_that_are_not_given(tmp_path: Path) -> None:
         mount(tmp_path, mount_options=["suid"]),
         mount(tmp_path, mount_options=["lowerdir=/etc"]),
         mount(tmp_path, uidMappings=[api.IDMapping(length=1)]),
-        mount(tmp_path, image=api.ImageSpec(image="x")),
-        mount("", image=api.ImageSpec(image="x"), propagation=shared),
+        mount(tmp_path, image=api.ImageSpec(image="x"), readonly=True),
+        mount("", image=api.ImageSpec(image="x")),
+        mount("", image=api.ImageSpec(image="x"), readonly=True, propagation=shared),
         mount(tmp_path, image_sub_path="x"),
     ):
         with pytest.raises(InvalidRequest):

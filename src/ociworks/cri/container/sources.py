@@ -60,7 +60,8 @@ def find_sources(
 def relabel(sources: Sequence[Source], label: str) -> None:
     """Give what is mounted the container's SELinux label, where the request says so and the kernel has labels."""
     for source in sources:
-        if source.mount.selinux_relabel and label and selinux_enabled():
+        wanted = source.mount.selinux_relabel and not source.mount.HasField("image")
+        if wanted and label and selinux_enabled():
             _relabel(source.path, label.encode() + b"\0")
 
 
