@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from ociworks import testing
 from ociworks.cri.images import Images
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import (
+    ConfigError,
     DeadlinePassed,
     ImageNotFound,
     InvalidReference,
@@ -26,7 +28,7 @@ from ociworks.errors import (
     SignatureValidationFailed,
     Unauthorized,
 )
-from ociworks.image import layout, remote
+from ociworks.image import Image, layout, remote, sign
 from ociworks.image.store import Snapshots
 from ociworks.spec import FrozenDict
 from ociworks.spec.image import Config
@@ -321,6 +323,88 @@ def test_what_a_policy_refuses_does_not_arrive(place: Path, source: testing.Regi
     assert not any(
         str(image.layers[0].digest) in each.path for each in source.requests if each.method == "GET"
     )
+
+
+def test_what_a_policy_accepts_arrives_and_nothing_else(place: Path, source: testing.Registry) -> None:
+    """A tag that moves to something unsigned changes nothing here."""
+    good, bad = random_image(1, seed=1), random_image(1, seed=2)
+    name = f"{source.host}/app:1"
+    key = sign.PrivateKey.generate()
+    pushed(source, good)
+    with remote.Client() as client:
+        sign.sign(client, name, key)
+    signed = {"type": "sigstoreSigned", "keyData": base64.b64encode(key.public.to_pem()).decode()}
+    file = place / "policy.json"
+    file.write_text(
+        json.dumps({"default": [{"type": "reject"}], "transports": {"docker": {source.host: [signed]}}})
+    )
+    with opened(place, source, image_policy=str(file)) as images:
+        found = pull(images, name)
+        assert found == str(good.manifest.config.digest)
+        pushed(source, bad)
+        with pytest.raises(SignatureValidationFailed):
+            pull(images, name)
+        assert list(listed(images)) == [found]
+        assert list(listed(images)[found].repo_tags) == [name]
+
+
+def test_hosts_toml_of_a_registry(place: Path, source: testing.Registry) -> None:
+    pushed(source, random_image(1))
+    folder = place / "hosts/quay.io"
+    folder.mkdir(parents=True)
+    (folder / "hosts.toml").write_text(f'[host."{source.url}"]\n', "utf-8")
+    with opened(place, source, registry_config_dirs=(str(place / "hosts"),)) as images:
+        found = pull(images, "quay.io/app:1")
+        assert list(listed(images)[found].repo_tags) == ["quay.io/app:1"]
+
+
+@pytest.mark.parametrize(
+    "mirrors",
+    [{"registry.example": ("ftp://a",)}, {"not a host": ("http://a",)}, {"a.example": ("http://a/?x",)}],
+)
+def test_mirrors_that_are_none(
+    place: Path, source: testing.Registry, mirrors: dict[str, tuple[str, ...]]
+) -> None:
+    with (
+        opened(place, source, registry_mirrors=mirrors) as images,
+        pytest.raises(ConfigError, match="mirrors"),
+    ):
+        pull(images)
+
+
+def alike() -> tuple[Image, Image]:
+    """Two images whose IDs begin with the same four digits."""
+    seen: dict[str, Image] = {}
+    for number in itertools.count():
+        image = image_from_files({"a": str(number).encode()})
+        other = seen.setdefault(image.manifest.config.digest.encoded[:4], image)
+        if other is not image:
+            return image, other
+    raise AssertionError
+
+
+def test_cr_08_ids_of_images(place: Path, source: testing.Registry) -> None:
+    """Other algorithms and cases are no IDs; what several begin with is an error, and nothing goes by a beginning."""
+    with opened(place, source) as images:
+        for number, image in enumerate(alike()):
+            pushed(source, image, f"app:{number}")
+            found = pull(images, f"{NAME}:{number}")
+        for name in (
+            f"sha512:{'0' * 128}",
+            f"sha256:{found[7:].upper()}",
+            f"md5:{found[7:39]}",
+            f"{found} ",
+            found[7:10],
+        ):
+            assert status(images, name) is None, name
+            remove(images, name)
+        assert status(images, found[7:40]) is not None
+        for call in (status, remove, listed):
+            with pytest.raises(InvalidRequest, match="2 image IDs begin"):
+                call(images, found[7:11])
+        with pytest.raises(InvalidRequest, match="whole ID"):
+            remove(images, found[7:40])
+        assert len(listed(images)) == 2
 
 
 def test_a_layer_that_is_another_than_promised_gives_no_image(place: Path, source: testing.Registry) -> None:

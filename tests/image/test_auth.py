@@ -201,6 +201,8 @@ def test_rg_19_entries_match_exactly(tmp_path: Path) -> None:
                 "reg.example/team": {"username": "team", "password": "4"},
                 "https://other.example/v2/": {"auth": encoded("other:a:b")},
                 "token.example": {"identitytoken": "5"},
+                "bearer.example": {"registrytoken": "abc.6"},
+                "broken.example": {"registrytoken": "a b"},
             },
             "HttpHeaders": {"X": "y"},
         },
@@ -212,6 +214,9 @@ def test_rg_19_entries_match_exactly(tmp_path: Path) -> None:
     assert keychain.find("reg.example", "teams/app") == Basic("plain", Secret("2"))
     assert keychain.find("other.example", "app") == Basic("other", Secret("a:b"))
     assert keychain.find("token.example", "app") == IdentityToken(Secret("5"))
+    assert keychain.find("bearer.example", "app") == RegistryToken(Secret("abc.6"))
+    with pytest.raises(AuthFileError, match=r"broken\.example"):
+        keychain.find("broken.example", "app")
     for stranger in ["reg.example.evil", "evil.reg.example", "reg.example:5000", "reg.exampl", "localhost"]:
         assert keychain.find(stranger, "app") is None
 

@@ -36,6 +36,8 @@ _logger = logging.getLogger(__name__)
 class Images:
     """What a node has of images. ``store`` is where they are kept; None: below the configuration's root.
 
+    What the store has without a name is collected, as :meth:`Layout.gc <ociworks.image.layout.Layout.gc>` says.
+
     Making it brings together what is there: layers that containers have are held again, and what a killed server left
     of pulls and removals is collected. Raises :class:`~ociworks.errors.LayoutError` when the store is something else
     than a layout, and ``OSError``.

@@ -25,7 +25,7 @@ from typing import Final, Self, TypeVar
 
 from ociworks._values import frozen
 from ociworks.errors import AuthFileError, SpecError, quote
-from ociworks.image.auth.credentials import Basic, Credential, IdentityToken
+from ociworks.image.auth.credentials import Basic, Credential, IdentityToken, RegistryToken
 from ociworks.image.auth.helpers import CredentialHelper
 from ociworks.image.auth.secret import Secret
 from ociworks.image.origin import split_authority
@@ -63,6 +63,7 @@ class AuthEntry(Model, nulls=True):
     username: str | None = None
     password: str | None = None
     identitytoken: str | None = None
+    registrytoken: str | None = None
 
     def __repr__(self) -> str:
         return "AuthEntry(…)"
@@ -170,6 +171,8 @@ class _Parsed:
     def _credential(self, place: str, entry: AuthEntry) -> Credential | None:
         if entry.identitytoken:
             return IdentityToken(Secret(entry.identitytoken))
+        if entry.registrytoken:
+            return self._token(place, entry.registrytoken)
         if entry.auth:
             return self._decoded(place, entry.auth)
         if entry.username and entry.password is not None:
@@ -179,6 +182,12 @@ class _Parsed:
                 None  # the mark that Docker leaves beside a helper, which has just said that it has nothing
             )
         raise self._broken(place)
+
+    def _token(self, place: str, text: str) -> Credential:
+        try:
+            return RegistryToken(Secret(text))
+        except SpecError:
+            raise self._broken(place) from None
 
     def _decoded(self, place: str, auth: str) -> Credential:
         try:
