@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ociworks.errors import AuthFileError, CredentialHelperError, RegistryProtocolError, SpecError
-from ociworks.image.auth import Basic, DockerConfig, IdentityToken, Secret, StaticKeychain
+from ociworks.image.auth import Basic, DockerConfig, IdentityToken, RegistryToken, Secret, StaticKeychain
 from ociworks.image.auth.bearer import basic_header, read_token, realm_of, token_call
 from ociworks.image.auth.cache import TokenCache, TokenKey
 from ociworks.image.auth.challenge import Challenge, parse_challenges
