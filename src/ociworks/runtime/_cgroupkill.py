@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _SIGKILL = 9
+_PIECE = 1 << 13
+"""Such files give a page at a time; to make room for more takes longer than to read them."""
 _STOPPED = (("cgroup.freeze", ("1",)), ("freezer.state", ("FROZEN", "FREEZING")))
 _GONE = (errno.ENOENT, errno.ENODEV)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,7 +44,7 @@ def read_text(path: str, *, at: int | None = None) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
     try:
         parts = []
-        while part := os.read(descriptor, 1 << 16):
+        while part := os.read(descriptor, _PIECE):
             parts.append(part)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None

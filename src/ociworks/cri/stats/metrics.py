@@ -14,7 +14,6 @@ from ociworks.cri.records import ContainerRecord
 from ociworks.cri.stats import network, samples
 from ociworks.cri.stats.disk import block_devices
 from ociworks.cri.stats.network import Interface
-from ociworks.cri.stats.processes import soft_limit
 from ociworks.cri.stats.reader import Reader
 from ociworks.cri.stats.sheets import Sheet
 from ociworks.cri.stats.subjects import Container, Place, Pod
@@ -93,7 +92,7 @@ class Metrics:
             resources=container.resources,
             processes=len(pids),
             opened=self._reader.opened(name, pids),
-            soft_limit=soft_limit(place.pid),
+            soft_limit=self._reader.soft_limit(name, place),
             written=self._reader.disk.written(name)[0],
             space=self._reader.disk.space(),
             devices=common.devices,

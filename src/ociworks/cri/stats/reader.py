@@ -8,7 +8,7 @@ from ociworks.cri.config import CriConfig
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.stats.aged import Aged
 from ociworks.cri.stats.disk import Disk, Layers
-from ociworks.cri.stats.processes import OpenFiles, open_files
+from ociworks.cri.stats.processes import OpenFiles, open_files, soft_limit
 from ociworks.cri.stats.rates import Rates
 from ociworks.cri.stats.subjects import Groups, Place, Runtimes
 from ociworks.errors import CgroupError
@@ -26,6 +26,7 @@ class Reader:
         self._rates = Rates(config.stats_period)
         self.disk = Disk(layers, config.root, config.stats_period)
         self._opened: Aged[OpenFiles] = Aged(config.stats_period)
+        self._limits: Aged[int | None] = Aged(config.stats_period)
 
     def container(self, record: ContainerRecord) -> tuple[Place, ContainerStats] | None:
         """Where it is counted, and the counters; None when it does not run any more."""
@@ -54,9 +55,13 @@ class Reader:
         """What these processes have open; it may be a little old."""
         return self._opened.get(id, lambda: open_files(pids))
 
+    def soft_limit(self, id: str, place: Place) -> int | None:
+        """How many files the first process of a container may open; it may be a little old. None when it has ended."""
+        return self._limits.get(id, lambda: soft_limit(place.pid))
+
     def keep(self, ids: Collection[str]) -> None:
         """Forget what is remembered of all others."""
-        for memory in (self._groups, self._rates, self.disk, self._opened):
+        for memory in (self._groups, self._rates, self.disk, self._opened, self._limits):
             memory.keep(ids)
 
     def _read(self, id: str, place: Place) -> tuple[Place, ContainerStats] | None:

@@ -69,6 +69,7 @@ class _Files:
         for directory, names in sorted(listed, key=lambda item: "cgroup.controllers" in item[1]):
             for name in names:
                 self._where.setdefault(name, directory)
+        self._hugepages = [name for name in self._where if name.startswith("hugetlb.")]
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
@@ -78,8 +79,8 @@ class _Files:
         ending = f".{ending}"
         return sorted(
             name[8 : -len(ending)]
-            for name in self._where
-            if name.startswith("hugetlb.") and name.endswith(ending) and name.count(".") == 2
+            for name in self._hugepages
+            if name.endswith(ending) and name.count(".") == 2
         )
 
     def text(self, name: str) -> str:
