@@ -190,7 +190,11 @@ class Upgraded:
     ) -> None:
         parts = urlsplit(url)
         sock = socket.create_connection((parts.hostname, parts.port), timeout=20)
-        self.socket = context.wrap_socket(sock, server_hostname="localhost") if context else sock
+        self.socket = (
+            context.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
+            if context
+            else sock
+        )
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         lines = [f"{method} {path} HTTP/1.1", "Connection: Upgrade", *headers]
         if not any(line.lower().startswith("host:") for line in headers):

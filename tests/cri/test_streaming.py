@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ociworks.cri._caller import Caller
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.streaming import execsync
 from ociworks.errors import CommandNotFound, DeadlinePassed, InvalidRequest, PodNotFound, PodStateError
 from tests.cri import streams
 from tests.cri.streams import CONTAINER, Node, SpdyClient
+from tests.image.authority import Authority
 
 V4 = "v4.channel.k8s.io"
 
@@ -158,3 +162,34 @@ def test_exec_sync_in_time(node: Node) -> None:
 def test_exec_sync_does_not_wait_for_who_holds_the_pipe(node: Node) -> None:
     done = node.streaming.exec_sync(CONTAINER, ["sh", "-c", "sleep 2 & echo done"], 0)
     assert done.stdout == b"done\n"
+
+
+def test_tls(place: Path) -> None:
+    authority = Authority(place / "authority")
+    cert, key = map(str, authority.issue("localhost"))
+    context = ssl.create_default_context(cafile=authority.certificate)
+    with streams.node(place, stream_tls_cert=cert, stream_tls_key=key) as node:
+        url = node.exec("sh", "-c", "cat; exit 3", stdin=True)
+        assert url.startswith("https://127.0.0.1:")
+        with SpdyClient(url, V4, context=context, headers=["Host: kubelet.example"]) as client:
+            opened = client.command_streams("error", "stdin", "stdout")
+            client.send(opened["stdin"], bytes(300_000), fin=True)
+            client.until_end()
+        assert client.received[opened["stdout"]] == bytes(300_000)
+        assert b'"3"' in client.received[opened["error"]]
+
+
+def test_an_exec_sync_ends_with_its_caller(node: Node) -> None:
+    caller, begun = Caller(), threading.Event()
+
+    def call() -> None:
+        with caller.waiting(), pytest.raises(DeadlinePassed):
+            node.streaming.exec_sync(CONTAINER, ["sleep", "1000"], 0)
+        begun.set()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    caller.leave()
+    thread.join()
+    assert begun.is_set()
+    assert node.containers.begun[-1].pidfd == -1

@@ -126,6 +126,28 @@ def test_attach_types_into_the_container(pod: Pod) -> None:
     assert b"Success" in client.received[opened["error"]]
 
 
+def test_attach_where_nobody_reads(pod: Pod) -> None:
+    main = pod.run("sh", "-c", "sleep 1; echo end")
+    request = api.AttachRequest(container_id=main, stdin=True, stdout=True)
+    with SpdyClient(pod.client.runtime.Attach(request).url, V4) as client:
+        opened = client.command_streams("error", "stdin", "stdout")
+        client.send(opened["stdin"], b"lost")
+        client.until_end()
+    assert bytes(client.received[opened["stdout"]]) in (b"end\n", b"")
+    assert b"Success" in client.received[opened["error"]]
+
+
+def test_an_exec_sync_that_nobody_waits_for(pod: Pod) -> None:
+    main = pod.run("sleep", "1000")
+    request = api.ExecSyncRequest(container_id=main, cmd=["sh", "-c", "echo up; exec sleep 1003"])
+    call = pod.client.runtime.ExecSync.future(request)
+    while b"sleep 1003" not in pod.exec_sync(main, "ps").stdout:
+        pass
+    call.cancel()
+    while b"sleep 1003" in pod.exec_sync(main, "ps").stdout:
+        pass
+
+
 def test_attach_to_a_terminal(pod: Pod) -> None:
     main = pod.run("sh", "-c", "while read x; do stty size; done", stdin=True, tty=True)
     request = api.AttachRequest(container_id=main, stdin=True, stdout=True, tty=True)

@@ -9,7 +9,7 @@
         server.start()
 
 - ``service``: CriService; ``runtime_service``, ``image_service``: its RPCs, thin; ``_rpc``, ``_methods``,
-  ``_requests``, ``_pieces``: how they are put on a server; ``_rpcserver``: one of our own
+  ``_requests``, ``_pieces``, ``_caller``: how they are put on a server; ``_rpcserver``: one of our own
 - ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
   ``handlers``: runtimes by name
 - ``network``: networks of pods, by CNI plugins; ``_podnetworks``: that, as pods need it

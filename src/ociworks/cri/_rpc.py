@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 import grpc
 import grpc.aio
 
+from ociworks.cri._caller import Caller
 from ociworks.cri._requests import check_text, subject
 from ociworks.cri._status import status_of
 from ociworks.cri.events import Subscription
@@ -117,7 +118,10 @@ class Wrapper:
 
     def _unary(self, method: Method) -> Callable[[Message, grpc.ServicerContext], Message]:
         def answer(request: Message, context: grpc.ServicerContext) -> Message:
-            result = attempt(method, request)
+            caller = Caller()
+            context.add_callback(caller.leave)
+            with caller.waiting():
+                result = attempt(method, request)
             if isinstance(result, Failure):
                 context.abort(*result)
             return cast("Message", result)
@@ -164,9 +168,13 @@ class Wrapper:
 
     def _async_unary(self, method: Method) -> Callable[..., Any]:
         async def answer(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-            result = await asyncio.get_running_loop().run_in_executor(
-                self._pool(method), attempt, method, request
-            )
+            caller = Caller()
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(
+                    self._pool(method), _attempt_for, caller, method, request
+                )
+            finally:
+                caller.leave()
             if isinstance(result, Failure):
                 await context.abort(*result)
             return cast("Message", result)
@@ -217,6 +225,11 @@ def attempt(method: Method, request: Message, then: Callable[[Any], Any] = lambd
     if method.audited:
         logger.debug("%s %s: done", method.name, about)
     return found
+
+
+def _attempt_for(caller: Caller, method: Method, request: Message) -> Any:  # noqa: ANN401 - as attempt
+    with caller.waiting():
+        return attempt(method, request)
 
 
 def _send_all(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ociworks.cri._caller import caller_gone
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.streaming._family import kill_family
 from ociworks.cri.streaming._outcome import exit_code
@@ -37,17 +38,19 @@ def run(
     """Run what ``begin`` begins, for ``timeout`` seconds at most (0: for any time).
 
     After its end, output is waited for ``drain`` seconds while others hold the pipes. DeadlinePassed when it takes too
-    long: what came of it, among ``everybody`` in the container, is killed by then.
+    long or the caller of the RPC has gone: what came of it, among ``everybody`` in the container, is killed by then.
     """
     deadline = time.monotonic() + timeout if timeout > 0 else None
-    with Pipes(stdout=True, stderr=True) as pipes:
+    with Pipes(stdout=True, stderr=True) as pipes, caller_gone() as gone:
         running = begin(pipes)
         try:
             pipes.begun()
             output = _Output(pipes)
-            if not output.until_ended(running.pidfd, deadline):
+            if not output.until_ended(running.pidfd, gone, deadline):
                 _kill(running, everybody, pipes)
-                raise DeadlinePassed(f"command did not end within {timeout:g} seconds and was killed")
+                raise DeadlinePassed(
+                    f"command did not end within {timeout:g} seconds, or while anybody waited"
+                )
             output.drain(drain)
             code = exit_code(running.wait())
         finally:
@@ -72,9 +75,10 @@ class _Output:
         for fd in pipes.outputs:
             self._poll.register(fd, select.POLLIN)
 
-    def until_ended(self, pidfd: int, deadline: float | None) -> bool:
-        """Read until the program has ended; False when the deadline came first."""
+    def until_ended(self, pidfd: int, gone: int, deadline: float | None) -> bool:
+        """Read until the program has ended; False when the deadline came first, or ``gone`` became readable."""
         self._poll.register(pidfd, select.POLLIN)
+        self._poll.register(gone, select.POLLIN)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready = self._poll.poll(None if left is None else left * 1000)
@@ -82,7 +86,10 @@ class _Output:
                 return False
             if any(fd == pidfd for fd, _ in ready):
                 self._poll.unregister(pidfd)
+                self._poll.unregister(gone)
                 return True
+            if any(fd == gone for fd, _ in ready):
+                return False
             for fd, _ in ready:
                 self._read(fd)
             if left == 0.0:  # there is always something to read

@@ -253,10 +253,12 @@ class ExecSession(CommandSession):
 class AttachSession(CommandSession):
     """The streams of a container's own program, which goes on when the client goes."""
 
-    def __init__(self, relay: Relay, attach: Callable[[], Attachment], *, stdin_once: bool) -> None:
+    def __init__(
+        self, relay: Relay, attach: Callable[[], Attachment], *, stdin: bool, stdin_once: bool
+    ) -> None:
         super().__init__(relay)
         self._attach = attach
-        self._stdin_once = stdin_once
+        self._stdin, self._stdin_once = stdin, stdin_once
         self._over = False
         self._told_end = False
 
@@ -265,6 +267,8 @@ class AttachSession(CommandSession):
         self._attachment = self.closing.enter_context(self._attach())
         self._writing = os.dup(self._attachment.fileno())
         self.closing.callback(os.close, self._writing)
+        if not self._stdin:  # what is typed is lost, as with other servers
+            self.give_up_input()
         self.connected()
         while not self._over:
             self.turn()
@@ -309,7 +313,7 @@ class AttachSession(CommandSession):
             self.give_up_input()
 
     def _end_input(self) -> None:
-        if self.input_ended and self._stdin_once and not self._told_end:
+        if self.input_ended and self._stdin and self._stdin_once and not self._told_end:
             self._told_end = True
             with contextlib.suppress(ContainerError):
                 self._attachment.close_stdin()

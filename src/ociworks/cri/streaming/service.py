@@ -152,12 +152,17 @@ class Streaming:
     def _attach(self, peer: Peer, request: Request, waiting: api.AttachRequest) -> None:
         wanted = _wanted(waiting)
         relay = self._relay(peer, request, wanted)
+        record = self._store.containers.find(waiting.container_id)
+        config = api.ContainerConfig.FromString(record.config)
+
+        stdin = wanted.stdin and config.stdin
+        only_end = not (stdin or wanted.stdout or wanted.stderr)
 
         def attach() -> Attachment:
             target = self._containers.open(self._running(waiting.container_id).id)
-            return target.attach(stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr)
+            return target.attach(stdin=stdin, stdout=wanted.stdout or only_end, stderr=wanted.stderr)
 
-        AttachSession(relay, attach, stdin_once=self._stdin_once(waiting.container_id)).run(request.early)
+        AttachSession(relay, attach, stdin=stdin, stdin_once=config.stdin_once).run(request.early)
 
     def _port_forward(self, peer: Peer, request: Request, waiting: api.PortForwardRequest) -> None:
         wire = forward_wire(peer, request, tuple(waiting.port))
@@ -171,9 +176,6 @@ class Streaming:
 
     def _network(self, prefix: str) -> PodNetwork:
         return PodNetwork(self._store.sandboxes.find(prefix), host=self._config.host_network_port_forward)
-
-    def _stdin_once(self, id: str) -> bool:
-        return api.ContainerConfig.FromString(self._store.containers.find(id).config).stdin_once
 
     def _relay(self, peer: Peer, request: Request, wanted: Wanted) -> Relay:
         wire = command_wire(peer, request, wanted)
