@@ -176,6 +176,15 @@ def test_what_is_released_is_removed_aside(
     pytest.fail("the trash is never emptied")
 
 
+def test_strangers_in_our_directories_are_left_alone(place: Path, source: testing.Registry) -> None:
+    for directory in ("root/containers", "state/mounts"):
+        (place / directory / "lost+found").mkdir(parents=True)
+        (place / directory / ("a" * 64)).touch()
+    with opened(place, source) as images:
+        assert images.holders() == {"a" * 64}
+    assert (place / "root/containers/lost+found").is_dir()
+
+
 @pytest.mark.parametrize("id", ["", "../" + "a" * 61, "A" * 64, "a" * 63, "a" * 64 + "\n"])
 def test_only_ids_become_names(images: Images, id: str) -> None:
     for call in (images.release, images.usage):

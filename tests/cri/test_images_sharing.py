@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import secrets
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from ociworks import testing
 from ociworks.cri.images import Images
@@ -72,3 +77,36 @@ def test_a_release_leaves_those_who_share(place: Path, source: testing.Registry)
             assert len(snapshots.chain_ids()) == 1
         images.release(two)
         assert left_over(place) == []
+
+
+def test_nothing_of_this_process_stays(place: Path, source: testing.Registry) -> None:
+    """No descriptor and no thread, whatever happened."""
+    pushed(source, testing.image_from_layers([{"a": b"1"}, {"b": b"2"}]))
+    pushed(source, testing.image_from_layers([b"no archive" * 100]), "app:bad")
+    descriptors, threads = set(os.listdir("/proc/self/fd")), own_threads()
+    with opened(place, source) as images:
+        local = images.get(pull(images))
+        for name in (f"{NAME}:bad", f"{source.host}/none:1", "127.0.0.1:1/a:1"):
+            with pytest.raises(OciworksError):
+                pull(images, name)
+        kept, gone = secrets.token_hex(32), secrets.token_hex(32)
+        images.root(kept, local)
+        images.root(gone, local)
+        images.release(gone)
+        remove(images, local.id)
+    assert set(os.listdir("/proc/self/fd")) - descriptors <= registry_connections()
+    assert own_threads() == threads
+
+
+def own_threads() -> set[str]:
+    return {each.name for each in threading.enumerate() if not each.name.startswith("ociworks-registry")}
+
+
+def registry_connections() -> set[str]:
+    """Sockets of the registry, which is in this process too and may not have noticed yet that the client is gone."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                found.add(fd)
+    return found

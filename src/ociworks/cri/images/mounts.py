@@ -32,6 +32,7 @@ from ociworks._linux.mount import (
 from ociworks._linux.overlay import mount_overlay
 from ociworks._linux.path import remove_tree_at
 from ociworks.cri.images.namespaces import UserNamespace
+from ociworks.cri.images.roots import is_id
 from ociworks.errors import NotSupported
 from ociworks.image import _files
 from ociworks.image.store import Snapshot
@@ -66,7 +67,7 @@ class Mounts:
 
     def all(self) -> tuple[str, ...]:
         """The IDs of containers that may have something mounted here."""
-        return tuple(sorted(os.listdir(self._fd)))
+        return tuple(sorted(filter(is_id, os.listdir(self._fd))))
 
     def place(self, id: str, snapshot: Snapshot) -> str:
         """A directory for a root that the container mounts itself, with the image's users to be looked up; its path."""

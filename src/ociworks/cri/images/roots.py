@@ -26,14 +26,14 @@ from attrs import field, frozen
 
 from ociworks.cri.images.local import LocalImage
 from ociworks.cri.images.trash import Trash
-from ociworks.errors import ImageNotFound, InvalidRequest, SpecError, quote
+from ociworks.errors import ImageError, InvalidRequest, SpecError, quote
 from ociworks.image import _files
 from ociworks.image.store import Snapshot, Snapshots
 from ociworks.image.store.usage import Usage
 from ociworks.runtime.overlay import RootfsOverlay
 from ociworks.spec import Digest
 
-__all__ = ["COPIED", "ContainerRoot", "Roots", "check_id"]
+__all__ = ["COPIED", "ContainerRoot", "Roots", "check_id", "is_id"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Roots:
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._held: dict[tuple[Digest, ...], tuple[Snapshot, set[str]]] = {}
-        for name in os.listdir(self._fd):
+        for name in self.all():
             self._hold_again(name)
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Roots:
 
     def all(self) -> tuple[str, ...]:
         """The IDs of containers that have something here."""
-        return tuple(sorted(os.listdir(self._fd)))
+        return tuple(sorted(filter(is_id, os.listdir(self._fd))))
 
     def chain_ids(self) -> frozenset[Digest]:
         """The layers that are held."""
@@ -164,13 +164,18 @@ class Roots:
                 for chain in list(_chains(own)):
                     if self._held_by(id, chain) is None:
                         self._keep(id, chain, self._snapshots.held(chain))
-        except (ImageNotFound, OSError) as error:
+        except (ImageError, OSError) as error:
             _logger.warning("container %s: its layers are not all there: %s", id, error)
+
+
+def is_id(name: str) -> bool:
+    """Whether it is one of our IDs; what else lies in a directory is somebody else's."""
+    return len(name) == 64 and _HEX.issuperset(name)
 
 
 def check_id(id: str) -> None:
     """Raise :class:`~ociworks.errors.InvalidRequest` for what is not one of our IDs: it becomes a name on disk."""
-    if len(id) != 64 or not _HEX.issuperset(id):
+    if not is_id(id):
         raise InvalidRequest(f"expected 64 hexadecimal digits, got {quote(id)}")
 
 
