@@ -244,9 +244,9 @@ def test_tests_do_not_sleep() -> None:
     assert not found, f"wait for the event (or end the line with {MARK!r} and the reason): {found}"
 
 
-CATALOGUE = {"sp": 14, "rg": 21, "sg": 10, "un": 23, "rt": 33, "cl": 6, "sv": 7}
+CATALOGUE = {"sp": 14, "rg": 21, "sg": 10, "un": 23, "rt": 33, "cl": 6, "sv": 7, "cr": 16}
 """Groups of the regression catalogue that are covered: specifications, registries, signatures, unpacking,
-running, command lines, supervisors."""
+running, command lines, supervisors, the Container Runtime Interface."""
 ATTACKS = [f"{group}_{number:02}" for group, count in CATALOGUE.items() for number in range(1, count + 1)]
 
 
