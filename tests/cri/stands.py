@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ociworks.runtime import cgroups
 from ociworks.runtime.protocol import OCIRuntime
 from tests.cri.nodes import IMAGE, config_below, container_config, pod_config
 
-__all__ = ["Pods", "Stand", "stand"]
+__all__ = ["Pods", "Stand", "stand", "until"]
 
 MODES = api.NamespaceMode
 
@@ -191,3 +192,13 @@ def stand(
                 containers.remove(record.id)
             pods.close()
             handlers.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    event = threading.Event()
+    for _ in range(400):
+        if condition():
+            return
+        event.wait(0.05)
+    raise AssertionError("it did not happen")

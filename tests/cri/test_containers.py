@@ -25,7 +25,7 @@ from ociworks.errors import (
 )
 from ociworks.spec import FrozenDict
 from tests.cri.requests import linux
-from tests.cri.stands import MODES, Stand, stand
+from tests.cri.stands import MODES, Stand, stand, until
 from tests.interop.peers import peer
 
 pytestmark = pytest.mark.root
@@ -461,16 +461,6 @@ def test_volumes_of_the_image(place: Path, registry: testing.Registry) -> None:
         )
         node.containers.remove(status.id)
         assert left(node, status.id) == []
-
-
-def until(condition: Any) -> None:
-    """Wait for something that another process does."""
-    event = threading.Event()
-    for _ in range(400):
-        if condition():
-            return
-        event.wait(0.05)
-    raise AssertionError("it did not happen")
 
 
 def left(node: Stand, id: str) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from tests.cri.nodes import IMAGE, Client, container_config, pod_config
+from tests.cri.stands import until
 
 pytestmark = pytest.mark.root
 
@@ -77,6 +80,33 @@ def test_users_of_a_pod(cri: Client, place: Path) -> None:
     assert told == ["0", "0", "0 200000 65536"]
     assert (place / "data/new").stat().st_uid == 0
     cri.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
+
+
+def test_processes_that_outlive_the_first_one(cri: Client, place: Path) -> None:
+    """In a process namespace that the pod shares they end with it, also while they hold its output."""
+    cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
+    pod = pod_config(place)
+    sandbox = cri.runtime.RunPodSandbox(api.RunPodSandboxRequest(config=pod)).pod_sandbox_id
+    config = container_config("sh", "-c", "sleep 1234 & echo $!; exit 5")
+    request = api.CreateContainerRequest(pod_sandbox_id=sandbox, config=config, sandbox_config=pod)
+    made = cri.runtime.CreateContainer(request).container_id
+    cri.runtime.StartContainer(api.StartContainerRequest(container_id=made))
+    until(lambda: status(cri, made).state == api.ContainerState.CONTAINER_EXITED)
+    assert (status(cri, made).exit_code, status(cri, made).reason) == (5, "Error")
+    assert b"sleep\x001234\x00" not in set(commands())
+    cri.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
+
+
+def commands() -> Iterator[bytes]:
+    """Of every process of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone since
+            yield path.read_bytes()
+
+
+def status(cri: Client, made: str) -> api.ContainerStatus:
+    """A container's status."""
+    return cri.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=made)).status
 
 
 def _connect(place: Path) -> None:
