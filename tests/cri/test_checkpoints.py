@@ -188,9 +188,7 @@ def test_who_can_be_written(dumped: Dumped, tmp_path: Path) -> None:
     assert left(tmp_path) == set()
 
 
-@pytest.mark.parametrize(
-    "error", [CheckpointFailed("criu failed", log=""), MissingDependency("no criu"), OSError(28, "full")]
-)
+@pytest.mark.parametrize("error", [MissingDependency("no criu"), OSError(28, "full")])
 def test_a_dump_that_fails_leaves_nothing(dumped: Dumped, tmp_path: Path, error: Exception) -> None:
     """Neither an archive nor a part of one; what was there stays."""
     location = tmp_path / "x.tar"
@@ -206,6 +204,29 @@ def test_a_dump_that_fails_leaves_nothing(dumped: Dumped, tmp_path: Path, error:
         dumped.write(main, location)
     assert location.read_bytes() == b"before"
     assert left(tmp_path) == {"x.tar"}
+
+
+@pytest.mark.parametrize(("works", "kind"), [(True, CheckpointFailed), (False, NotSupported)])
+def test_what_criu_said_is_told(
+    dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool, kind: type[Exception]
+) -> None:
+    """Its log is gone with the directory, so the message has it; a criu that cannot work here is said to be none."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "criu").write_text(f"#!/bin/sh\nexit {0 if works else 1}\n")
+    (programs / "criu").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+
+    def fail(options: CheckpointOptions) -> None:
+        dump(options)
+        Path(options.work_path, "dump.log").write_text("(00.1) Error (criu/vdso.c:381): vdso: strange\n")
+        raise CheckpointFailed("criu failed", log="/somewhere")
+
+    dumped.containers.dump = fail
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    with pytest.raises(kind, match="vdso: strange"):
+        dumped.write(main, tmp_path / "x.tar")
+    assert left(tmp_path) == {"programs"}
 
 
 def test_too_late(dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

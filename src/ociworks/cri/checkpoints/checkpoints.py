@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,9 +19,20 @@ from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
-from ociworks.errors import InvalidRequest, NotSupported, PodError, PodStateError, quote
+from ociworks.errors import (
+    CheckpointFailed,
+    InvalidRequest,
+    MissingDependency,
+    NotSupported,
+    OciworksError,
+    PodError,
+    PodStateError,
+    quote,
+)
 from ociworks.image import Layer
 from ociworks.runtime import CheckpointOptions
+from ociworks.runtime._criu.requests import criu
+from ociworks.runtime._criu.running import reason
 from ociworks.runtime.protocol import OCIContainer
 from ociworks.spec import Bundle, to_json
 
@@ -28,6 +40,7 @@ __all__ = ["Checkpoints", "Containers"]
 
 _LOG: Final = "dump.log"
 _POD: Final = "pod.dump"
+_CHECK: Final = 20
 
 
 class Containers(Protocol):
@@ -114,7 +127,10 @@ class Checkpoints:
         ):
             images, work = f"{scratch}/images", f"{scratch}/work"
             options = CheckpointOptions(image_path=images, work_path=work, leave_running=True)
-            job.container.checkpoint(options)
+            try:
+                job.container.checkpoint(options)
+            except CheckpointFailed as error:
+                raise _explained(job.record, work) from error
             deadline.check()
             archive.add_tree("checkpoint", images)
             with suppress(FileNotFoundError):
@@ -138,6 +154,18 @@ class Checkpoints:
             layer = Layer.from_overlay_upper(upper, compression="none")
             with layer.uncompressed() as source, tempfile.TemporaryFile(dir=self._root) as scratch:
                 archive.add_stream("rootfs-diff.tar", source, scratch)
+
+
+def _explained(record: ContainerRecord, work: str) -> OciworksError:
+    """Why criu failed, by its log, which goes with the directory; NotSupported where it cannot work at all."""
+    why = reason(work, _LOG)
+    try:
+        checked = subprocess.run([criu(), "check"], capture_output=True, timeout=_CHECK, check=False)
+    except (OSError, MissingDependency, subprocess.TimeoutExpired) as error:
+        return NotSupported(f"container {record.id} cannot be checkpointed: criu cannot be asked: {error}")
+    if checked.returncode:
+        return NotSupported(f"containers cannot be checkpointed: criu does not work on this kernel: {why}")
+    return CheckpointFailed(f"container {record.id} was not checkpointed: {why}", log="")
 
 
 @contextmanager
