@@ -34,7 +34,11 @@ def registry() -> Iterator[testing.Registry]:
 
 @pytest.fixture
 def cri(place: Path, registry: testing.Registry) -> Iterator[Client]:
-    """A client of a server whose directories are below ``place``."""
+    """A client of a server whose directories are below ``place``; pods that a test leaves go with it."""
     config = config_below(place, registry.url)
     with CriService(config) as service, serving(service, place) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            for record in client.node.store.sandboxes.all():
+                client.node.sandboxes.remove(record.id)
