@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
+
+from attrs import evolve
 
 from ociworks.cri.recovery.leftovers import expel, is_id
 from ociworks.cri.recovery.report import Report
-from ociworks.errors import ContainerError, PodNotFound, quote
+from ociworks.errors import ContainerError, ContainerNotFound, PodNotFound, quote
 
 if TYPE_CHECKING:
     from ociworks.cri.node import Node
@@ -40,6 +44,20 @@ def _look(node: Node, record: ContainerRecord, report: Report) -> None:
         report.fail(f"container {record.id}: {error}")
         expel(node, record.handler, record.id, report)
         node.monitor.resolve(record)
+    if record.phase == "created":
+        _note_start(node, record)
+
+
+def _note_start(node: Node, record: ContainerRecord) -> None:
+    """Record the start of one that runs already: its server was killed between the two."""
+    try:
+        status = node.handlers.get(record.handler).get(record.id).status
+    except ContainerNotFound:
+        return
+    with node.locks.hold(record.id), contextlib.suppress(PodNotFound):
+        if status in ("running", "paused") and node.store.containers.get(record.id).phase == "created":
+            now = time.time_ns()
+            node.store.containers.update(record.id, lambda old: evolve(old, phase="running", started_at=now))
 
 
 def _has_pod(node: Node, record: ContainerRecord) -> bool:
