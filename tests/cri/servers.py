@@ -23,7 +23,17 @@ from ociworks.cri.store import Store
 from ociworks.image import layout
 from tests.cri.nodes import IMAGE, busybox_image, container_config, pod_config
 
-__all__ = ["Server", "a_container", "a_pod", "clean", "left", "prepare", "running_server", "until"]
+__all__ = [
+    "Server",
+    "a_container",
+    "a_pod",
+    "clean",
+    "left",
+    "prepare",
+    "remove_groups",
+    "running_server",
+    "until",
+]
 
 PATIENCE = 60.0
 T = TypeVar("T")
@@ -231,7 +241,8 @@ def left(place: Path) -> list[str]:
     found += [str(path) for path in _groups(place) if path.name != group_of(place)]
     found += [f"process {pid}" for pid in _processes(place)]
     with Store(place / "root/cri.db") as store:
-        found += [record.id for record in (*store.sandboxes.all(), *store.containers.all())]
+        found += [pod.id for pod in store.sandboxes.all()]
+        found += [container.id for container in store.containers.all()]
     return found
 
 
@@ -244,6 +255,11 @@ def clean(place: Path) -> None:
         mounts = [line.split()[1] for line in stream if str(place) in line]
     for mount in reversed(mounts):
         subprocess.run(["umount", "--lazy", mount], check=False)
+    remove_groups(place)
+
+
+def remove_groups(place: Path) -> None:
+    """Remove the control groups of this test, as far as nothing is in them."""
     for group in _groups(place):
         with contextlib.suppress(OSError):
             group.rmdir()

@@ -16,7 +16,17 @@ from attrs import evolve
 from ociworks.cri.config import load
 from ociworks.cri.node import Node
 from ociworks.cri.proto import runtime_v1_pb2 as api
-from tests.cri.servers import Server, a_container, a_pod, clean, left, prepare, running_server, until
+from tests.cri.servers import (
+    Server,
+    a_container,
+    a_pod,
+    clean,
+    left,
+    prepare,
+    remove_groups,
+    running_server,
+    until,
+)
 from tests.runtime.shims import until_ended
 
 pytestmark = pytest.mark.root
@@ -118,7 +128,8 @@ def running_pod(node: Node, place: Path, name: str = "pod") -> tuple[str, str]:
 
 def phases(node: Node) -> dict[str, str]:
     """What is recorded of everything, by ID."""
-    return {record.id: record.phase for record in (*node.store.sandboxes.all(), *node.store.containers.all())}
+    pods = {pod.id: pod.phase for pod in node.store.sandboxes.all()}
+    return pods | {container.id: container.phase for container in node.store.containers.all()}
 
 
 def test_what_was_cut_short(place: Path) -> None:
@@ -156,6 +167,7 @@ def test_after_the_machine_was_started_anew(place: Path) -> None:
         for mount in sorted(mounts_below(place / "state"), reverse=True):
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(place / "state")
+        remove_groups(place)
         node = start()
         assert phases(node) == {pod: "notready", container: "exited"}
         assert node.recovered.not_ready == [f"pod {pod}"]

@@ -20,7 +20,7 @@ from tests.cri.servers import Server, a_container, a_pod, running_server
 
 pytestmark = pytest.mark.root
 
-PODS = 40
+PODS = 500
 WORKERS = 4
 PATIENCE = 120.0
 T = TypeVar("T")

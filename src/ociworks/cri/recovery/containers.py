@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from attrs import evolve
 from ociworks.cri.recovery.leftovers import expel, is_id
 from ociworks.cri.recovery.report import Report
 from ociworks.errors import ContainerError, ContainerNotFound, PodNotFound, quote
+from ociworks.runtime import cgroups
 
 if TYPE_CHECKING:
     from ociworks.cri.node import Node
@@ -44,8 +46,17 @@ def _look(node: Node, record: ContainerRecord, report: Report) -> None:
         report.fail(f"container {record.id}: {error}")
         expel(node, record.handler, record.id, report)
         node.monitor.resolve(record)
+        _remove_groups(node, record)
     if record.phase == "created":
         _note_start(node, record)
+
+
+def _remove_groups(node: Node, record: ContainerRecord) -> None:
+    """Remove the empty control groups of one whose runtime cannot tell them; a scope of systemd's goes by itself."""
+    parent = node.store.sandboxes.get(record.sandbox_id).cgroup_parent
+    if not parent.endswith(".slice"):
+        planned = cgroups.plan(cgroups.detect(), f"{parent}/{record.id}", "", None, devices=False)
+        cgroups.remove([path for path in planned.directories if os.path.isdir(path)])
 
 
 def _note_start(node: Node, record: ContainerRecord) -> None:
