@@ -52,6 +52,12 @@ class Client:
         """The parts behind it."""
         return self.service._serving()
 
+    def remove_pods(self) -> None:
+        """End and forget every pod."""
+        for item in self.runtime.ListPodSandbox(api.ListPodSandboxRequest()).items:
+            self.runtime.StopPodSandbox(api.StopPodSandboxRequest(pod_sandbox_id=item.id))
+            self.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=item.id))
+
 
 def config_below(place: Path, mirror: str = "", **settings: Any) -> CriConfig:
     """A configuration that touches nothing outside ``place``."""

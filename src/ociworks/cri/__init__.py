@@ -10,11 +10,10 @@
 
 - ``service``: CriService; ``runtime_service``, ``image_service``: its RPCs, thin; ``_rpc``, ``_methods``,
   ``_requests``, ``_pieces``, ``_caller``: how they are put on a server; ``_rpcserver``: one of our own
-- ``node``: every part, wired; ``_parts``: what the RPCs need of each; ``events``: what happens, for followers;
-  ``handlers``: runtimes by name
+- ``node``: every part, wired; ``events``: what happens, for followers; ``handlers``: runtimes by name
 - ``network``: networks of pods, by CNI plugins; ``_podnetworks``: that, as pods need it
 - ``images``: pulled, named, removed, and given to containers as root filesystems
-- ``sandbox``: pods
+- ``sandbox``: pods; ``container``: containers in them
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``streaming``: programs and ports with streams, ExecSync
 - ``monitor``: notices the ends of containers; ``recovery``: brings records and reality together at the start

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, Self
+from typing import Self
 
 import attrs
 
-from ociworks.cri import _parts as parts
 from ociworks.cri._podnetworks import PodNetworks
 from ociworks.cri.checkpoints import Checkpoints
 from ociworks.cri.config import CriConfig
@@ -38,10 +36,6 @@ from ociworks.image.layout import Layout
 from ociworks.runtime.protocol import OCIRuntime
 
 __all__ = ["Given", "Node"]
-
-logger = logging.getLogger(__name__)
-
-_EMPTY: Final[Mapping[str, Any]] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +68,7 @@ class Node:
     monitor: Monitor
     recovered: Report
     """What :meth:`start` found."""
-    streaming: parts.Streaming
+    streaming: Streaming
     stats: Stats
     checkpoints: Checkpoints
 

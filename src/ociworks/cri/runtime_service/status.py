@@ -30,7 +30,7 @@ def status(node: Node, request: api.StatusRequest) -> api.StatusResponse:
         status=api.RuntimeStatus(conditions=node.conditions()),
         info=node.information() if request.verbose else {},
         runtime_handlers=node.handlers.describe(),
-        features=api.RuntimeFeatures(supplemental_groups_policy=True),
+        features=api.RuntimeFeatures(supplemental_groups_policy=True, mount_options=True),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from ociworks.cri._rpcserver import MESSAGE_SIZE
 from ociworks.cri._rpcserver import serving as serving_alone
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import TooMany
-from tests.cri.nodes import Client, client_of, config_below, serving
+from tests.cri.nodes import IMAGE, Client, client_of, config_below, container_config, pod_config, serving
 
 CLEAN = {
     grpc.StatusCode.OK,
@@ -36,11 +37,6 @@ CLEAN = {
 def client(place: Path) -> Iterator[Client]:
     with CriService(config_below(place)) as service, serving(service, place) as client:
         yield client
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cri")
 
 
 def unreachable() -> Any:
@@ -225,3 +221,56 @@ def test_cr_16_a_stranger_channel_at_rest(client: Client) -> None:
             grpc.channel_ready_future(channel).result(timeout=30)
         with client_of(client.target, client.service) as other:
             assert other.runtime.Version(api.VersionRequest(), timeout=30).version
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: pods")
+def test_cr_16_incomplete_requests_in_a_pod(cri: Client, place: Path) -> None:
+    """The same where the rest is right, so that it reaches what makes pods and containers."""
+    pod = pod_config(place)
+    pod.linux.cgroup_parent = f"/ociworks-test-{place.name}"
+    cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
+    for path, request in [
+        ("whole", api.RunPodSandboxRequest(config=pod)),
+        *without(api.RunPodSandboxRequest(config=pod)),
+    ]:
+        code, details = code_of(cri, method_of("RunPodSandbox"), request)
+        assert code in CLEAN, (path, code, details)
+        cri.remove_pods()
+    sandbox = cri.runtime.RunPodSandbox(api.RunPodSandboxRequest(config=pod)).pod_sandbox_id
+    config = container_config(
+        "true", envs=[api.KeyValue(key="a", value=b"b")], linux=hardened(), mounts=[mount_of(place)]
+    )
+    whole = api.CreateContainerRequest(pod_sandbox_id=sandbox, config=config, sandbox_config=pod)
+    for path, request in [("whole", whole), *without(whole)]:
+        code, details = code_of(cri, method_of("CreateContainer"), request)
+        assert code in CLEAN, (path, code, details)
+        for container in cri.runtime.ListContainers(api.ListContainersRequest()).containers:
+            cri.runtime.RemoveContainer(api.RemoveContainerRequest(container_id=container.id))
+    cri.remove_pods()
+
+
+def method_of(name: str) -> Method:
+    return next(method for method in METHODS if method.name == name)
+
+
+def mount_of(place: Path) -> api.Mount:
+    return api.Mount(host_path=str(place), container_path="/mnt", readonly=True)
+
+
+def hardened() -> api.LinuxContainerConfig:
+    return api.LinuxContainerConfig(
+        resources=api.LinuxContainerResources(cpu_shares=256, memory_limit_in_bytes=64 << 20),
+        security_context=api.LinuxContainerSecurityContext(
+            run_as_user=api.Int64Value(value=7),
+            run_as_group=api.Int64Value(value=8),
+            supplemental_groups=[9],
+            capabilities=api.Capability(drop_capabilities=["ALL"]),
+            namespace_options=api.NamespaceOption(
+                network=api.NamespaceMode.NODE, pid=api.NamespaceMode.CONTAINER
+            ),
+            seccomp=api.SecurityProfile(profile_type=api.SecurityProfile.ProfileType.RuntimeDefault),
+            masked_paths=["/proc/kcore"],
+            readonly_paths=["/proc/sys"],
+        ),
+    )
