@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ociworks.cri.config import CriConfig
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -20,13 +20,14 @@ from ociworks.cri.streaming.portforward import PortForwardSession
 from ociworks.cri.streaming.remotecommand import AttachSession, ExecSession, Relay, Running
 from ociworks.cri.streaming.server import StreamingServer
 from ociworks.cri.streaming.tokens import Tokens
-from ociworks.errors import InvalidRequest, OciworksError, PodStateError, StreamError
+from ociworks.errors import ContainerError, InvalidRequest, OciworksError, PodStateError, StreamError
 from ociworks.runtime.attach import Attachment
 from ociworks.runtime.stdio import Stream
 from ociworks.spec.runtime import Process
 
 __all__ = ["Containers", "Streaming", "Target"]
 
+_TARGETS: Final = 256
 _Waiting: TypeAlias = api.ExecRequest | api.AttachRequest | api.PortForwardRequest
 
 
@@ -63,6 +64,8 @@ class Streaming:
         self._store = store
         self._containers = containers
         self._tokens: Tokens[_Waiting] = Tokens()
+        self._targets: dict[str, Target] = {}
+        """Of the latest probes; an ID never comes to mean another container."""
         self._server = StreamingServer(config, self._serve)
 
     def start(self) -> None:
@@ -83,13 +86,17 @@ class Streaming:
             raise InvalidRequest(f"timeout: expected 0 or more seconds, got {timeout}")
         record = self._running(container_id)
         process = self._containers.exec_process(record.id, command, tty=False)
-        target = self._containers.open(record.id)
-        return execsync.run(
-            lambda pipes: _spawn(target, process, pipes),
-            target.processes,
-            timeout,
-            self._config.drain_exec_sync_io_timeout,
-        )
+        target = self._opened(record.id)
+        try:
+            return execsync.run(
+                lambda pipes: _spawn(target, process, pipes),
+                target.processes,
+                timeout,
+                self._config.drain_exec_sync_io_timeout,
+            )
+        except ContainerError:
+            self._targets.pop(record.id, None)  # it may have ended
+            raise
 
     def exec(self, request: api.ExecRequest) -> str:
         """Where the program can be run, once and within a minute.
@@ -119,6 +126,16 @@ class Streaming:
     def _url(self, kind: str, request: _Waiting) -> str:
         base = self._server.base
         return f"{base}/{kind}/{self._tokens.issue(kind, request)}"
+
+    def _opened(self, id: str) -> Target:
+        """The container, whose configuration need not be read again for each probe."""
+        target = self._targets.get(id)
+        if target is None:
+            target = self._containers.open(id)
+            for old in list(self._targets)[: 1 - _TARGETS]:
+                self._targets.pop(old, None)
+            self._targets[id] = target
+        return target
 
     def _running(self, prefix: str) -> ContainerRecord:
         record = self._store.containers.find(prefix)
