@@ -139,6 +139,12 @@ def test_a_user_namespace_owns_the_others(pods: Pods, place: Path) -> None:
     assert inside(pods, record.id, "sh", "-c", "hostname other; hostname") == "other"
     assert inside(pods, record.id, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start") == "0"
     assert os.stat(pods.sandboxes.files(record).shm).st_uid == 200000
+    code = (
+        "import os, socket; os.setgroups([]); os.setgid(201000); os.setuid(201000);"
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP); print('ok')"
+    )
+    enter = ["nsenter", f"--net={pods.sandboxes.namespaces(record)['net']}", sys.executable, "-c", code]
+    assert subprocess.run(enter, capture_output=True, text=True, check=True).stdout == "ok\n"
 
 
 # --- a shared process namespace ----------------------------------------------------------------------

@@ -58,15 +58,15 @@ def checked(config: api.PodSandboxConfig, settings: CriConfig) -> Pod:
             config.linux.sysctls,
             shared.private,
             allowed=settings.allowed_unsafe_sysctls,
-            defaults=_defaults(shared, settings),
+            defaults=_defaults(settings),
         ),
         cgroup_parent=check_parent(config.linux.cgroup_parent, settings.cgroup_driver),
         log_directory=config.log_directory,
     )
 
 
-def _defaults(shared: Sharing, settings: CriConfig) -> Mapping[str, str]:
-    """Groups beyond those that are mapped cannot be named in a user namespace."""
+def _defaults(settings: CriConfig) -> Mapping[str, str]:
+    """What every pod with a network of its own gets; IDs in it are the host's, as it is the host that writes it."""
     ports = _PORTS if settings.enable_unprivileged_ports else {}
-    icmp = _ICMP if settings.enable_unprivileged_icmp and not shared.mapped else {}
+    icmp = _ICMP if settings.enable_unprivileged_icmp else {}
     return {**ports, **icmp}
