@@ -148,7 +148,7 @@ def _explained(program: Program, container_id: str, error: CreateFailed) -> Cont
     if error.path != PROGRAM:
         return error
     text = str(error).removeprefix("create: ").removesuffix(f": {PROGRAM}")
-    said = last_error(text.encode()) or quote(text, 2000) or f"ended with status {error.errno}"
+    said = last_error(text.encode()) or (quote(text, 2000) if text else f"ended with status {error.errno}")
     return error_for("create", container_id, Failed(error.errno, said))
 
 
