@@ -23,6 +23,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from ociworks import _values
 from ociworks.errors import CredentialHelperError, SpecError, quote
 from ociworks.image.auth import _process
 from ociworks.image.auth.credentials import Basic, Credential, IdentityToken
@@ -60,7 +61,7 @@ class HelperOptions:
     """None: what helpers are known to need of this process's environment."""
 
 
-@frozen(kw_only=True, slots=False, eq=False, repr=False)
+@_values.frozen(kw_only=True, eq=False, repr=False)
 class _Entry(
     Model, names={"server_url": "ServerURL", "username": "Username", "secret": "Secret"}, nulls=True
 ):
