@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ociworks import errors, spec
@@ -119,6 +119,7 @@ def test_rt_23_an_init_that_ends_without_listening() -> None:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.binary(max_size=80), st.integers(0, 3)), max_size=4))
+@example([(b"C\0", 0)])
 def test_rt_23_whatever_an_init_says(messages: list[tuple[bytes, int]]) -> None:
     """It waits, it ended, or a typed error; never another exception, never a descriptor that stays."""
 

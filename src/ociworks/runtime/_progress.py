@@ -53,7 +53,7 @@ class Follower:
                 return True
             if not kind:
                 return False
-            if kind == wire.CONSOLE:
+            if kind == wire.CONSOLE and fds:
                 from ociworks.runtime.console import Console
 
                 self.console = Console(fds[0])

@@ -289,9 +289,17 @@ class Containers:
             container.wait(timeout)
         except ContainerTimeout:
             return False
+        except ContainerNotFound:  # it ended, was written down and deleted meanwhile
+            return True
         except ContainerError:  # nobody knows how; whether, its state says
-            return container.status == "stopped"
+            return self._is_stopped(container)
         return True
+
+    def _is_stopped(self, container: OCIContainer) -> bool:
+        try:
+            return container.status == "stopped"
+        except ContainerNotFound:
+            return True
 
     def _ended(self, record: ContainerRecord, found: Exit | None) -> ContainerRecord:
         """Write an end down, then take away what is left of the processes and the runtime's state."""
