@@ -43,7 +43,7 @@ def seccomp(request: Request, bounding: tuple[str, ...]) -> Seccomp | None:
     """The table above. InvalidRequest for anything that is not in it, and for files that are no profile."""
     security = request.security
     given = security.seccomp if security.HasField("seccomp") else None
-    profile = chosen_profile("seccomp", given, _deprecated(security.seccomp_profile_path))
+    profile = chosen_profile("seccomp", given, security.seccomp_profile_path, _OLD)
     found: Seccomp | None = None
     if profile.kind == "localhost":
         found = _localhost(profile.name, request.server.seccomp_profile_root)
@@ -56,16 +56,6 @@ def seccomp(request: Request, bounding: tuple[str, ...]) -> Seccomp | None:
 def _default(bounding: tuple[str, ...]) -> Seccomp | None:
     """The same object for the same capabilities, so that it is compiled once."""
     return default_seccomp_profile(bounding)
-
-
-def _deprecated(text: str) -> Profile | None:
-    if not text:
-        return None
-    if text.startswith("localhost/"):
-        return Profile(kind="localhost", name=text.removeprefix("localhost/"))
-    if text not in _OLD:
-        raise InvalidRequest(f"seccomp_profile_path: unknown profile {quote(text)}")
-    return _OLD[text]
 
 
 def _localhost(name: str, root: str) -> Seccomp:

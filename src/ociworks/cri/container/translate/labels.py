@@ -50,7 +50,7 @@ def apparmor_profile(request: Request) -> str | None:
     """The table above. InvalidRequest for what is no choice, NotSupported for what would not be in force."""
     security = request.security
     given = security.apparmor if security.HasField("apparmor") else None
-    profile = chosen_profile("apparmor", given, _deprecated(security.apparmor_profile))
+    profile = chosen_profile("apparmor", given, security.apparmor_profile, _OLD)
     if profile.name and _PROFILE.fullmatch(profile.name) is None:
         raise InvalidRequest(
             f"apparmor: expected visible characters without quotes, got {quote(profile.name)}"
@@ -82,16 +82,6 @@ def selinux_labels(request: Request) -> SELinuxLabels:
     return SELinuxLabels(
         process=f"{user}:{role}:{kind}{level}", mount=f"{user}:object_r:container_file_t{level}"
     )
-
-
-def _deprecated(text: str) -> Profile | None:
-    if not text:
-        return None
-    if text.startswith("localhost/"):
-        return Profile(kind="localhost", name=text.removeprefix("localhost/"))
-    if text not in _OLD:
-        raise InvalidRequest(f"apparmor_profile: unknown profile {quote(text)}")
-    return _OLD[text]
 
 
 def _check(options: api.SELinuxOption) -> None:
