@@ -17,7 +17,7 @@ from ociworks import spec
 from ociworks.errors import CgroupError, ContainerError, InvalidSpec, NotSupported
 from ociworks.runtime import Container, Runtime, _cgroupfs, cgroups, state
 from ociworks.spec.runtime import DeviceRule, HugepageLimit, Memory, Mount, Pids, Rdma, Resources
-from tests.runtime.boxes import box, changed, nothing_left, with_linux
+from tests.runtime.boxes import box, changed, with_linux
 from tests.runtime.groups import needs_groups, sleeper
 
 pytestmark = [pytest.mark.root, pytest.mark.cgroup2]
@@ -37,13 +37,6 @@ def machine() -> cgroups.Hierarchies:
 @pytest.fixture
 def bundle(tmp_path: Path, machine: cgroups.Hierarchies) -> spec.Bundle:
     return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
 
 
 def group(found: cgroups.Hierarchies, name: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,19 +21,7 @@ from ociworks.runtime._progress import Follower, failure
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.state import GATE, Record
 from ociworks.spec.runtime import Mount
-from tests.runtime.boxes import box, changed, nothing_left, with_linux, with_process
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
+from tests.runtime.boxes import changed, with_linux, with_process
 
 
 def descriptors() -> list[str]:

@@ -21,7 +21,7 @@ from ociworks.runtime._init import targets
 from ociworks.runtime._init.context import Context, StepError
 from ociworks.runtime.plan.options import KNOWN_OPTIONS, parse_options
 from ociworks.spec.runtime import IDMapping, Mount, Namespace, Root
-from tests.runtime.boxes import box, changed, nothing_left, with_linux
+from tests.runtime.boxes import changed, nothing_left, with_linux
 from tests.source_tree import CHECKOUT
 
 RENAMEAT2 = ctypes.CDLL(None).renameat2
@@ -29,18 +29,6 @@ AT_FDCWD = -100
 EXCHANGE = 2
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts")]
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
 
 
 @pytest.fixture

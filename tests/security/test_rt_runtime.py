@@ -18,7 +18,7 @@ from ociworks import errors, spec
 from ociworks.runtime import Runtime
 from ociworks.runtime import _sealed as sealed
 from ociworks.spec.runtime import Mount
-from tests.runtime.boxes import box, changed, nothing_left, with_linux, with_process
+from tests.runtime.boxes import changed, with_linux, with_process
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts and namespaces of its own")
 HUNTER = r"""
@@ -89,18 +89,6 @@ void _start(void)
     call(60, 0, 0, 0);
 }
 """
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
 
 
 @pytest.fixture

@@ -14,21 +14,9 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import Console, Runtime
 from ociworks.spec.runtime import Mount
-from tests.runtime.boxes import box, changed, nothing_left, with_process
+from tests.runtime.boxes import changed, with_process
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: device nodes in the image's own /dev")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
 
 
 @pytest.fixture
