@@ -137,6 +137,13 @@ def test_rt_03_the_caller_compiles_what_the_installer_did_not(
     found = {path.name.partition(".")[0] for path in (copy / "runtime/_init").glob("__pycache__/*.pyc")}
     modules = {path.stem for path in (copy / "runtime/_init").glob("*.py")}
     assert found == (modules if compiled else set())
+    if compiled:  # an upgrade replaces a module
+        source = copy / "runtime/_init/spawn.py"
+        (old,) = (copy / "runtime/_init/__pycache__").glob("spawn.*.pyc")
+        os.utime(old, (0, 0))
+        os.utime(source, (86_400, 86_400))
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        assert int.from_bytes(old.read_bytes()[8:12], "little") == 86_400
 
 
 THREADS = """

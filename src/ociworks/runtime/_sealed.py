@@ -59,19 +59,32 @@ def start(module: str) -> tuple[int, int]:
 
 
 def _compile(package: str) -> None:
-    """Compile what the helper imports, once, unless this process writes no compiled modules either."""
+    """Compile what the helper imports and nobody has compiled, if this process writes compiled modules at all."""
     if sys.dont_write_bytecode or sys.pycache_prefix is not None:
         return
     runtime = os.path.join(package, "runtime")
-    last = os.path.join(runtime, f"__pycache__/_cgroupkill.{sys.implementation.cache_tag}.pyc")
-    if os.path.exists(last):
-        return
-    import compileall
+    sources = [os.path.join(runtime, f"{name}.py") for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill")]
+    for place in (
+        os.path.join(package, "_linux"),
+        os.path.join(runtime, "shim"),
+        os.path.join(runtime, "_init"),
+    ):
+        sources += [os.path.join(place, name) for name in os.listdir(place) if name.endswith(".py")]
+    missing = [source for source in sources if not _is_compiled(source)]
+    if missing:
+        import compileall
 
-    for name in ("_linux", "runtime/shim", "runtime/_init"):
-        compileall.compile_dir(os.path.join(package, name), quiet=2)
-    for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill"):
-        compileall.compile_file(os.path.join(runtime, f"{name}.py"), quiet=2)
+        for source in missing:
+            compileall.compile_file(source, quiet=2)
+
+
+def _is_compiled(source: str) -> bool:
+    folder, name = os.path.split(source)
+    compiled = f"{folder}/__pycache__/{name[:-3]}.{sys.implementation.cache_tag}.pyc"
+    try:
+        return os.stat(compiled).st_mtime_ns >= os.stat(source).st_mtime_ns
+    except FileNotFoundError:
+        return False
 
 
 def _spawn(interpreter: str, boot: str, control: int) -> int:
