@@ -44,7 +44,7 @@ class FakeNetwork:
             raise NetworkError(f"{what} fails, as it was told to")
 
 
-@define
+@define(slots=False)
 class FakeContainers:
     """Forgets what is removed."""
 
@@ -81,6 +81,8 @@ class Pods:
     containers: FakeContainers
     sandboxes: Sandboxes
     events: list[tuple[int, str]]
+    last: list[api.PodSandboxStatus]
+    """What events said of pods that are gone."""
 
 
 @contextmanager
@@ -91,14 +93,21 @@ def pods_below(place: Path, **settings: Any) -> Iterator[Pods]:
     os.makedirs(config.state, exist_ok=True)
     with Store(f"{config.root}/cri.db") as store:
         network, containers, events = FakeNetwork(), FakeContainers(store), list[tuple[int, str]]()
+        last: list[api.PodSandboxStatus] = []
+
+        def publish(kind: int, subject: str, _: str, /, *, pod: api.PodSandboxStatus | None = None) -> None:
+            events.append((kind, subject))
+            last.extend([pod] if pod else [])
+
         others = Others(
             network=network,
             handlers=FakeHandlers(),
             containers=lambda: containers,
-            publish=lambda kind, container_id, _: events.append((kind, container_id)),
+            publish=publish,
             followed=lambda: bool(store.containers.all()),
         )
-        yield Pods(config, store, network, containers, Sandboxes(config, store, KeyedLocks(), others), events)
+        sandboxes = Sandboxes(config, store, KeyedLocks(), others)
+        yield Pods(config, store, network, containers, sandboxes, events, last)
 
 
 def group_of(place: Path) -> str:

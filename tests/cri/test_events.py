@@ -11,6 +11,7 @@ from ociworks.cri.events import Events
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import TooMany
 
+DELETED = api.ContainerEventType.CONTAINER_DELETED_EVENT
 STARTED = api.ContainerEventType.CONTAINER_STARTED_EVENT
 
 
@@ -31,6 +32,26 @@ def test_events_carry_the_pod() -> None:
         pod_sandbox_status=api.PodSandboxStatus(id="p"),
         containers_statuses=[api.ContainerStatus(id="c")],
     )
+
+
+def test_the_last_events_of_a_pod_tell_whose_they_are() -> None:
+    """A kubelet drops events without a pod, and would not notice that this one is gone."""
+    last = api.PodSandboxStatus(id="p", metadata=api.PodSandboxMetadata(uid="u"))
+    gone = threading.Event()
+
+    def describe(sandbox: str) -> tuple[None, list[api.ContainerStatus]]:
+        gone.wait()
+        return None, []
+
+    published = Events(describe)
+    with published.subscribe() as follower:
+        published.publish(DELETED, "c", "p")
+        published.publish(DELETED, "c", "another")
+        published.publish(DELETED, "p", "p", pod=last)
+        gone.set()
+        found = [follower.next() for _ in range(3)]
+    published.close()
+    assert [event and event.pod_sandbox_status.metadata.uid for event in found] == ["u", "", "u"]
 
 
 def test_nobody_is_described_to_nobody() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -264,6 +265,32 @@ def test_events(pods: Pods, place: Path) -> None:
         (api.CONTAINER_STOPPED_EVENT, made),
         (api.CONTAINER_DELETED_EVENT, made),
     ]
+    assert [(pod.id, pod.metadata.name, pod.state) for pod in pods.last] == [
+        (made, config(place).metadata.name, api.SANDBOX_NOTREADY)
+    ]
+
+
+def test_a_status_has_a_time_only_with_its_containers(pods: Pods, place: Path) -> None:
+    """A kubelet that follows events takes both or neither, and drops events older than the time.
+
+    So what changes while the status is put together has an event after it.
+    """
+    made = pods.sandboxes.run(config(place), "")
+    alone = pods.sandboxes.status(made)
+    assert (alone.timestamp, len(alone.containers_statuses)) == (0, 0)
+    pods.store.containers.add(a_container(made))
+    read: list[int] = []
+    answer = pods.containers.status
+
+    def slow(id: str) -> api.ContainerStatusResponse:
+        read.append(time.time_ns())
+        return answer(id)
+
+    pods.containers.status = slow  # type: ignore[method-assign]
+    before = time.time_ns()
+    followed = pods.sandboxes.status(made)
+    assert before <= followed.timestamp <= read[0]
+    assert len(followed.containers_statuses) == 1
 
 
 # --- names -------------------------------------------------------------------------------------------
@@ -362,14 +389,17 @@ def test_limits_of_a_pod_that_ended(pods: Pods, place: Path) -> None:
 # --- ends --------------------------------------------------------------------------------------------
 
 
+def a_container(pod: str) -> ContainerRecord:
+    """Running, as far as the records know."""
+    return ContainerRecord(
+        id="c" * 64, sandbox_id=pod, name="c", phase="running", handler="", config=b"", created_at=1
+    )
+
+
 def test_containers_go_first(pods: Pods, place: Path) -> None:
     """Stopped before the network goes, removed before the pod."""
     made = pods.sandboxes.run(config(place), "")
-    pods.store.containers.add(
-        ContainerRecord(
-            id="c" * 64, sandbox_id=made, name="c", phase="running", handler="", config=b"", created_at=1
-        )
-    )
+    pods.store.containers.add(a_container(made))
     assert [one.id for one in pods.sandboxes.status(made).containers_statuses] == ["c" * 64]
     pods.sandboxes.stop(made)
     assert pods.containers.calls == [("stop", "c" * 64)]

@@ -129,12 +129,22 @@ class Events:
         return len(self._subscriptions)
 
     def publish(
-        self, kind: api.ContainerEventType, container_id: str, sandbox_id: str, *, at: int = 0
+        self,
+        kind: api.ContainerEventType,
+        container_id: str,
+        sandbox_id: str,
+        *,
+        at: int = 0,
+        pod: api.PodSandboxStatus | None = None,
     ) -> None:
-        """Tell what happened to a container (or a sandbox: both IDs are its own), ``at`` nanoseconds, 0: now."""
+        """Tell what happened to a container (or a sandbox: both IDs are its own), ``at`` nanoseconds, 0: now.
+
+        ``pod`` is the last that can be said of a sandbox that is gone: a kubelet cannot do without. The events of its
+        containers that wait still have it, too.
+        """
         with self._guard:
             if self._subscriptions and len(self._waiting) < _WAITING:
-                self._waiting.append(_Happened(kind, container_id, sandbox_id, at or time.time_ns()))
+                self._waiting.append(_Happened(kind, container_id, sandbox_id, at or time.time_ns(), pod))
                 self.changed.notify_all()
                 return
             lost, self._subscriptions = self._subscriptions, set()
@@ -194,6 +204,7 @@ class Events:
 
     def _event(self, happened: _Happened) -> api.ContainerEventResponse:
         pod, containers = self._described(happened.sandbox_id)
+        pod = pod or self._last_of(happened)
         return api.ContainerEventResponse(
             container_id=happened.container_id,
             container_event_type=happened.kind,
@@ -201,6 +212,12 @@ class Events:
             pod_sandbox_status=pod,
             containers_statuses=containers,
         )
+
+    def _last_of(self, happened: _Happened) -> api.PodSandboxStatus | None:
+        """What was said at last of a pod that is gone."""
+        with self._guard:
+            later = (each.pod for each in self._waiting if each.sandbox_id == happened.sandbox_id)
+            return happened.pod or next(filter(None, later), None)
 
     def _described(
         self, sandbox_id: str
@@ -218,3 +235,4 @@ class _Happened(NamedTuple):
     container_id: str
     sandbox_id: str
     at: int
+    pod: api.PodSandboxStatus | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -63,13 +62,14 @@ def response(
     ready: bool,
     pins: Mapping[str, str] | None,
     containers: Iterable[api.ContainerStatus],
+    at: int,
 ) -> api.PodSandboxStatusResponse:
-    """The answer about one; with ``pins``, its namespaces, a verbose one."""
+    """The answer about one, as it was ``at`` nanoseconds; with ``pins``, its namespaces, a verbose one."""
     return api.PodSandboxStatusResponse(
         status=status(record, ready=ready),
         info=_EMPTY if pins is None else {"info": _information(record, pins)},
         containers_statuses=containers,
-        timestamp=time.time_ns(),
+        timestamp=at,
     )
 
 

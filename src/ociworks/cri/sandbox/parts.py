@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from attrs import frozen
@@ -50,5 +49,16 @@ class Containers(Protocol):
         """What is to be said of one."""
 
 
-Publish = Callable[[api.ContainerEventType, str, str], None]
-"""Tells followers what happened: what, to which container, of which pod (of a pod: its own ID twice)."""
+class Publish(Protocol):
+    """Tells followers what happened."""
+
+    def __call__(
+        self,
+        kind: api.ContainerEventType,
+        container_id: str,
+        sandbox_id: str,
+        /,
+        *,
+        pod: api.PodSandboxStatus | None = None,
+    ) -> None:
+        """To which container, of which pod (of a pod: its own ID twice); ``pod``: the last word on one that is gone."""

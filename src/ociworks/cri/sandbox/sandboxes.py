@@ -98,17 +98,23 @@ class Sandboxes:
             if record is None:
                 return
             self._remove(record)
-        self._others.publish(api.CONTAINER_DELETED_EVENT, id, id)
+        last = messages.status(record, ready=False)
+        self._others.publish(api.CONTAINER_DELETED_EVENT, id, id, pod=last)
 
     def status(self, id: str, *, verbose: bool = False) -> api.PodSandboxStatusResponse:
-        """One pod, by its ID or the beginning of it. PodNotFound."""
+        """One pod, by its ID or the beginning of it. PodNotFound.
+
+        While somebody follows events it has its containers and a time, as a kubelet that follows takes it then: what
+        changes after that time has a later event. Without a time it asks for the containers itself.
+        """
+        at = time.time_ns() if self._others.followed() else 0
         record = self.get(id)
-        containers = self._containers_of(record.id) if self._others.followed() else ()
         return messages.response(
             record,
             ready=self.is_ready(record),
             pins=namespaces.pins_in(record.pins) if verbose else None,
-            containers=containers,
+            containers=self._containers_of(record.id) if at else (),
+            at=at,
         )
 
     def list(self, filter: api.PodSandboxFilter) -> Sequence[api.PodSandbox]:
