@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import (
     AlreadyReserved,
     CommandNotFound,
+    ContainerError,
     ContainerNotFound,
     ExitStatusUnknown,
     ImageNotFound,
     InvalidRequest,
+    OciworksError,
     PodNotFound,
     PodStateError,
 )
@@ -370,8 +374,80 @@ def test_limits_and_their_update(node: Stand) -> None:
     told = node.status(one).resources.linux
     assert (told.memory_limit_in_bytes, told.cpu_shares) == (128 << 20, 512)
     node.containers.stop(one, 0)
-    with pytest.raises(PodStateError):
+    assert node.status(one).state == STATES.CONTAINER_EXITED
+    change = api.LinuxContainerResources(memory_limit_in_bytes=32 << 20)
+    node.containers.update_resources(api.UpdateContainerResourcesRequest(container_id=one, linux=change))
+    assert node.status(one).resources.linux.memory_limit_in_bytes == 32 << 20
+    node.containers.remove(one)
+    with pytest.raises(PodNotFound):
         node.containers.update_resources(api.UpdateContainerResourcesRequest(container_id=one, linux=change))
+
+
+def score_of(pid: int | str) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@both
+def test_scores_are_updated(node: Stand) -> None:
+    """Those of all processes and later execs, unless one chose another; with the limits, or not at all."""
+    section = linux()
+    section.resources.oom_score_adj = 950
+    own = "echo %d >/proc/self/oom_score_adj"
+    script = f"sleep 1000 & {own % 970}; sleep 1000 & {own % 950}; wait"
+    one = node.create(node.pod(), "sh", "-c", script, linux=section)
+    node.containers.start(one)
+    container = node.containers.open(one)
+    until(lambda: sorted(map(score_of, container.processes())) == [950, 950, 970])
+
+    def update(**limits: Any) -> None:
+        change = api.LinuxContainerResources(**limits)
+        request = api.UpdateContainerResourcesRequest(
+            container_id=one, linux=change, annotations={"io.example/anything": "x"}
+        )
+        node.containers.update_resources(request)
+
+    update(oom_score_adj=960)
+    assert sorted(map(score_of, container.processes())) == [960, 960, 970]
+    process = node.containers.exec_process(one, ["cat", "/proc/self/oom_score_adj"], tty=False)
+    assert process.oom_score_adj == 960
+    update(memory_limit_in_bytes=64 << 20)
+    assert sorted(map(score_of, container.processes())) == [960, 960, 970]
+    assert node.status(one).resources.linux.oom_score_adj == 960
+    for wrong in ({"oom_score_adj": 1001}, {"oom_score_adj": 980, "cpuset_cpus": "4095"}):
+        with pytest.raises(OciworksError):
+            update(**wrong)
+        assert sorted(map(score_of, container.processes())) == [960, 960, 970]
+    assert node.status(one).resources.linux.oom_score_adj == 960
+
+
+def test_scores_that_may_not_be_given(node: Stand) -> None:
+    """Without the right to lower one nothing changes, and the error says so."""
+    section = linux()
+    section.resources.oom_score_adj = 900
+    one = node.create(node.pod(), linux=section)
+    node.containers.start(one)
+    change = api.LinuxContainerResources(oom_score_adj=800, memory_limit_in_bytes=64 << 20)
+    request = api.UpdateContainerResourcesRequest(container_id=one, linux=change)
+    refused = f"/proc/{node.containers.open(one).pid}/oom_score_adj"
+    with lowering_refused(refused), pytest.raises(ContainerError, match="OOM score 800 instead of 900"):
+        node.containers.update_resources(request)
+    assert score_of(node.containers.open(one).pid) == 900
+    assert node.status(one).resources.linux.memory_limit_in_bytes == 0
+
+
+@contextmanager
+def lowering_refused(path: str) -> Iterator[None]:
+    """As for a server without CAP_SYS_RESOURCE: a score is not set below what it was set to with it."""
+    real = os.pwrite
+
+    def pwrite(fd: int, data: bytes, at: int) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}") == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(fd, data, at)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        yield
 
 
 @both

@@ -22,7 +22,8 @@ from ociworks.cri.container.making import Maker
 from ociworks.cri.container.messages import listed, matches, status_of, verbose_info
 from ociworks.cri.container.names import reserved_name
 from ociworks.cri.container.parts import Others
-from ociworks.cri.container.translate.limits import merged, resources
+from ociworks.cri.container.scores import changed_scores
+from ociworks.cri.container.translate.limits import merged, oom_score, resources
 from ociworks.cri.images import LocalImage
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -42,7 +43,7 @@ from ociworks.errors import (
 )
 from ociworks.runtime.detach import Exit
 from ociworks.runtime.protocol import OCIContainer
-from ociworks.spec.runtime import Process
+from ociworks.spec.runtime import Process, Resources
 
 __all__ = ["Containers"]
 
@@ -183,17 +184,22 @@ class Containers:
         return [item for item in items if matches(item, filter)]
 
     def update_resources(self, request: api.UpdateContainerResourcesRequest) -> None:
-        """Change the limits of a container that has not ended: what the request says, all of it or nothing.
+        """Change the limits of a container, and its OOM score: what the request says, all of it or nothing.
 
-        Raises PodNotFound, PodStateError, InvalidRequest, CgroupError, NotSupported.
+        Of one that has ended, only what its status tells changes. No annotation means anything. Raises PodNotFound,
+        PodStateError, InvalidRequest, CgroupError, NotSupported, and ContainerError for a score that may not be given.
         """
         with self._locks.hold(request.container_id):
-            record = self._store.containers.get(request.container_id)
-            if record.phase not in _ALIVE:
+            record = self._now(self._store.containers.get(request.container_id))
+            if record.phase not in (*_ALIVE, "exited"):
                 raise PodStateError(f"container {record.id}: it is {record.phase}, there is nothing to limit")
             before = api.LinuxContainerResources.FromString(record.resources)
             after = merged(before, request.linux)
-            self._open(record).update(resources(request.linux, self._config))
+            limits = resources(request.linux, self._config)
+            scores = tuple(oom_score(each, self._config) for each in (before, after))
+            container = self._maker.find(record) if record.phase in _ALIVE else None
+            if container is not None:
+                self._limit(container, limits, scores)
             self._change(record.id, resources=after.SerializeToString())
 
     def reopen_log(self, id: str) -> None:
@@ -230,10 +236,18 @@ class Containers:
         if process is None:
             process = self._maker.spec_of(self.open(record.id)).process or Process(cwd="/")
             self._processes[record.id] = process
+        score = oom_score(api.LinuxContainerResources.FromString(record.resources), self._config)
         env = process.env
         if tty and not any(entry.startswith("TERM=") for entry in env):
             env = (*env, "TERM=xterm")
-        return evolve(process, args=tuple(command), env=env, terminal=tty or None, console_size=None)
+        return evolve(
+            process,
+            args=tuple(command),
+            env=env,
+            terminal=tty or None,
+            console_size=None,
+            oom_score_adj=score,
+        )
 
     def settle(self, id: str) -> ContainerRecord | None:
         """Record the end of a container that has ended, and let go of what its runtime has; its record then.
@@ -308,6 +322,15 @@ class Containers:
         self._leave_runtime(record)
         self._publish(api.CONTAINER_STOPPED_EVENT, record)
         return record
+
+    def _limit(self, container: OCIContainer, limits: Resources, scores: tuple[int, int]) -> None:
+        """One that has ended just now is as one that had ended before."""
+        try:
+            with changed_scores(container, *scores):
+                container.update(limits)
+        except ContainerError:
+            if not self._is_stopped(container):
+                raise
 
     def _start(self, record: ContainerRecord) -> None:
         if record.reason == START_ERROR:

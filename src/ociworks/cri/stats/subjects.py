@@ -129,11 +129,9 @@ class Groups:
     def _find(self, record: ContainerRecord) -> Place | None:
         try:
             pid = self._runtimes.get(record.handler).get(record.id).pid
-            groups = cgroups.groups_of(pid) if pid else ()
+            directories = cgroups.groups_of(pid, tops=False) if pid else ()
         except (OciworksError, OSError):  # it has ended just now, or its runtime is not here any more
             return None
-        tops = {mount.mount_point for mount in cgroups.detect().mounts}
-        directories = tuple(directory for directory in groups if directory not in tops)
         return Place(directories=directories, pid=pid) if directories else None
 
 

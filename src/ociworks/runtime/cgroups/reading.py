@@ -111,14 +111,18 @@ class _Files:
         return _pressure(lines) if lines else None
 
 
-def groups_of(pid: int) -> tuple[str, ...]:
-    """The directories of the control groups that a process is in, in every hierarchy. OSError when it has ended."""
+def groups_of(pid: int, *, tops: bool = True) -> tuple[str, ...]:
+    """The directories of the control groups that a process is in, in every hierarchy. OSError when it has ended.
+
+    Without ``tops``, those at the top of a hierarchy are left out: everybody's processes are in them.
+    """
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as stream:
         lines = [line.rstrip("\n").split(":", 2) for line in stream]
     groups = {name: path for _, names, path in lines for name in names.split(",")}
     mounts = detect().mounts
     found = ((mount, groups.get(mount.controllers[0] if mount.version == 1 else "")) for mount in mounts)
-    return tuple(mount.locate(group) for mount, group in found if group is not None)
+    located = ((mount, mount.locate(group)) for mount, group in found if group is not None)
+    return tuple(directory for mount, directory in located if tops or directory != mount.mount_point)
 
 
 def stats(directories: Sequence[str], *, brief: bool = False) -> ContainerStats:
