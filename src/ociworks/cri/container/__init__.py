@@ -5,6 +5,7 @@
 - ``sources``: what the host has at the paths that are to be mounted; ``volumes``: those that an image declares;
   ``logpath``: where the log goes
 - ``exits``: how one ended; ``messages``: what status and lists say; ``names``: which are allowed
+- ``scores``: the OOM scores of one that runs
 """
 
 from ociworks.cri.container.containers import Containers

@@ -196,7 +196,7 @@ class Containers:
             before = api.LinuxContainerResources.FromString(record.resources)
             after = merged(before, request.linux)
             limits = resources(request.linux, self._config)
-            scores = tuple(oom_score(each, self._config) for each in (before, after))
+            scores = oom_score(before, self._config), oom_score(after, self._config)
             container = self._maker.find(record) if record.phase in _ALIVE else None
             if container is not None:
                 self._limit(container, limits, scores)
