@@ -187,25 +187,3 @@ def conversation(registry: Registry) -> list[tuple[object, ...]]:
     say("GET", "/v2/app/tags/list")
     say("GET", "/v2/_catalog")
     return found
-
-
-def test_the_conformance_suite(registry: testing.Registry, tmp_path: Path) -> None:
-    """The specification's own suite (distribution-spec, ``conformance/``), built elsewhere: its path is given."""
-    program = os.environ.get("OCI_CONFORMANCE")
-    if program is None:
-        pytest.skip("OCI_CONFORMANCE does not name the built conformance suite of the distribution-spec")
-    done = subprocess.run(
-        [program],
-        env={
-            "OCI_REGISTRY": registry.host,
-            "OCI_TLS": "disabled",
-            "OCI_VERSION": "dev",
-            "OCI_RESULTS_DIR": str(tmp_path / "results"),
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
