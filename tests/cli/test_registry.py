@@ -25,7 +25,7 @@ from ociworks.image import remote
 from ociworks.image.auth import ANONYMOUS
 from ociworks.image.remote import ClientOptions
 from ociworks.spec import Digest
-from tests.image.test_remote_tls import self_signed
+from tests.image.authority import self_signed
 from tests.testing.http import ask, start_upload
 
 

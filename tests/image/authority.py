@@ -1,4 +1,4 @@
-"""A certificate authority for tests, made with openssl."""
+"""A certificate authority for tests, and certificates of nobody, made with openssl."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "self_signed", "server_context"]
 
 
 class Authority:
     """Issues certificates below a folder; ``certificate`` is its own."""
 
     def __init__(self, folder: Path) -> None:
-        if shutil.which("openssl") is None:
-            pytest.skip("openssl is not installed")
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.certificate = folder / "ca.crt"
@@ -59,5 +57,25 @@ class Authority:
         return context
 
 
+def self_signed(folder: Path, name: str) -> str:
+    """A certificate for an address or a name, signed by itself, and its key in one PEM file; gives the path."""
+    kind = "IP" if name[0].isdigit() else "DNS"
+    path = folder / f"{name}.pem"
+    _openssl(
+        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=testing", "-addext", f"subjectAltName={kind}:{name}", "-keyout", path, "-out", f"{path}.crt",
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + (folder / f"{name}.pem.crt").read_bytes())
+    return str(path)
+
+
+def server_context(certificate: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
 def _openssl(*arguments: str | Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)

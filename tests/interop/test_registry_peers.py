@@ -14,7 +14,7 @@ import pytest
 from ociworks import testing
 from ociworks.image import layout, remote
 from ociworks.image.auth import ANONYMOUS
-from tests.image.test_remote_tls import self_signed, server_context
+from tests.image.authority import self_signed, server_context
 from tests.interop import peers
 from tests.testing.http import Registry, ask, manifest_of
 

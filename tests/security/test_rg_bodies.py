@@ -1,6 +1,6 @@
 """RG-05, RG-06, RG-08 to RG-10, RG-14 and RG-15 of the regression catalogue: bytes that end late, early or never.
 
-What pulls of one blob or manifest must stand is in ``tests/image/test_remote.py``, digests alone in
+What pulls of one blob or manifest must stand is in ``tests/image/remote``, digests alone in
 ``tests/spec/test_digest.py``; here are the other verbs, whole images, and odd algorithms on the road.
 """
 

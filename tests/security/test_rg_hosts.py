@@ -1,7 +1,7 @@
 """RG-01 to RG-04, RG-18 and RG-20 of the regression catalogue: who is asked, who sees which secret, what is said.
 
-Redirects, realms and token exchanges as such are in ``tests/image/test_remote.py`` and ``test_auth.py``, references in
-``test_reference.py``, certificates in ``test_remote_tls.py``; here is what a hostile registry or image adds to that.
+Redirects, realms and token exchanges as such are in ``tests/image/remote/test_credentials.py`` and ``test_auth.py``,
+references in ``test_reference.py``, certificates in ``test_tls.py``; here is what a hostile registry or image adds.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ociworks import testing
 from ociworks.errors import AuthFileError
 from ociworks.spec import Digest
 from ociworks.testing.registry import ServedRequest
-from tests.image.test_remote_tls import self_signed, server_context
+from tests.image.authority import self_signed, server_context
 from tests.testing.http import Answer, ask, manifest_of, push_blob, raw, start_upload
 
 CONTENT = b"content"

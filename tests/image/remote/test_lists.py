@@ -29,17 +29,9 @@ from tests.image.rawserver import RawServer, answer
 from tests.image.registries import BLOB, DESCRIPTOR, Sleeper, anonymous, paths, push, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ociworks.image.types import Image
 
 KIND = "application/vnd.example.sbom"
-
-
-@pytest.fixture
-def registry() -> Iterator[testing.Registry]:
-    with testing.Registry() as opened:
-        yield opened
 
 
 # Tags

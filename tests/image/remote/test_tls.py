@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,31 +11,10 @@ from ociworks.errors import RegistryUnreachable
 from ociworks.image import remote
 from ociworks.image.auth import ANONYMOUS
 from ociworks.image.remote import ClientOptions
+from tests.image.authority import self_signed, server_context
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def self_signed(folder: Path, name: str) -> str:
-    """A certificate for an address or a name, signed by itself, and its key in one PEM file; gives the path."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    kind = "IP" if name[0].isdigit() else "DNS"
-    path = folder / f"{name}.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=testing", "-addext", f"subjectAltName={kind}:{name}", "-keyout", path, "-out", f"{path}.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + (folder / f"{name}.pem.crt").read_bytes())
-    return str(path)
-
-
-def server_context(certificate: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 def test_a_private_authority_is_added_by_the_caller(tmp_path: Path) -> None:

@@ -28,19 +28,11 @@ from tests.image.rawserver import RawServer, answer
 from tests.image.registries import BLOB, DESCRIPTOR, Sleeper, anonymous, client_for, push, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ociworks.image.types import ByteStream
 
 MISSING = answer(b"", status="404 Not Found")
 CREATED = answer(b"", status="201 Created")
 STARTED = answer(b"", "Location: /v2/app/blobs/uploads/1", status="202 Accepted")
-
-
-@pytest.fixture
-def registry() -> Iterator[testing.Registry]:
-    with testing.Registry() as opened:
-        yield opened
 
 
 def source() -> ByteStream:
