@@ -107,13 +107,13 @@ def _descend(pid: int) -> set[int]:
         return set()
 
 
-def _facts(root: Path) -> Mapping[str, Callable[[], object]]:
+def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
     return {
         "processes": lambda: _children(os.getpid()),
-        "mounts": lambda: Path("/proc/self/mountinfo").read_text(),
-        "control groups": lambda: groups_below(cgroups.detect()),
-        "descriptors": lambda: sorted(os.listdir("/proc/self/fd")),
-        "state": lambda: sorted(os.listdir(root)) if root.exists() else [],
+        "mounts": lambda: set(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "control groups": lambda: set(groups_below(cgroups.detect())),
+        "descriptors": lambda: set(os.listdir("/proc/self/fd")),
+        "state": lambda: set(os.listdir(root)) if root.exists() else set(),
     }
 
 
@@ -123,5 +123,7 @@ def nothing_left(root: Path) -> Iterator[None]:
     before = {name: fact() for name, fact in _facts(root).items()}
     yield
     after = {name: fact() for name, fact in _facts(root).items()}
-    for name, value in after.items():
-        assert value == before[name], f"{name} changed"
+    changed = {
+        name: sorted(value ^ before[name], key=str) for name, value in after.items() if value != before[name]
+    }
+    assert not changed, f"not the same as before: {changed}"
