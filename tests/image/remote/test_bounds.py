@@ -27,14 +27,7 @@ from ociworks.image.remote import Limits
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.rawserver import RawServer, answer
-from tests.image.registries import (
-    BLOB,
-    DESCRIPTOR,
-    client_for,
-    endless,
-    paths,
-    read_blob,
-)
+from tests.image.registries import BLOB, DESCRIPTOR, client_for, endless, paths, read_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

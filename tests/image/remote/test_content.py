@@ -25,14 +25,7 @@ from ociworks.image.remote import ClientOptions, Limits
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.rawserver import RawServer, answer
-from tests.image.registries import (
-    BLOB,
-    DESCRIPTOR,
-    Sleeper,
-    client_for,
-    push,
-    read_blob,
-)
+from tests.image.registries import BLOB, DESCRIPTOR, Sleeper, client_for, push, read_blob
 
 if TYPE_CHECKING:
     from pathlib import Path

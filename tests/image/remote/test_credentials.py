@@ -24,16 +24,7 @@ from ociworks.image.remote import ClientOptions
 from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.rawserver import RawServer, answer
-from tests.image.registries import (
-    BLOB,
-    DESCRIPTOR,
-    HIDDEN,
-    Sleeper,
-    client_for,
-    paths,
-    push,
-    read_blob,
-)
+from tests.image.registries import BLOB, DESCRIPTOR, HIDDEN, Sleeper, client_for, paths, push, read_blob
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])

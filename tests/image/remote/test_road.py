@@ -24,14 +24,7 @@ from ociworks.image import layout, remote
 from ociworks.image.auth import ANONYMOUS, Basic, Secret, StaticKeychain
 from ociworks.image.remote import ClientOptions, Limits
 from tests.image.rawserver import RawServer, answer
-from tests.image.registries import (
-    DESCRIPTOR,
-    HIDDEN,
-    Sleeper,
-    client_for,
-    push,
-    read_blob,
-)
+from tests.image.registries import DESCRIPTOR, HIDDEN, Sleeper, client_for, push, read_blob
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,12 +32,6 @@ VOLUMES = (
 )
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Outside]:
-    with Outside.watched(tmp_path) as watched:
-        yield watched
-
-
 def test_un_23_volumes_become_nothing() -> None:
     """No mount, no annotation, no path: the configuration is the one of an image that has none."""
 
