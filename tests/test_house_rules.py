@@ -310,7 +310,7 @@ def test_dependencies_are_what_is_imported() -> None:
     assert base <= foreign, f"declared, not imported: {base - foreign}"
 
 
-MODULES = {"attr": "attrs", "google": "protobuf", "grpc": "grpcio", "nacl": "pynacl"}
+MODULES = {"attr": "attrs", "google": "protobuf", "grpc": "grpcio", "nacl": "pynacl", "yaml": "pyyaml"}
 
 
 def _distribution(requirement: str) -> str:

@@ -268,6 +268,51 @@ def test_cr_09_devices_that_are_not(vendors: CriConfig, names: list[str]) -> Non
         translated(CDI_devices=[api.CDIDevice(name=name) for name in names], server=vendors)
 
 
+YAML = """\
+---
+cdiVersion: 0.6.0
+kind: vendor.example/nic
+containerEdits:
+  env: [VENDOR=yes]
+devices:
+  - name: "0"
+    containerEdits:
+      deviceNodes:
+        - {path: /dev/nic0, hostPath: /dev/null, permissions: rw, fileMode: 0644, major: 0x1}
+"""
+
+
+def test_cr_09_devices_that_are_described_in_yaml(vendors: CriConfig) -> None:
+    """As in JSON, beside files of that."""
+    (Path(vendors.cdi_spec_dirs[0]) / "nic.yaml").write_text(YAML)
+    names = [api.CDIDevice(name=f"vendor.example/{name}=0") for name in ("nic", "gpu")]
+    made = translated(CDI_devices=names, server=vendors).spec
+    assert made.linux is not None
+    assert [device.path for device in made.linux.devices] == ["/dev/nic0", "/dev/gpu0"]
+    assert (made.linux.devices[0].file_mode, made.linux.devices[0].major) == (0o644, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        YAML.replace("cdiVersion", "cdiVersion: 0.6.0\ncdiVersion"),
+        YAML.replace("[VENDOR=yes]", "&a [*a, *a]"),
+        YAML.replace("/dev/null", "!!python/object/apply:os.system [id]"),
+        YAML + YAML,
+        YAML.replace("[VENDOR=yes]", "[" * 100 + "]" * 100),
+        YAML + " " * (1 << 20),
+        YAML.replace("rw", "no"),
+        "devices: [",
+    ],
+    ids=["twice", "cycle", "tag", "two", "deep", "long", "word", "broken"],
+)
+def test_cr_09_descriptions_that_are_no_plain_yaml(vendors: CriConfig, text: str) -> None:
+    """The request is refused, and the file named."""
+    (Path(vendors.cdi_spec_dirs[0]) / "nic.yaml").write_text(text)
+    with pytest.raises(InvalidRequest, match=r"nic\.yaml"):
+        translated(CDI_devices=[api.CDIDevice(name="vendor.example/nic=0")], server=vendors)
+
+
 def test_cr_09_descriptions_that_others_may_write(vendors: CriConfig) -> None:
     """A file that is not the administrator's alone counts for nothing: the request is refused."""
     (Path(vendors.cdi_spec_dirs[0]) / "vendor.json").chmod(0o666)

@@ -8,7 +8,8 @@
 
 Files:
 
-- reading and writing: ``_io`` (``parse``, ``to_json``), ``_json`` (strict JSON), ``_model`` (what the classes share),
+- reading and writing: ``_io`` (``parse``, ``parse_yaml``, ``to_json``), ``_json`` (strict JSON), ``_yaml`` (as strict),
+  ``_model`` (what the classes share),
   ``_table``, ``_readers``, ``_convert`` (JSON ↔ values), ``_where`` (JSON paths),
   ``_config`` (a config.json), ``document`` (bytes and value)
 - classes: ``runtime`` and ``image``, ``distribution``, ``cni``, ``cdi``, ``bundle``; rules: ``validate``
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import ociworks.spec.image as image  # noqa: PLR0402
     import ociworks.spec.runtime as runtime  # noqa: PLR0402
     from ociworks.errors import InvalidDigest, InvalidJSON, InvalidPlatform, InvalidSpec, Problem, SpecError
-    from ociworks.spec._io import parse, to_json
+    from ociworks.spec._io import parse, parse_yaml, to_json
     from ociworks.spec._model import JSONValue, Model
     from ociworks.spec.bundle import Bundle
     from ociworks.spec.digest import Digest, Hasher, VerifyingReader
@@ -63,6 +64,7 @@ __all__ = [
     "distribution",
     "image",
     "parse",
+    "parse_yaml",
     "runtime",
     "to_json",
     "validate",
@@ -85,6 +87,7 @@ _HOMES = {
     "SpecError": "ociworks.errors",
     "VerifyingReader": "ociworks.spec.digest",
     "parse": "ociworks.spec._io",
+    "parse_yaml": "ociworks.spec._io",
     "to_json": "ociworks.spec._io",
     "validate": "ociworks.spec.validate",
 }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     M = TypeVar("M", bound=Model)
 
-__all__ = ["parse", "to_json"]
+__all__ = ["parse", "parse_yaml", "to_json"]
 
 
 def parse(cls: type[M], raw: bytes, *, max_size: int = _json.MAX_SIZE) -> M:
@@ -22,6 +22,17 @@ def parse(cls: type[M], raw: bytes, *, max_size: int = _json.MAX_SIZE) -> M:
     problem with its JSON path, for JSON of another shape. Unknown members are kept in ``extra`` at every level.
     """
     return _convert.read(cls, _json.loads(raw, max_size=max_size))
+
+
+def parse_yaml(cls: type[M], raw: bytes, *, max_size: int = _json.MAX_SIZE) -> M:
+    """Read a ``cls`` from one YAML document that says what JSON could say, under the same bounds.
+
+    Raises `SpecError` for other YAML (with anchors, tags, a key twice, words that readers disagree about),
+    `InvalidSpec` as `parse` does, and `MissingDependency` without PyYAML.
+    """
+    from ociworks.spec import _yaml
+
+    return _convert.read(cls, _yaml.loads(raw, max_size=max_size))
 
 
 def to_json(value: Model, *, indent: int | None = None) -> bytes:

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     import json
     from typing import Final
 
-__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_SIZE", "dumps", "loads"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_MEMBERS",
+    "MAX_SIZE",
+    "check_strings",
+    "decode",
+    "dumps",
+    "finite",
+    "integer",
+    "loads",
+    "unique",
+]
 
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes of a config.json or state file unless the caller says otherwise."""
@@ -41,11 +52,11 @@ _SPACE = " \t\n\r"
 
 def loads(raw: bytes, *, max_size: int = MAX_SIZE) -> object:
     """Decode one JSON document of at most ``max_size`` bytes; raises `InvalidJSON`."""
-    text = _decode(raw, max_size)
+    text = decode(raw, max_size)
     _check_bounds(raw)
     value = _scan(text)
     if b"\\u" in raw and _is_suspicious(text):
-        _check_strings(value)
+        check_strings(value)
     return value
 
 
@@ -70,7 +81,7 @@ def _explain(text: str) -> object:
     import json
 
     decoder = json.JSONDecoder(
-        object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+        object_pairs_hook=unique, parse_int=integer, parse_float=finite, parse_constant=_constant
     )
     try:
         value: object = decoder.decode(text)
@@ -93,7 +104,8 @@ def dumps(value: object, *, indent: int | None = None) -> bytes:
     return encoder.encode(value).encode("utf-8")
 
 
-def _decode(raw: bytes, max_size: int) -> str:
+def decode(raw: bytes, max_size: int) -> str:
+    """Strict UTF-8 of at most ``max_size`` bytes, without a byte order mark."""
     if len(raw) > max_size:
         raise InvalidJSON(f"document of {len(raw)} bytes, more than the {max_size} allowed")
     try:
@@ -130,7 +142,8 @@ def _without_strings(raw: bytes) -> bytes:
     return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of these members, none of which occurs twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
         seen: set[str] = set()
@@ -139,14 +152,16 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _integer(text: str) -> int:
+def integer(text: str) -> int:
+    """The integer that the grammar has found; of 64 bits."""
     number = int(text) if len(text) <= 20 else _MAX_INT + 1  # trusted: the decoder's grammar of integers
     if not _MIN_INT <= number <= _MAX_INT:
         raise InvalidJSON(f"integer {quote(text, 40)} does not fit 64 bits")
     return number
 
 
-def _float(text: str) -> float:
+def finite(text: str) -> float:
+    """The number that the grammar has found; no infinity."""
     number = float(text)
     if number - number != 0:  # an infinity; the grammar has no NaN
         raise InvalidJSON(f"number {quote(text, 40)} is too large")
@@ -157,7 +172,8 @@ def _constant(text: str) -> object:
     raise InvalidJSON(f"{text} is not JSON")
 
 
-def _check_strings(value: object, path: str = "$") -> None:
+def check_strings(value: object, path: str = "$") -> None:
+    """Refuse NUL and lone surrogates in any string of a value."""
     if isinstance(value, str):
         if "\0" in value:
             raise InvalidJSON(f"{path}: NUL in a string")
@@ -165,11 +181,11 @@ def _check_strings(value: object, path: str = "$") -> None:
             raise InvalidJSON(f"{path}: lone surrogate in a string")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_strings(item, f"{path}[{index}]")
+            check_strings(item, f"{path}[{index}]")
     elif isinstance(value, dict):
         for name, item in value.items():
-            _check_strings(name, path + member(name))
-            _check_strings(item, path + member(name))
+            check_strings(name, path + member(name))
+            check_strings(item, path + member(name))
 
 
 def _encoder(indent: int | None) -> json.JSONEncoder:
@@ -186,9 +202,9 @@ class _Grammar:
 
     strict = True
     object_hook = None
-    object_pairs_hook = staticmethod(_object)
-    parse_int = staticmethod(_integer)
-    parse_float = staticmethod(_float)
+    object_pairs_hook = staticmethod(unique)
+    parse_int = staticmethod(integer)
+    parse_float = staticmethod(finite)
     parse_constant = staticmethod(_constant)
     memo: Final[dict[str, str]] = {}
 

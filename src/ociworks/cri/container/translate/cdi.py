@@ -1,7 +1,7 @@
 """Devices by their CDI names, out of the administrator's files alone (CDI SPEC.md; CR-09).
 
-Files are JSON, and of two that describe one device that of the later directory counts. Of names that a request repeats,
-or that nobody describes, the whole request is refused.
+Files are JSON or YAML, and of two that describe one device that of the later directory counts. Of names that a request
+repeats, or that nobody describes, the whole request is refused.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 from attrs import evolve, fields
 
-from ociworks.errors import InvalidRequest, OciworksError, quote
-from ociworks.spec import FrozenDict, cdi, parse, validate
+from ociworks.errors import InvalidRequest, MissingDependency, OciworksError, quote
+from ociworks.spec import FrozenDict, cdi, parse, parse_yaml, validate
 from ociworks.spec.runtime import (
     Device,
     DeviceRule,
@@ -66,7 +66,7 @@ def _known(directories: Sequence[str]) -> _Found:
 
 def _files(directory: str) -> list[str]:
     try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+        names = sorted(name for name in os.listdir(directory) if name.endswith((".json", ".yaml")))
     except FileNotFoundError:
         return []
     if len(names) > _MOST_FILES:
@@ -87,7 +87,9 @@ def _read(path: str) -> cdi.Specification:
     if len(raw) > _MAX_FILE:
         raise InvalidRequest(f"CDI_devices: {path}: expected at most {_MAX_FILE} bytes")
     try:
-        found = parse(cdi.Specification, raw)
+        found = (parse_yaml if path.endswith(".yaml") else parse)(cdi.Specification, raw)
+    except MissingDependency:
+        raise
     except OciworksError as error:
         raise InvalidRequest(f"CDI_devices: {path}: {error}") from error
     if problems := validate(found):
