@@ -1,4 +1,6 @@
-"""Two nodes for ``benchmarks.cri``: ``ociworks cri serve``, and Debian's containerd with runc, set up alike.
+"""The nodes for ``benchmarks.cri``: ``ociworks cri serve``, and containerd with runc, set up alike.
+
+The peer is Debian's containerd; a newer one is whatever ``$BENCH_CONTAINERD`` names, with its shim beside it.
 
 Each has its own directories, socket and CNI bridge (Debian's plugins); images come from one registry in the benchmark's
 process. Everything happens in a network and a mount namespace that the benchmark starts itself in, so the machine keeps
@@ -25,12 +27,14 @@ import grpc
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.proto import runtime_v1_pb2_grpc as wire
 
-__all__ = ["Node", "alone", "containerd", "missing", "ociworks", "pss_below_us"]
+__all__ = ["Node", "alone", "containerd", "missing", "newer_containerd", "ociworks", "pss_below_us"]
 
 PLUGINS = "/usr/lib/cni"
 _INSIDE = "OCIWORKS_BENCH_ALONE"
 _SUBREAPER = 36
 _WAIT = 60.0
+_IMAGES = 'plugins."io.containerd.cri.v1.images"'
+_RUNTIME = 'plugins."io.containerd.cri.v1.runtime"'
 
 
 def missing() -> str:
@@ -154,6 +158,29 @@ def containerd(place: Path, image: str, registry: str) -> Iterator[Node]:
         f'[{cri}.registry.mirrors."{registry}"]\nendpoint = ["http://{registry}"]\n'
     )
     with _served("containerd", place, image, ["containerd", "--config", str(config)]) as node:
+        yield node
+
+
+@contextmanager
+def newer_containerd(program: str, place: Path, image: str, registry: str) -> Iterator[Node]:
+    """A containerd of version 2, which counts pods; the shim is beside it."""
+    _network(place, "newer", 102)
+    hosts = place / "hosts" / registry
+    hosts.mkdir(parents=True)
+    (hosts / "hosts.toml").write_text(f'[host."http://{registry}"]\n')
+    config = place / "containerd.toml"
+    config.write_text(
+        f'version = 3\nroot = "{place}/root"\nstate = "{place}/state"\n'
+        f'[grpc]\naddress = "{place}/cri.sock"\n'
+        f'[plugins."io.containerd.internal.v1.opt"]\npath = "{place}/opt"\n'
+        f'[{_IMAGES}.pinned_images]\nsandbox = "{image}"\n'
+        f'[{_IMAGES}.registry]\nconfig_path = "{place}/hosts"\n'
+        f"[{_RUNTIME}]\nrestrict_oom_score_adj = true\ndisable_apparmor = true\n"
+        f'[{_RUNTIME}.cni]\nbin_dirs = ["{PLUGINS}"]\nconf_dir = "{place}/cni"\n'
+    )
+    path = f"{Path(program).resolve().parent}:{os.environ['PATH']}"
+    command = ["env", f"PATH={path}", program, "--config", str(config)]
+    with _served("newer-containerd", place, image, command) as node:
         yield node
 
 

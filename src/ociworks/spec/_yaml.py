@@ -30,6 +30,8 @@ _OCTAL: Final = re.compile(r"0o?([0-7]+)", re.ASCII)
 _HEXADECIMAL: Final = re.compile(r"0x([0-9a-fA-F]+)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|nan)", re.ASCII | re.IGNORECASE)
+_MOST_DIGITS: Final = 22
+"""Of 64 bits, in octal."""
 _WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
 _DISPUTED: Final = frozenset(("yes", "no", "on", "off", "y", "n", "=", "<<"))
 
@@ -146,7 +148,9 @@ def _number(text: str) -> object:
 
 def _based(digits: str, base: int) -> int:
     digits = digits.lstrip("0") or "0"
-    return _json.integer(str(int(digits, base)) if len(digits) <= 24 else "9" * 24)
+    if len(digits) > _MOST_DIGITS:
+        raise SpecError(f"number of {len(digits)} digits does not fit 64 bits")
+    return _json.integer(str(int(digits, base)))  # trusted: the grammar above
 
 
 def _at(event: Event) -> str:
