@@ -33,6 +33,7 @@ PLUGINS = "/usr/lib/cni"
 _INSIDE = "OCIWORKS_BENCH_ALONE"
 _SUBREAPER = 36
 _WAIT = 60.0
+_NEEDED = ("RuntimeReady", "NetworkReady")
 _IMAGES = 'plugins."io.containerd.cri.v1.images"'
 _RUNTIME = 'plugins."io.containerd.cri.v1.runtime"'
 
@@ -210,7 +211,7 @@ def _until_ready(node: Node, place: Path) -> None:
     until = time.monotonic() + _WAIT
     while time.monotonic() < until:
         status = node.runtime.Status(api.StatusRequest()).status
-        if all(item.status for item in status.conditions):
+        if all(item.status for item in status.conditions if item.type in _NEEDED):
             return
         time.sleep(0.1)
     raise SystemExit(f"{node.name} is not ready:\n{(place / 'server.log').read_text()[-2000:]}")
