@@ -20,15 +20,21 @@ from tests.source_tree import CHECKOUT
 VMRUN = Path(os.environ.get("OCIWORKS_VMRUN") or CHECKOUT.parent / "shared" / "vm" / "vmrun")
 
 
-def in_a_machine(*command: str, accel: str = "uml", options: Sequence[str] = ()) -> str:
+def in_a_machine(*command: str, accel: str = "uml", options: Sequence[str] = (), timeout: int = 240) -> str:
     """Run a command in a machine as root; its failure is the test's. Gives its output."""
     if "VMRUN" in os.environ:
         pytest.skip("this is the machine")
     if not VMRUN.exists():
         pytest.skip(f"no {VMRUN.name} to start a virtual machine with")
-    call = [sys.executable, str(VMRUN), "--accel", accel, *options, "--timeout", "240", "--", *command]
+    call = [sys.executable, str(VMRUN), "--accel", accel, *options, "--timeout", str(timeout), "--", *command]
     done = subprocess.run(
-        call, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=CHECKOUT, timeout=280, check=False
+        call,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        timeout=timeout + 40,
+        check=False,
     )
     if done.returncode == 125:
         pytest.skip(f"the virtual machine does not start: {done.stderr.strip()[-300:]}")
@@ -54,6 +60,15 @@ def test_scopes_of_systemd() -> None:
     ran = re.search(r"([0-9]+) passed", output)
     assert ran, output
     assert "needs root and systemd" not in output, output
+
+
+@pytest.mark.slow
+def test_pods() -> None:
+    """Pods on a unified hierarchy; and in slices of systemd, whose unit runs the server that serves them."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
+    files = ("tests/cri/test_unified.py", "tests/cri/test_systemd_pods.py")
+    output = in_a_machine(*pytest_there, *files, options=["--systemd"], timeout=480)
+    assert "7 passed in" in output, output
 
 
 def with_criu(passed: int, *tests: str, options: Sequence[str] = ()) -> None:

@@ -409,6 +409,8 @@ def test_cr_10_localhost_profiles_that_are_none(profiles: CriConfig, name: str) 
         {"apparmor": localhost("")},
         {"apparmor": localhost("a\nb")},
         {"apparmor": localhost("a b")},
+        {"apparmor": localhost("localhost/")},
+        {"apparmor": localhost("mine"), "apparmor_profile": "unconfined"},
         {"apparmor_profile": "localhost/"},
         {"apparmor_profile": "nonsense"},
         {"apparmor": api.SecurityProfile(), "apparmor_profile": "unconfined"},
@@ -440,6 +442,10 @@ def test_cr_10_apparmor_that_would_not_be_in_force(monkeypatch: pytest.MonkeyPat
     named = translated(linux=linux(apparmor_profile="localhost/mine")).spec
     assert named.process is not None
     assert named.process.apparmor_profile == "mine"
+    for ref, old in (("mine", ""), ("localhost/mine", ""), ("localhost/mine", "localhost/other")):
+        both = translated(linux=linux(apparmor=localhost(ref), apparmor_profile=old)).spec
+        assert both.process is not None
+        assert both.process.apparmor_profile == "mine"
     unconfined = api.SecurityProfile(profile_type=PROFILES.Unconfined)
     free = translated(linux=linux(apparmor=unconfined)).spec
     assert free.process is not None

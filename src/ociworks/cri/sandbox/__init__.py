@@ -8,7 +8,7 @@
 ``users``        the same with a user namespace, by a helper
 ``pause``        the exception: one tiny process holds a process namespace that containers share; ``program`` is its
 ``files``        hosts, hostname, resolv.conf and shared memory
-``logs``         the directory for logs; ``groups``: the control group
+``logs``         the directory for logs; ``groups``: the control group; ``slices``: with systemd
 ``messages``     what status and lists say
 ``parts``        what is needed of other parts of a node
 ===============  ==============================================================================================

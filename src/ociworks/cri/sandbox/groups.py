@@ -1,6 +1,7 @@
 """The control group that holds a pod's containers: found or made, limited, and removed if it was ours (RT-32).
 
-What is about to be made is noted in the pod's directory, so that it is also found after a crash in between.
+With the driver systemd it is a slice (:mod:`~ociworks.cri.sandbox.slices`). What is about to be made is noted in the
+pod's directory, so that it is also found after a crash in between.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.sandbox import slices
 from ociworks.cri.sandbox.files import replace_file, write_file
 from ociworks.errors import CgroupError, InvalidRequest, quote
 from ociworks.runtime import _cgroupfs, cgroups
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["change_groups", "check_parent", "default_parent", "make_groups", "pod_resources", "remove_groups"]
 
-_DEFAULT_SLICE: Final = "system.slice"
 _MAX_NOTE: Final = 1 << 20
 _RETRIES: Final = 64
 _ONE_AT_A_TIME: Final = threading.Lock()
@@ -54,34 +56,27 @@ def check_parent(parent: str, driver: Literal["cgroupfs", "systemd"]) -> str:
 
 def default_parent(id: str, driver: Literal["cgroupfs", "systemd"]) -> str:
     """The parent of a pod that asks for none: a group of its own, so that its limits hold."""
-    return f"/{DEFAULT_PARENT}/{id}" if driver == "cgroupfs" else _DEFAULT_SLICE
+    return f"/{DEFAULT_PARENT}/{id}" if driver == "cgroupfs" else f"{DEFAULT_PARENT}-{id}.slice"
 
 
 def make_groups(parent: str, resources: Resources, note: str) -> None:
     """Make the group where it is missing, with these limits.
 
-    What is about to be made is noted in a new file first. A group that is there already is its owner's to limit, and
-    a slice is systemd's to make. Raises CgroupError.
+    What is about to be made is noted in a new file first. A group that is there already is its owner's to limit.
+    Raises CgroupError, and NotSupported for what this host cannot limit.
     """
-    if _is_slice(parent):
-        return
-    planned = cgroups.plan(cgroups.detect(), parent, "", resources, devices=False)
     with _ONE_AT_A_TIME:
-        _make_all(planned, note)
+        if slices.is_slice(parent):
+            _make_slice(parent, resources, note)
+        else:
+            _make_all(cgroups.plan(cgroups.detect(), parent, "", resources, devices=False), note)
 
 
 def change_groups(parent: str, resources: Resources) -> None:
     """Write other limits of the pod: all of them or none. CgroupError when its group is gone or refuses."""
     if resources == Resources():
         return
-    hierarchies = cgroups.detect()
-    if _is_slice(parent):
-        inner = "/".join(expand(parent))
-        directories = tuple(f"{mount.mount_point}/{inner}" for mount in hierarchies.mounts)
-        cgroups.update(hierarchies, directories, resources, scope=f"system:{parent}")
-        return
-    planned = cgroups.plan(hierarchies, parent, "", None, devices=False)
-    cgroups.update(hierarchies, planned.directories, resources)
+    slices.limit(parent, resources) if slices.is_slice(parent) else _limit(parent, resources)
 
 
 def remove_groups(note: str, left: str) -> None:
@@ -92,11 +87,15 @@ def remove_groups(note: str, left: str) -> None:
     with _ONE_AT_A_TIME:
         before = _read(left)
         known = {*_read(note), *before}
+        units = {name for name in known if slices.is_slice(name)}
+        paths = sorted(known - units, key=len, reverse=True)
         with cgroup_errors():
-            _cgroupfs.remove([f"{path}/" for path in sorted(known, key=len, reverse=True)], 0)
-        still = sorted(path for path in known if os.path.isdir(path) and not _is_common(path))
-        if still != before:
-            replace_file(left, json.dumps(still).encode())
+            _cgroupfs.remove([f"{path}/" for path in paths], 0)
+        still = [path for path in paths if os.path.isdir(path) and not _is_common(path)]
+        if units:
+            still += slices.stop(units - _noted_by_others(note))
+        if sorted(still) != before:
+            replace_file(left, json.dumps(sorted(still)).encode())
 
 
 def pod_resources(*parts: api.LinuxContainerResources) -> Resources:
@@ -131,6 +130,22 @@ def pod_resources(*parts: api.LinuxContainerResources) -> Resources:
     )
 
 
+def _make_slice(parent: str, resources: Resources, note: str) -> None:
+    above = expand(parent)
+    missing = [name for name in above if not slices.is_there(name)]
+    shared = _noted_by_others(note)
+    write_file(note, json.dumps([name for name in above if name in missing or name in shared]).encode())
+    if parent in missing:
+        slices.start(parent, resources)
+
+
+def _limit(parent: str, resources: Resources) -> None:
+    hierarchies = cgroups.detect()
+    planned = cgroups.plan(hierarchies, parent, "", resources, devices=False)
+    slices.hand_down(planned)
+    cgroups.update(hierarchies, planned.directories, resources)
+
+
 def _make_all(planned: cgroups.CgroupPlan, note: str) -> None:
     wanted = (*planned.parents, *planned.directories)
     noted = [path for path in wanted if _is_common(path) or not os.path.isdir(path)]
@@ -140,10 +155,13 @@ def _make_all(planned: cgroups.CgroupPlan, note: str) -> None:
         _inherit(planned.inherit, made)
     fresh = [directory for directory in planned.directories if directory in made]
     apply_all([setting for setting in planned.settings if _is_ours(setting, planned.directories, fresh)])
+    for path, words in planned.attempts:
+        with suppress(OSError):
+            write(path, words)
 
 
 def _read(name: str) -> list[str]:
-    """The paths in a note; none in one whose writer was killed, which was before it made anything."""
+    """The paths and slices in a note; none in one whose writer was killed, which was before it made anything."""
     try:
         with open(name, "rb") as stream:
             return [str(path) for path in json.loads(stream.read(_MAX_NOTE))]
@@ -151,13 +169,17 @@ def _read(name: str) -> list[str]:
         return []
 
 
+def _noted_by_others(note: str) -> set[str]:
+    """What is in the notes of the other pods."""
+    own = os.path.dirname(note)
+    with os.scandir(os.path.dirname(own)) as entries:
+        others = [entry.path for entry in entries if entry.path != own]
+    return {name for other in others for name in _read(f"{other}/{os.path.basename(note)}")}
+
+
 def _sum(values: Iterable[int]) -> int:
     """The sum of the limits; what is not above 0 is none."""
     return sum(value for value in values if value > 0)
-
-
-def _is_slice(parent: str) -> bool:
-    return not parent.startswith("/")
 
 
 def _is_common(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What systemd is asked: to start a scope around processes, to change its limits, to stop it.
+"""What systemd is asked: to start a scope around processes or a slice for scopes, to change its limits, to stop it.
 
 Starting and stopping are jobs; each is waited for. A unit of the same name that is just ending, or that failed, is
 cleared away and the start tried again; one with living processes is somebody else's and stays.
@@ -19,7 +19,7 @@ from ociworks.runtime.systemd.message import Value
 from ociworks.runtime.systemd.properties import SINCE
 from ociworks.runtime.systemd.scope import Property, Scope
 
-__all__ = ["attach", "booted", "change", "manager_group", "start", "stop"]
+__all__ = ["attach", "booted", "change", "manager_group", "start", "start_slice", "stop"]
 
 _NAME: Final = "org.freedesktop.systemd1"
 _PATH: Final = "/org/freedesktop/systemd1"
@@ -51,24 +51,15 @@ def start(scope: Scope, pids: Sequence[int], *, busy: Callable[[], bool] = lambd
 
     Raises CgroupError when systemd refuses.
     """
+    own: tuple[Property, ...] = (("Slice", "s", scope.slice), ("PIDs", "au", tuple(pids)))
     with Bus(user=scope.user) as bus:
-        version = _version(bus)
-        known = [entry for entry in scope.properties if SINCE.get(entry[0], 0) <= version]
-        _call(bus, "Subscribe")
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                job = _start(bus, scope, pids, known)
-                break
-            except BusError as error:
-                if error.name != _EXISTS or busy() or time.monotonic() >= deadline:
-                    raise CgroupError(f"systemd: cannot start {scope.unit}: {error}") from error
-            _forget(bus, scope.unit)
-            pause(0.02)
-        result = _wait(bus, job)
-        if result != "done":
-            _forget(bus, scope.unit)
-            raise CgroupError(f"systemd: starting {scope.unit} ended with {quote(str(result))}")
+        _start(bus, scope.unit, (*own, *scope.properties), busy)
+
+
+def start_slice(unit: str, properties: Sequence[Property]) -> None:
+    """Make a slice of the system's manager, and what is missing above it. Raises CgroupError, also when it is there."""
+    with Bus(user=False) as bus:
+        _start(bus, unit, properties, lambda: False)
 
 
 def change(key: str, properties: Sequence[Property]) -> None:
@@ -107,11 +98,28 @@ def stop(key: str) -> None:
         _forget(bus, unit)
 
 
-def _start(bus: Bus, scope: Scope, pids: Sequence[int], properties: Sequence[Property]) -> Value:
-    own: tuple[Property, ...] = (("Slice", "s", scope.slice), ("PIDs", "au", tuple(pids)))
-    settings = _variants([*own, *properties])
-    (job,) = _call(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", scope.unit, "replace", settings, ())
-    return job
+def _start(bus: Bus, unit: str, properties: Sequence[Property], busy: Callable[[], bool]) -> None:
+    """Start a transient unit and wait for it; what this systemd does not know yet is left out."""
+    version = _version(bus)
+    settings = _variants([entry for entry in properties if SINCE.get(entry[0], 0) <= version])
+    _call(bus, "Subscribe")
+    result = _wait(bus, _job(bus, unit, settings, busy))
+    if result != "done":
+        _forget(bus, unit)
+        raise CgroupError(f"systemd: starting {unit} ended with {quote(str(result))}")
+
+
+def _job(bus: Bus, unit: str, settings: Value, busy: Callable[[], bool]) -> Value:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            (job,) = _call(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", settings, ())
+            return job
+        except BusError as error:
+            if error.name != _EXISTS or busy() or time.monotonic() >= deadline:
+                raise CgroupError(f"systemd: cannot start {unit}: {error}") from error
+        _forget(bus, unit)
+        pause(0.02)
 
 
 def _variants(properties: Sequence[Property]) -> tuple[Value, ...]:

@@ -29,6 +29,7 @@ __all__ = ["SELinuxLabels", "apparmor_profile", "selinux_labels"]
 
 _LOADED: Final = "/sys/kernel/security/apparmor/profiles"
 _MAX_PROFILES: Final = 16 << 20
+_PREFIX: Final = "localhost/"
 _PROFILE: Final = re.compile(r"[!#-&(-~]{1,255}", re.ASCII)
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]{0,255}", re.ASCII)
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.,:-]{0,255}", re.ASCII)
@@ -50,7 +51,7 @@ def apparmor_profile(request: Request) -> str | None:
     """The table above. InvalidRequest for what is no choice, NotSupported for what would not be in force."""
     security = request.security
     given = security.apparmor if security.HasField("apparmor") else None
-    profile = chosen_profile("apparmor", given, security.apparmor_profile, _OLD)
+    profile = chosen_profile("apparmor", _without_prefix(given), security.apparmor_profile, _OLD)
     if profile.name and _PROFILE.fullmatch(profile.name) is None:
         raise InvalidRequest(
             f"apparmor: expected visible characters without quotes, got {quote(profile.name)}"
@@ -95,6 +96,15 @@ def _check(options: api.SELinuxOption) -> None:
         raise InvalidRequest(
             f"selinux_options.level: expected a level like s0:c1,c2, got {quote(options.level)}"
         )
+
+
+def _without_prefix(given: api.SecurityProfile | None) -> api.SecurityProfile | None:
+    """Names in the field of today may be written as in the deprecated one: ``localhost/NAME``."""
+    if given is None or not given.localhost_ref.startswith(_PREFIX):
+        return given
+    return api.SecurityProfile(
+        profile_type=given.profile_type, localhost_ref=given.localhost_ref.removeprefix(_PREFIX)
+    )
 
 
 def _is_loaded(profile: str) -> bool:

@@ -117,13 +117,20 @@ def _unified(given: api.LinuxContainerResources) -> FrozenDict[str, str]:
 
 
 def _counts_swap() -> bool:
-    """Whether the memory controller limits swap: some kernels are booted without that."""
+    """Whether the memory controller limits swap: some kernels are booted without that.
+
+    The root of a unified hierarchy has no limits, so its groups tell.
+    """
     memory = cgroups.detect().find("memory")
     if memory is None:
         return False
     if memory.version == 1:
         return os.path.exists(f"{memory.mount_point}/memory.memsw.limit_in_bytes")
-    own = memory.locate(memory.own)
-    return os.path.exists(f"{own}/memory.swap.max") or os.path.exists(
-        f"{memory.mount_point}/system.slice/memory.swap.max"
-    )
+    names = [memory.locate(memory.own), *_below(memory.mount_point)]
+    groups = [name for name in names if os.path.exists(f"{name}/memory.max")]
+    return not groups or any(os.path.exists(f"{name}/memory.swap.max") for name in groups)
+
+
+def _below(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]

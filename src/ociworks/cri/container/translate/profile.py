@@ -29,11 +29,12 @@ def chosen_profile(
 ) -> Profile:
     """The choice; ``text`` is the deprecated field's, ``words`` what it may say beside ``localhost/NAME``.
 
-    InvalidRequest for an unknown type or word, a localhost profile without a name, and contradictions.
+    Of two names the field's counts, as clients expect. InvalidRequest for an unknown type or word, a localhost profile
+    without a name, and contradictions.
     """
     profile = _read(what, given) if given is not None else None
     deprecated = _read_text(what, text, words) if text else None
-    if profile is not None and deprecated is not None and profile != deprecated:
+    if profile is not None and deprecated is not None and profile.kind != deprecated.kind:
         raise InvalidRequest(f"{what}: the field and its deprecated form say different things")
     found = profile or deprecated or Profile()
     if found.kind == "localhost" and not found.name:
