@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
@@ -394,6 +395,16 @@ def a_container(pod: str) -> ContainerRecord:
     return ContainerRecord(
         id="c" * 64, sandbox_id=pod, name="c", phase="running", handler="", config=b"", created_at=1
     )
+
+
+def test_the_newest_container_is_told_first(pods: Pods, place: Path) -> None:
+    """A kubelet that follows events takes the first of a name; an older attempt would be started again."""
+    made = pods.sandboxes.run(config(place), "")
+    for created_at, id in ((2, "a" * 64), (3, "b" * 64), (1, "c" * 64)):
+        record = evolve(a_container(made), id=id, name=id, created_at=created_at)
+        pods.store.containers.add(record)
+    told = pods.sandboxes.status(made).containers_statuses
+    assert [one.id[0] for one in told] == ["b", "a", "c"]
 
 
 def test_containers_go_first(pods: Pods, place: Path) -> None:

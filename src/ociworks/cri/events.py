@@ -189,9 +189,9 @@ class Events:
 
     def _run(self) -> None:
         while (happened := self._next()) is not None:
-            event = self._event(happened)
-            with self._guard:
+            with self._guard:  # before: a description for nobody says nothing of the containers
                 readers = tuple(self._subscriptions)
+            event = self._event(happened)
             for reader in readers:
                 if not reader.offer(event):
                     self.forget(reader)

@@ -294,8 +294,10 @@ class Sandboxes:
         return self._store.sandboxes.update(id, lambda now: attrs.evolve(now, **fields))  # type: ignore[arg-type]
 
     def _containers_of(self, id: str) -> Sequence[api.ContainerStatus]:
+        """Newest first: a kubelet takes the first one of a name for what it is now."""
         found = []
-        for container in self._store.containers.of_sandbox(id):
+        records = self._store.containers.of_sandbox(id)
+        for container in sorted(records, key=lambda record: record.created_at, reverse=True):
             with suppress(OciworksError):  # removed meanwhile
                 found.append(self._others.containers().status(container.id).status)
         return found
