@@ -262,8 +262,15 @@ def test_interfaces() -> None:
 def test_default_interface() -> None:
     """``eth0``, or else the first."""
     found = usage.network(parse(DEV), 7)
+    assert found is not None
     assert found.default_interface.name == "eth0"
     assert found.default_interface.tx_errors.value == 3
     assert [item.name for item in found.interfaces] == ["eth0", "net:1"]
-    assert usage.network(parse(DEV)[1:], 7).default_interface.name == "net:1"
-    assert not usage.network((), 7).HasField("default_interface")
+    other = usage.network(parse(DEV)[1:], 7)
+    assert other is not None
+    assert other.default_interface.name == "net:1"
+
+
+def test_a_pod_without_interfaces_has_no_network() -> None:
+    """A kubelet looks for the default interface of every network that it is told of, and ends when there is none."""
+    assert usage.network((), 7) is None

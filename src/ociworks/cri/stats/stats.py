@@ -114,13 +114,13 @@ class Stats:
         return [
             api.PodSandboxStats(
                 attributes=_attributes(pod),
-                linux=self._pod(pod, containers.get(pod.record.id, []), interfaces.get(pod.record.id)),
+                linux=self._pod(pod, containers.get(pod.record.id, []), interfaces.get(pod.record.id, ())),
             )
             for pod in pods
         ]
 
     def _pod(
-        self, pod: Pod, records: Iterable[ContainerRecord], interfaces: tuple[Interface, ...] | None
+        self, pod: Pod, records: Iterable[ContainerRecord], interfaces: tuple[Interface, ...]
     ) -> api.LinuxPodSandboxStats:
         containers = [Container.of(record) for record in records]
         listed = [stats for stats in map(self._container, containers) if stats is not None]
@@ -133,7 +133,7 @@ class Stats:
             cpu=usage.cpu(stats, at, rate),
             memory=usage.memory(stats, at),
             io=usage.io(stats, at),
-            network=None if interfaces is None else usage.network(interfaces, at),
+            network=usage.network(interfaces, at),
             process=api.ProcessUsage(timestamp=at, process_count=api.UInt64Value(value=count)),
             containers=listed,
         )

@@ -61,8 +61,13 @@ def io(stats: ContainerStats, at: int) -> api.IoUsage | None:
     return None if psi is None else api.IoUsage(timestamp=at, psi=psi)
 
 
-def network(found: tuple[Interface, ...], at: int) -> api.NetworkUsage:
-    """Interfaces; ``eth0`` or else the first is the default one."""
+def network(found: tuple[Interface, ...], at: int) -> api.NetworkUsage | None:
+    """Interfaces; ``eth0`` or else the first is the default one.
+
+    Without any, nothing: a kubelet (1.36) that is told of a network without a default interface ends.
+    """
+    if not found:
+        return None
     listed = [
         api.NetworkInterfaceUsage(
             name=item.name,
@@ -73,8 +78,7 @@ def network(found: tuple[Interface, ...], at: int) -> api.NetworkUsage:
         )
         for item in found
     ]
-    first = listed[0] if listed else None
-    default = next((item for item in listed if item.name == _DEFAULT_INTERFACE), first)
+    default = next((item for item in listed if item.name == _DEFAULT_INTERFACE), listed[0])
     return api.NetworkUsage(timestamp=at, default_interface=default, interfaces=listed)
 
 
