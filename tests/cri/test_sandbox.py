@@ -400,8 +400,8 @@ def a_container(pod: str) -> ContainerRecord:
 def test_the_newest_container_is_told_first(pods: Pods, place: Path) -> None:
     """A kubelet that follows events takes the first of a name; an older attempt would be started again."""
     made = pods.sandboxes.run(config(place), "")
-    for created_at, id in ((2, "a" * 64), (3, "b" * 64), (1, "c" * 64)):
-        record = evolve(a_container(made), id=id, name=id, created_at=created_at)
+    for created_at, made_as in ((2, "a" * 64), (3, "b" * 64), (1, "c" * 64)):
+        record = evolve(a_container(made), id=made_as, name=made_as, created_at=created_at)
         pods.store.containers.add(record)
     told = pods.sandboxes.status(made).containers_statuses
     assert [one.id[0] for one in told] == ["b", "a", "c"]
