@@ -91,7 +91,7 @@ def remapped_box(bundle: spec.Bundle) -> spec.Bundle:
     return with_users(bundle)
 
 
-def _children(pid: int) -> set[int]:
+def descendants(pid: int) -> set[int]:
     """Every descendant of a process."""
     found: set[int] = set()
     for thread in os.listdir(f"/proc/{pid}/task"):
@@ -102,14 +102,14 @@ def _children(pid: int) -> set[int]:
 
 def _descend(pid: int) -> set[int]:
     try:
-        return _children(pid)
+        return descendants(pid)
     except FileNotFoundError:
         return set()
 
 
 def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
     return {
-        "processes": lambda: _children(os.getpid()),
+        "processes": lambda: descendants(os.getpid()),
         "mounts": lambda: set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "control groups": lambda: set(groups_below(cgroups.detect())),
         "descriptors": lambda: set(os.listdir("/proc/self/fd")),

@@ -18,8 +18,8 @@ from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import Container, Detach, ExecOptions, RunOptions, Runtime
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.stdio import PIPE
-from ociworks.spec.runtime import ExecCPUAffinity, User
-from tests.runtime.boxes import with_linux, with_process
+from ociworks.spec.runtime import Capabilities, ExecCPUAffinity, Personality, Pids, Resources, Rlimit, User
+from tests.runtime.boxes import descendants, remapped_box, with_linux, with_process
 from tests.runtime.shims import until_ended
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users and priorities")
@@ -370,3 +370,97 @@ def children(pid: int = 0) -> set[int]:
     for task in Path(f"/proc/{pid or 'self'}/task").iterdir():
         found.update(map(int, (task / "children").read_text().split()))
     return found
+
+
+FACTS = """
+id; umask; pwd; ulimit -a; cat /proc/self/cgroup; cat /proc/self/oom_score_adj
+ls -l /proc/self/ns | grep -o "[a-z_]*:.*"
+ls -l /proc/self/fd | wc -l; env | grep -v HOME
+grep -v -e "^Pid" -e "^Vm" -e "^Rss" -e "ctxt_switches" -e "^NS" -e "^Tgid" -e "^PPid" -e "^SigQ" /proc/self/status
+"""
+
+
+@pytest.mark.parametrize("user", ["0:0", "1000:50"])
+def test_both_ways_to_enter_are_one(running: Container, user: str) -> None:
+    """By a list of system calls, or by an interpreter, which alone can look for a home: the same comes of it."""
+    extra = (ExecOptions(user=user), ExecOptions(user=user, home=True))
+    if os.geteuid():
+        extra = (ExecOptions(), ExecOptions(home=True))
+    listed, interpreted = (said(running, FACTS, options) for options in extra)
+    assert listed == interpreted
+
+
+@root_only
+def test_both_ways_with_everything(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Everything that a list can say, in a user namespace."""
+    capabilities = Capabilities(
+        bounding=("CAP_KILL", "CAP_SYS_TIME"),
+        permitted=("CAP_KILL",),
+        inheritable=("CAP_KILL",),
+        ambient=("CAP_KILL",),
+    )
+    rich = with_process(
+        remapped_box(bundle),
+        user=User(uid=7, gid=8, umask=0o77, additional_gids=(9, 10)),
+        cwd="/tmp",
+        env=("A=1", "B=2", "A=3", "PATH=/bin"),
+        capabilities=capabilities,
+        rlimits=(
+            Rlimit(type="RLIMIT_NOFILE", soft=100, hard=200),
+            Rlimit(type="RLIMIT_CORE", soft=0, hard=0),
+        ),
+        oom_score_adj=500,
+        no_new_privileges=False,
+    )
+    with (
+        runtime,
+        runtime.create(
+            "rich", with_linux(rich, personality=Personality(domain="LINUX")), ["sleep", "1000"]
+        ) as container,
+    ):
+        container.start()
+        listed, interpreted = (said(container, FACTS, ExecOptions(home=home)) for home in (False, True))
+    assert listed == interpreted
+    assert "uid=7 gid=8 groups=8,9,10" in listed
+
+
+def test_more_than_a_list_can_hold(running: Container) -> None:
+    """An interpreter takes over."""
+    long = "x" * 100_000
+    assert running.exec(["echo", long, long], timeout=60).stdout.split() == [long.encode()] * 2
+
+
+@root_only
+def test_no_room_for_another_process(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The kernel's refusal is an error, and nothing is left of the attempt."""
+    one = with_linux(bundle, resources=Resources(pids=Pids(limit=1)))
+    with runtime, runtime.create("one", one, ["sleep", "1000"]) as container:
+        container.start()
+        for options in (ExecOptions(), ExecOptions(home=True)):
+            with pytest.raises(errors.CreateFailed, match="temporarily unavailable"):
+                container.exec(["true"], options=options, timeout=60)
+        assert descendants(os.getpid()) >= {container.pid}
+        parent = int(Path(f"/proc/{container.pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        assert descendants(parent) == {container.pid}
+
+
+@root_only
+def test_working_directories_of_one_of_both(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """One that only the user may enter, one that only the runtime may enter, and one of nobody."""
+    for name, owner, mode in (("users", 1000, 0o700), ("roots", 0, 0o700), ("nobodys", 5, 0)):
+        (bundle.rootfs / name).mkdir(mode=mode)
+        os.chown(bundle.rootfs / name, owner, owner)
+    user = User(uid=1000, gid=1000)
+    weak = with_process(bundle, capabilities=Capabilities())
+    strong = with_process(bundle, capabilities=Capabilities(bounding=("CAP_KILL",)))
+    with runtime:
+        for number, each in enumerate((weak, strong)):
+            with runtime.create(f"c{number}", each, ["sleep", "1000"]) as container:
+                container.start()
+                for cwd in ("/users", "/roots"):
+                    options = ExecOptions(user=user, cwd=cwd)
+                    assert container.exec(["pwd"], options=options, timeout=60).stdout.decode().strip() == cwd
+                with pytest.raises(
+                    errors.CreateFailed, match=r"change_directory: No such file.*\(/nowhere\)"
+                ):
+                    container.exec(["pwd"], options=ExecOptions(user=user, cwd="/nowhere"), timeout=60)

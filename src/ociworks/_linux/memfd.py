@@ -1,4 +1,4 @@
-"""A copy of a program that nobody can write any more. Loads next to nothing: a helper is started from it at once."""
+"""Programs that nobody can write any more. Loads next to nothing: a helper is started from one at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["sealed_copy"]
+__all__ = ["sealed", "sealed_copy"]
 
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -32,9 +32,28 @@ def sealed_copy(path: str, name: str) -> int:
                 offset += sent
         finally:
             os.close(source)
-        os.fchmod(fd, 0o511)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        _seal(fd)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def sealed(content: bytes, name: str) -> int:
+    """A memfd with this content, a small program, that nobody can write any more; close-on-exec.
+
+    Raises OSError(EACCES) when the host forbids executable memfds.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.write(fd, content)
+        _seal(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _seal(fd: int) -> None:
+    os.fchmod(fd, 0o511)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)

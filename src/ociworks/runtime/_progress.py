@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from ociworks.errors import CommandNotFound, CreateFailed, LauncherError
 from ociworks.runtime._init import wire
 
@@ -91,12 +94,21 @@ def failure(body: bytes) -> CreateFailed:
         number, index, step, said, path = wire.unpack_failure(body)
     except wire.ProtocolError as error:
         return CreateFailed(f"a container's init failed and could not say why: {error}", step="init")
-    text, shown = _shown(said), _shown(path)
+    text, shown = _shown(said or _meaning(number, step, path)), _shown(path)
     if step in ("execute", "find_program"):
         kind: type[CreateFailed] = CommandNotFound if number in _NOT_FOUND else CreateFailed
         return kind(f"exec: {shown}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
     where = f" ({shown})" if path else ""
     return CreateFailed(f"step {index}, {_shown(step)}: {text}{where}", step=step, errno=number, path=path)
+
+
+def _meaning(number: int, step: str, path: str) -> str:
+    """What a list of system calls leaves to us to say."""
+    if not number:
+        return "the kernel did something else than was asked"
+    if step == "execute" and "/" not in path and number in (errno.ENOENT, errno.ENOTDIR):
+        return "executable file not found in $PATH"
+    return os.strerror(number).lower() if step == "execute" else os.strerror(number)
 
 
 def _shown(text: str) -> str:

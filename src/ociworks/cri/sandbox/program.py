@@ -19,12 +19,13 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ociworks._linux import elf
 from ociworks.errors import NotSupported
 
 __all__ = ["assemble"]
 
 _BASE: Final = 0x400000
-_HEADERS: Final = 64 + 2 * 56
+_HEADERS: Final = elf.headers()
 _ACTION: Final = struct.pack("<4Q", 1, 0, 0, 0)
 """``struct sigaction``: SIG_IGN."""
 _SIGCHLD: Final = 17
@@ -128,7 +129,7 @@ def assemble(uid: int, gid: int, architecture: str = "") -> bytes:
         code += machine.jump_if_less(least, -len(code))
     sleep = machine.call("ppoll", (0, 0, 0, 0, 0))
     code += sleep + machine.jump(-len(sleep))
-    return _elf(machine.number, len(constants) + len(end), constants + code)
+    return elf.executable(machine.number, _BASE, constants + code, entry=len(constants) + len(end))
 
 
 def _steps(uid: int, gid: int, filtering: int) -> Sequence[tuple[str, Sequence[int], int]]:
@@ -154,15 +155,3 @@ def _constants(machine: _X86 | _Arm) -> tuple[bytes, int]:
     code = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
     start = _BASE + _HEADERS + len(_ACTION)
     return _ACTION + code + struct.pack("<HxxxxxxQ", len(program), start), start + len(code)
-
-
-def _elf(machine: int, entry: int, content: bytes) -> bytes:
-    """One segment to be executed, and a stack that is not executable (elf(5))."""
-    size = _HEADERS + len(content)
-    kind = b"\x7fELF\x02\x01\x01"
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH", kind, 2, machine, 1, _BASE + _HEADERS + entry, 64, 0, 0, 64, 56, 2, 0, 0, 0
-    )
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x10000)
-    stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
-    return header + segment + stack + content

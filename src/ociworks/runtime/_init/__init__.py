@@ -11,6 +11,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``pod``: a helper that lives for one request of a pod for a user or process namespace
 - ``trust``: what exists because of one container and must go with it
 - ``spawn``: one clone3 per process, id maps, joining namespaces
+- ``entry``: the same for most further processes, by a list of system calls
 - ``network``: makes a network namespace ahead
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other

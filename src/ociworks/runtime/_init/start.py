@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ociworks.runtime._init.context import Context
 
-__all__ = ["execute", "find_program", "listen", "outlive", "wait_start"]
+__all__ = ["candidates", "execute", "find_program", "listen", "outlive", "wait_start"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -32,7 +32,7 @@ def find_program(context: Context, program: bytes, search: bytes, cwd: str) -> N
     It is looked up again when it is executed, by the user who does: this finds mistakes, it proves nothing.
     """
     number = errno.ENOENT
-    for candidate in _candidates(program, search):
+    for candidate in candidates(program, search):
         try:
             info = os.stat(os.path.join(os.fsencode(cwd), candidate))
         except OSError as error:
@@ -106,7 +106,7 @@ def execute(context: Context, args: tuple[bytes, ...], env: tuple[bytes, ...], s
 
 def _exec(args: tuple[bytes, ...], environment: dict[bytes, bytes], search: bytes) -> None:
     failure = 0
-    for candidate in _candidates(args[0], search):
+    for candidate in candidates(args[0], search):
         try:
             os.execve(candidate, args, environment)
         except OSError as error:
@@ -117,7 +117,8 @@ def _exec(args: tuple[bytes, ...], environment: dict[bytes, bytes], search: byte
     raise _missing(args[0], failure or errno.ENOENT)
 
 
-def _candidates(program: bytes, search: bytes) -> list[bytes]:
+def candidates(program: bytes, search: bytes) -> list[bytes]:
+    """Where a program may be."""
     if b"/" in program:
         return [program]
     return [(part or b".") + b"/" + program for part in (search or _DEFAULT_PATH).split(b":")]
