@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +51,7 @@ class Kubelet:
         """One pod with one or two containers, from its creation to its removal."""
         name = f"pod-{number}"
         config = a_pod(self._place, name, own_network=kind.random() < 0.5)
-        handler = "runc" if kind.random() < 0.04 and os.path.exists("/usr/sbin/runc") else ""
+        handler = "runc" if kind.random() < 0.1 and os.path.exists("/usr/sbin/runc") else ""
         pod = self._until_done(lambda: self._pod(config, handler))
         codes = {f"c{index}": kind.randrange(256) for index in range(kind.randrange(1, 3))}
         made = {each: self._begun(pod, config, each, code) for each, code in codes.items()}
@@ -116,6 +116,12 @@ class Kubelet:
                 self.serving.wait(PATIENCE)
 
 
+def _go_on(running: list[Future[None]], seconds: float) -> bool:
+    """Whether, so many seconds later, something is still to be done and nothing has failed."""
+    done, not_done = wait(running, seconds, FIRST_EXCEPTION)
+    return bool(not_done) and not any(each.exception() for each in done)
+
+
 def test_five_hundred_pods(place: Path) -> None:
     """Each exit code and log is what the program did, each program ran once, and all is gone at the end."""
     seed = random.randrange(1 << 32)
@@ -132,7 +138,7 @@ def test_five_hundred_pods(place: Path) -> None:
                     kubelet.live(jobs.get_nowait(), own)
 
         running = [workers.submit(work, random.Random(kind.random())) for _ in range(WORKERS)]
-        while wait(running, kind.uniform(0.1, 4.0), FIRST_EXCEPTION).not_done and not kubelet.failures:
+        while _go_on(running, kind.uniform(0.1, 4.0)) and not kubelet.failures:
             kubelet.restart()
             kubelet.failures += server.recovered()["failed"]
         for each in running:

@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Detach, RuntimeBinary
-from tests.runtime.boxes import nothing_left
-from tests.runtime.shims import until_ended
+from ociworks.runtime import Detach, RuntimeBinary, cgroups
+from ociworks.spec import Bundle
+from tests.runtime.boxes import nothing_left, with_linux
+from tests.runtime.shims import parent, until_ended
 
 pytestmark = pytest.mark.root
 
@@ -76,20 +79,46 @@ runtime.create("none", spec.Bundle.load({bundle!r}), detach=Detach())
 """
 
 
-def test_a_caller_that_is_killed_meanwhile(bundle: spec.Bundle, tmp_path: Path) -> None:
-    """The program is killed, asked to delete what it made, and the shim ends without a trace."""
-    os.mkfifo(tmp_path / "fifo")
-    made = program(tmp_path, f"echo $$ >{tmp_path}/fifo; exec sleep 1000")
-    script = CALLER.format(program=made, root=str(tmp_path / "state"), bundle=str(bundle.path))
-    with nothing_left(tmp_path / "state"):
+@contextmanager
+def killed_meanwhile(place: Path, bundle: spec.Bundle, create: str) -> Iterator[int]:
+    """A caller that was killed while its program ran, the script ``create``; the pid of that. The shim must end."""
+    os.mkfifo(place / "fifo")
+    made = program(place, f"echo $$ >{place}/fifo; {create}")
+    script = CALLER.format(program=made, root=str(place / "state"), bundle=str(bundle.path))
+    with nothing_left(place / "state"):
         with subprocess.Popen([sys.executable, "-c", script]) as caller:
-            pid = int((tmp_path / "fifo").read_text())  # trusted: the program's own
-            shim = int(
-                Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            )  # trusted: the kernel's
+            pid = int((place / "fifo").read_text())  # trusted: the program's own
+            shim = parent(pid)
             caller.send_signal(signal.SIGKILL)
             caller.wait(60)
+        yield pid
         until_ended(shim)
         until_ended(pid)
-        assert (tmp_path / "calls").read_text().split() == ["create", "delete"]
-        assert os.listdir(tmp_path / "state@shims") == []
+        assert (place / "calls").read_text().split() == ["create", "delete"]
+        assert os.listdir(place / "state@shims") == []
+
+
+def test_a_caller_that_is_killed_meanwhile(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """The program may complete the container, so that it can delete it; the shim ends without a trace."""
+    os.mkfifo(tmp_path / "go on")
+    create = f'read word <"{tmp_path}/go on"; sleep 1000 & echo $! >"$pid_file"'
+    with killed_meanwhile(tmp_path, bundle, create):
+        (tmp_path / "go on").write_text("now\n")
+
+
+def test_a_program_that_goes_on_for_nobody(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """It is killed after a while, and the control groups are removed that it did not write down."""
+    path = f"/{tmp_path.parent.name}-{tmp_path.name}/box"
+    groups = cgroups.plan(cgroups.detect(), path, "", None, devices=False).directories
+    boxed = with_linux(bundle, cgroups_path=path)
+    Bundle.create(tmp_path / "boxed", boxed.spec)
+    try:
+        create = f"mkdir -p {' '.join(groups)}; echo $$ >{groups[0]}/cgroup.procs; exec sleep 1000"
+        for group in groups:
+            os.mkdir(os.path.dirname(group))
+        with killed_meanwhile(tmp_path, Bundle.load(tmp_path / "boxed"), create):
+            pass
+        assert not [group for group in groups if os.path.exists(group)]
+    finally:
+        for group in groups:
+            os.rmdir(os.path.dirname(group))

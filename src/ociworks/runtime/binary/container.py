@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["BinaryContainer", "listed", "read_state"]
 
 _FIRST_FD = 3
+_LISTS = 10
 
 
 class BinaryContainer(HasStreams):
@@ -383,15 +384,22 @@ def read_state(program: Program, container_id: str) -> State:
 
 def listed(program: Program) -> tuple[str, ...]:
     """The IDs that ``list`` knows."""
-    try:
-        raw = program.ask("list", "--format", "json")
-    except Failed as failed:
-        raise ContainerError(f"list: {quote(failed.message, 2000)}") from failed
+    raw = _ask_list(program)
     try:
         found = json.loads(raw) or ()
     except ValueError as error:
         raise ContainerError(f"list: expected JSON, got {quote(raw)}") from error
     return tuple(str(item["id"]) for item in found if isinstance(item, dict) and "id" in item)
+
+
+def _ask_list(program: Program) -> bytes:
+    """What ``list`` says. That of runc fails when a container is deleted while it looks: it is asked again then."""
+    for _ in range(_LISTS):
+        try:
+            return program.ask("list", "--format", "json")
+        except Failed as failed:
+            last = failed
+    raise ContainerError(f"list: {quote(last.message, 2000)}") from last
 
 
 def _parse_state(raw: bytes, container_id: str) -> State:

@@ -112,6 +112,7 @@ def _request(program: Program, claim: str, bundle: Bundle, spec: Spec, options: 
         "gate": "",
         "cgroup": None,
         "groups": (),
+        "planned": _planned(program, spec),
         "state": f"{program.root}/{container_id}",
         "env": dict(os.environ),
         "argv": (program.argv("create", log=log), ("--bundle", claim if rewritten else given, container_id)),
@@ -133,6 +134,14 @@ def _is_first(spec: Spec) -> bool:
     """Whether the container has a PID namespace of its own, with which everything in it ends."""
     namespaces = spec.linux.namespaces if spec.linux is not None else ()
     return any(space.type == "pid" and not space.path for space in namespaces or ())
+
+
+def _planned(program: Program, spec: Spec) -> tuple[str, ...]:
+    """The control groups that the program is told to make, where we know: by an absolute path, and without systemd."""
+    path = spec.linux.cgroups_path if spec.linux is not None else None
+    if not path or not path.startswith("/") or "--systemd-cgroup" in program.options.flags:
+        return ()
+    return cgroups.plan(cgroups.detect(), path, "", None, devices=False).directories
 
 
 def _groups(pid: int) -> tuple[str, ...]:

@@ -86,7 +86,10 @@ class Claim:
         while True:
             aside = aside_of(self._name)
             os.mkdir(aside, 0o700)
-            self._lock = os.open(aside, LOCKED)
+            try:
+                self._lock = os.open(aside, LOCKED)
+            except FileNotFoundError:
+                continue
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink:
                 return aside

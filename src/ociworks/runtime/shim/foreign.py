@@ -20,6 +20,7 @@ import select
 import time
 
 from ociworks._linux import process
+from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import programs, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime.shim.supervise import Shim, enter
@@ -37,6 +38,8 @@ LOG: Final = "log.json"
 PID: Final = "pid"
 CONSOLE: Final = "console"
 _MAX_LOG: Final = 4000
+_LEFT_ALONE: Final = 10.0
+"""Seconds for a program to complete a container that nobody waits for any more."""
 _PATIENCE: Final = 30.0
 """Seconds for a program that ends a container."""
 
@@ -61,11 +64,16 @@ class _Foreign(Shim):
 
     _begun = False
     """Whether there may be something that the program made."""
+    _absent: Sequence[str] = ()
+    """The control groups that the program has to make."""
+    _half_made: Sequence[str] = ()
+    """Those which it cannot delete: it was killed before it wrote them down."""
 
     def make(self, streams: Sequence[int]) -> tuple[int, int]:
         """Have the program create it, and adopt its first process."""
         if os.path.lexists(self.request["state"]):
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), self.request["state"])
+        self._absent = [group for group in self.request["planned"] if not os.path.lexists(group)]
         listener = self._listen() if self.settings["terminal"] else None
         try:
             self._create_by_program(streams, listener)
@@ -81,8 +89,11 @@ class _Foreign(Shim):
         if self.init >= 0 and self.code is None:
             self._kill()
             os.waitid(os.P_PIDFD, self.init, os.WEXITED)
+        _cgroupkill.kill(self._half_made)
+        self._orphans()
         if self._begun:
             self._call(self.request["delete"])
+        _cgroupfs.remove(self._half_made)
         self.claim.remove()
 
     def kill_rest(self) -> None:
@@ -108,10 +119,15 @@ class _Foreign(Shim):
             raise StepError(self._log_end(), PROGRAM, status & 0xFF)
 
     def _until(self, pid: int, ended: int, listener: _socket.socket | None) -> None:
-        """Wait for the program's end, and take the terminal meanwhile. Nobody waiting, or too long: it is killed."""
+        """Wait for the program's end, and take the terminal meanwhile. One that takes too long is killed.
+
+        When nobody waits for the container any more, the program still has a while to complete it: one that is killed
+        at its work leaves control groups that it has not written down, and cannot delete them later.
+        """
         deadline = time.monotonic() + self.settings["patience"]
+        callers = (self.caller, self.monitor.fileno())
         poll = select.poll()
-        for fd in (ended, self.caller, self.monitor.fileno(), *([listener.fileno()] if listener else ())):
+        for fd in (ended, *callers, *([listener.fileno()] if listener else ())):
             poll.register(fd, select.POLLIN)
         while True:
             ready = [fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)]
@@ -120,12 +136,18 @@ class _Foreign(Shim):
                 self._receive_terminal(listener)
             elif ended in ready:
                 return
+            elif ready:
+                for fd in ready:
+                    poll.unregister(fd)
+                deadline = min(deadline, time.monotonic() + _LEFT_ALONE)
             else:
-                os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
-                os.waitid(os.P_PIDFD, ended, os.WEXITED)
-                if ready:
-                    self.abandon()
-                raise StepError("the program did not end in time and was killed", "", errno.ETIMEDOUT)
+                self._cut_short(pid, ended)
+
+    def _cut_short(self, pid: int, ended: int) -> NoReturn:
+        os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
+        os.waitid(os.P_PIDFD, ended, os.WEXITED)
+        self._half_made = self._absent
+        raise StepError("the program did not end in time and was killed", "", errno.ETIMEDOUT)
 
     def _adopt(self) -> tuple[int, int]:
         """The first process, which must have become our child. A failure leaves nothing of it."""
