@@ -100,10 +100,16 @@ def test_checkpoint_and_restore_by_podman() -> None:
 
 @pytest.mark.slow
 def test_every_controller() -> None:
-    """Also cpuset, hugetlb and pressure, which the faster machine lacks: emulated, so this is short."""
+    """Also cpuset, hugetlb and pressure, which the faster machine lacks, of pods too: emulated, so this is short."""
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
     output = in_a_machine(
-        *pytest_there, "tests/runtime/test_cgroups_full.py", accel="tcg", options=["--disk", "16"]
+        *pytest_there,
+        "tests/runtime/test_cgroups_full.py",
+        "tests/cri/test_unified.py::test_limits_and_their_changes",
+        "tests/cri/test_unified.py::test_what_is_counted",
+        accel="tcg",
+        options=["--disk", "16"],
+        timeout=480,
     )
     ran = re.search(r"([0-9]+) passed", output)
     assert ran, output
@@ -112,12 +118,17 @@ def test_every_controller() -> None:
 
 @pytest.mark.slow
 def test_profiles_of_apparmor() -> None:
-    """Profiles are in force, in user namespaces and in execs too; one that is not loaded is refused (RT-27)."""
+    """Profiles are in force, in user namespaces, execs and pods too; one that is not loaded is refused (RT-27)."""
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
     output = in_a_machine(
-        *pytest_there, "tests/runtime/test_apparmor.py", accel="tcg", options=["--deb", "apparmor"]
+        *pytest_there,
+        "tests/runtime/test_apparmor.py",
+        "tests/cri/test_apparmor_pods.py",
+        accel="tcg",
+        options=["--deb", "apparmor"],
+        timeout=480,
     )
-    assert re.search(r"3 passed", output), output
+    assert re.search(r"5 passed", output), output
 
 
 @pytest.mark.slow
