@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,6 +159,24 @@ def test_events(client: Client) -> None:
     for stream in streams:
         assert [next(stream).container_id for _ in range(2)] == ["a", "b"]
         stream.cancel()
+
+
+def test_those_who_would_keep_a_server_from_ending_are_let_go(place: Path) -> None:
+    """Followers see the end of events, and a pull from a silent registry fails; other calls are answered."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = config_below(place, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with CriService(config) as service, serving(service, place) as client:
+            following = client.runtime.GetContainerEvents(api.GetEventsRequest())
+            wait_for_followers(client, 1)
+            image = api.ImageSpec(image="registry.example/a:1")
+            pulling = client.images.PullImage.future(api.PullImageRequest(image=image))
+            connection, _ = silent.accept()
+            service.wind_down()
+            service.wind_down()
+            assert list(following) == []
+            assert refused(pulling.result)[0] == grpc.StatusCode.FAILED_PRECONDITION
+            assert client.runtime.Version(api.VersionRequest()).runtime_name == "ociworks"
+            connection.close()
 
 
 def wait_for_followers(client: Client, count: int) -> None:

@@ -60,6 +60,18 @@ def test_it_serves_until_told(place: Path) -> None:
     assert not path.exists()
 
 
+def test_who_follows_events_sees_their_end(place: Path) -> None:
+    """Not a connection that breaks after the seconds that calls under way have."""
+    path = place / "cri.sock"
+    with program(place) as process, grpc.insecure_channel(f"unix:{path}") as channel:
+        ready(process)
+        runtime = wire.RuntimeServiceStub(channel)
+        stream = runtime.GetContainerEvents(api.GetEventsRequest())
+        runtime.Version(api.VersionRequest(), timeout=20)  # later on the same connection: both have arrived
+        process.send_signal(signal.SIGTERM)
+        assert list(stream) == []
+
+
 def test_systemd_is_told(place: Path) -> None:
     """READY when it can be asked, STOPPING when it ends."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:

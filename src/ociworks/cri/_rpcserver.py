@@ -57,7 +57,9 @@ def serving(service: CriService, path: str) -> Iterator[None]:
         try:
             yield
         finally:
-            server.stop(GRACE).wait()
+            ended = server.stop(GRACE)
+            service.wind_down()
+            ended.wait()
             service.close()
             with suppress(FileNotFoundError):
                 os.unlink(path)

@@ -90,6 +90,11 @@ class Node:
         self.recovered = recover(self)
         self.streaming.start()
 
+    def wind_down(self) -> None:
+        """Let those go who wait for what may be long in coming: followers of events, and pulls. Again is harmless."""
+        self.events.close()
+        self.images.stop_pulls()
+
     def close(self) -> None:
         """End every thread and let go of everything; pods and their containers go on. Again is harmless."""
         self._closing.close()

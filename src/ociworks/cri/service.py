@@ -85,12 +85,20 @@ class CriService:
             if self._node is None:
                 self._node = self._started()
 
+    def wind_down(self) -> None:
+        """End what would keep a server from ending: followers of events, and pulls. Again is harmless.
+
+        Other calls go on. A server that waits for the calls under way calls it once it takes no new ones.
+        """
+        if (node := self._node) is not None:
+            node.wind_down()
+
     def close(self) -> None:
         """End every stream and thread, after the calls under way; again is harmless. Pods go on."""
         with self._guard:
             node, self._node, self._closed = self._node, None, True
         if node is not None:
-            node.events.close()
+            node.wind_down()
         self._wrapper.close()
         if node is not None:
             node.close()

@@ -64,6 +64,10 @@ class Images:
             self._closing.close()
             raise
 
+    def stop_pulls(self) -> None:
+        """Take no more pulls, and end those under way without waiting for them. Again is harmless."""
+        self._pulls.stop()
+
     def close(self) -> None:
         """End pulls and let go of everything; images and the roots of containers stay. Again is harmless."""
         self._closing.close()

@@ -137,13 +137,19 @@ class Pulls:
         flight = self._join(key, lambda flight: self._bring(reference, keychain, flight))
         return self._wait(key, flight)
 
-    def close(self) -> None:
-        """End the pulls under way, and wait for them."""
+    def stop(self) -> None:
+        """End the pulls under way, without waiting for them: who asked hears of it now. Again is harmless."""
         with self._lock:
             self._closed = True
-            flights, threads = list(self._flights.values()), list(self._threads)
+            flights = list(self._flights.values())
         for flight in flights:
             flight.stop(PodStateError("the server ends"))
+
+    def close(self) -> None:
+        """End the pulls under way, and wait for them."""
+        self.stop()
+        with self._lock:
+            threads = list(self._threads)
         for thread in threads:
             thread.join()
 
