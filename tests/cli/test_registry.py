@@ -55,7 +55,7 @@ def test_serve_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     ):
         client.push(image, f"{host}/app:1")
         process.send_signal(number)
-        out, log = process.communicate(timeout=20)
+        out, log = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, "")
         assert re.search(
             r"^127\.0\.0\.1 PUT /v2/app/manifests/1 201 in=[0-9]+ out=0 [0-9.]+s$", log, re.MULTILINE
@@ -64,7 +64,7 @@ def test_serve_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
         with remote.Client(keychain=ANONYMOUS) as client:
             assert client.image(f"{host}/app:1").digest == image.digest
         process.terminate()
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=60) == ("", "")
 
 
 def test_a_request_under_way_gets_to_its_end(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_request_under_way_gets_to_its_end(tmp_path: Path) -> None:
     with serving("--dir", str(tmp_path / "r"), "-q") as (process, host):
         name, _, port = host.rpartition(":")
         with (
-            socket.create_connection((name, int(port)), timeout=20) as sock,
-            socket.create_connection((name, int(port)), timeout=20) as idle,
+            socket.create_connection((name, int(port)), timeout=60) as sock,
+            socket.create_connection((name, int(port)), timeout=60) as idle,
         ):
             digest = Digest.of(b"body")
             sock.sendall(
@@ -86,7 +86,7 @@ def test_a_request_under_way_gets_to_its_end(tmp_path: Path) -> None:
                 assert idle.recv(100) == b""
             sock.sendall(b"body")
             assert sock.recv(1000).startswith(b"HTTP/1.1 201 ")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
         location = start_upload(At(host))
         assert ask(At(host), "PATCH", location, content[:5000]).status == 202
         process.kill()
-        process.wait(20)
+        process.wait(60)
     with serving("--dir", str(tmp_path / "r"), "-q") as (process, host):
         assert ask(At(host), "GET", location).headers["range"] == "0-4999"
         answer = ask(At(host), "PUT", f"{location}?digest={Digest.of(content)}", content[5000:])
@@ -117,12 +117,12 @@ class At(NamedTuple):
 def test_cl_04_the_log_cannot_act_on_a_terminal() -> None:
     with serving() as (process, host):
         name, _, port = host.rpartition(":")
-        with socket.create_connection((name, int(port)), timeout=20) as sock:
+        with socket.create_connection((name, int(port)), timeout=60) as sock:
             target = b"/v2/\x1b]0;title\x07\x9b2J\xe2\x80\xae" + b"a" * 5000
             sock.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             answer = sock.recv(1000)
         process.terminate()
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
     assert all(line.isprintable() and len(line) < 1500 for line in log.splitlines())
 

@@ -140,7 +140,7 @@ class Stand:
         """Wait for the end of a container."""
         record = self.store.containers.get(id)
         if record.phase == "running":
-            self.handlers.get(record.handler).get(id).wait(20)
+            self.handlers.get(record.handler).get(id).wait(60)
 
     def status(self, id: str) -> api.ContainerStatus:
         """Its status."""

@@ -189,7 +189,7 @@ class Upgraded:
         self, url: str, method: str, headers: Sequence[str], context: ssl.SSLContext | None = None
     ) -> None:
         parts = urlsplit(url)
-        sock = socket.create_connection((parts.hostname, parts.port), timeout=20)
+        sock = socket.create_connection((parts.hostname, parts.port), timeout=60)
         self.socket = (
             context.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
             if context

@@ -74,7 +74,7 @@ def test_users_of_a_pod(cri: Client, place: Path) -> None:
     request = api.CreateContainerRequest(pod_sandbox_id=sandbox, config=config, sandbox_config=pod)
     made = cri.runtime.CreateContainer(request).container_id
     cri.runtime.StartContainer(api.StartContainerRequest(container_id=made))
-    cri.node.containers.open(made).wait(20)
+    cri.node.containers.open(made).wait(60)
     lines = (place / "logs/pod/main.log").read_text().splitlines()
     told = [" ".join(line.split()[3:]) for line in lines]
     assert told == ["0", "0", "0 200000 65536"]

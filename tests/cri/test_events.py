@@ -88,7 +88,7 @@ def test_a_waiting_follower_ends_with_the_server() -> None:
     reading = threading.Thread(target=lambda: found.extend(follower))
     reading.start()
     published.close()
-    reading.join(10)
+    reading.join(60)
     assert not reading.is_alive()
     assert not found
     assert list(published.subscribe()) == []

@@ -154,7 +154,7 @@ def test_what_is_released_is_removed_aside(
     removed = threading.Event()
 
     def later(*arguments: Any, **keywords: Any) -> None:
-        removed.wait(10)
+        removed.wait(60)
         remove_tree_at(*arguments, **keywords)
 
     left = place / "root/trash/left/upper"

@@ -53,10 +53,10 @@ def pinned_network(place: Path) -> Iterator[str]:
     (pins / "net").touch()
     script = "ip tuntap add dev eth0 mode tap && ip link set eth0 up"
     try:
-        subprocess.run(["unshare", f"--net={pins}/net", "sh", "-c", script], check=True, timeout=20)
+        subprocess.run(["unshare", f"--net={pins}/net", "sh", "-c", script], check=True, timeout=60)
         yield str(pins)
     finally:
-        subprocess.run(["umount", f"{pins}/net"], check=True, timeout=20)
+        subprocess.run(["umount", f"{pins}/net"], check=True, timeout=60)
 
 
 def test_there_are_56(node: Counted) -> None:

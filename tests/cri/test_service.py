@@ -183,7 +183,7 @@ def wait_for_followers(client: Client, count: int) -> None:
     """Subscriptions are made by other threads."""
     events = client.node.events
     with events.changed:
-        assert events.changed.wait_for(lambda: len(events) == count, timeout=10)
+        assert events.changed.wait_for(lambda: len(events) == count, timeout=60)
 
 
 def test_on_an_asyncio_server(place: Path) -> None:
@@ -217,7 +217,7 @@ def test_on_an_asyncio_server(place: Path) -> None:
 
 def followed(events: object) -> None:
     with events.changed:  # type: ignore[attr-defined]
-        assert events.changed.wait_for(lambda: len(events) == 1, timeout=10)  # type: ignore[attr-defined, arg-type]
+        assert events.changed.wait_for(lambda: len(events) == 1, timeout=60)  # type: ignore[attr-defined, arg-type]
 
 
 def test_beside_other_services(place: Path) -> None:
@@ -231,7 +231,7 @@ def test_beside_other_services(place: Path) -> None:
         with client_of(target, service) as client:
             streams = [client.runtime.GetContainerEvents(api.GetEventsRequest()) for _ in range(5)]
             wait_for_followers(client, 5)
-            assert client.runtime.Version(api.VersionRequest(), timeout=10).runtime_name == "ociworks"
+            assert client.runtime.Version(api.VersionRequest(), timeout=60).runtime_name == "ociworks"
             for stream in streams:
                 stream.cancel()
             wait_for_followers(client, 0)

@@ -45,7 +45,7 @@ def ready(process: subprocess.Popen[str]) -> None:
 
 def version(path: Path) -> api.VersionResponse:
     with grpc.insecure_channel(f"unix:{path}") as channel:
-        return wire.RuntimeServiceStub(channel).Version(api.VersionRequest(), timeout=10, wait_for_ready=True)
+        return wire.RuntimeServiceStub(channel).Version(api.VersionRequest(), timeout=60, wait_for_ready=True)
 
 
 def test_it_serves_until_told(place: Path) -> None:
@@ -56,7 +56,7 @@ def test_it_serves_until_told(place: Path) -> None:
         assert stat.S_IMODE(path.lstat().st_mode) == 0o660
         assert version(path).runtime_name == "ociworks"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert not path.exists()
 
 
@@ -76,7 +76,7 @@ def test_systemd_is_told(place: Path) -> None:
     """READY when it can be asked, STOPPING when it ends."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
         inbox.bind(str(place / "notify"))
-        inbox.settimeout(20)
+        inbox.settimeout(60)
         with program(place, NOTIFY_SOCKET=str(place / "notify")) as process:
             ready(process)
             assert inbox.recv(100) == b"READY=1"
@@ -135,7 +135,7 @@ def test_other_things_at_its_path_stay(place: Path, what: str) -> None:
 
 
 def refused(process: subprocess.Popen[str]) -> None:
-    _, complaint = process.communicate(timeout=20)
+    _, complaint = process.communicate(timeout=60)
     assert process.returncode == 1
     assert complaint.startswith("ociworks: socket: ")
     assert "Traceback" not in complaint

@@ -157,7 +157,7 @@ def test_cr_02_requests_that_are_none(node: Node) -> None:
         f"GET /exec/x HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n\r\n".encode(),
         f"GET /exec/x HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n".encode(),
     ):
-        with socket.create_connection((host, int(port)), timeout=20) as sock:
+        with socket.create_connection((host, int(port)), timeout=60) as sock:
             sock.sendall(raw)
             answer = sock.recv(100)
             assert answer.startswith(b"HTTP/1.1 40"), answer
@@ -345,7 +345,7 @@ def test_cr_03_a_port_that_takes_nothing(node: Node) -> None:
         with taken:
             fill(client, data)
             client.reset()
-            taken.settimeout(20)
+            taken.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 while taken.recv(65536):
                     pass
@@ -387,7 +387,7 @@ def test_cr_04_what_it_began_is_killed_with_it(node: Node, tmp_path: Path, scrip
         return
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    assert poller.poll(20_000)
+    assert poller.poll(60_000)
     os.close(pidfd)
 
 
@@ -428,7 +428,7 @@ class Shim:
         self.attachment = Attachment(theirs)
 
     def wait_closed(self) -> None:
-        self.ours.settimeout(20)
+        self.ours.settimeout(60)
         assert self.ours.recv(10) == b""
         self.ours.close()
 
@@ -487,7 +487,7 @@ def test_cr_05_input_for_a_container_that_never_reads(node: Node) -> None:
     opened = client.command_streams("error", "stdin", "stdout")
     fill(client, opened["stdin"])
     client.reset()
-    shim.ours.settimeout(20)
+    shim.ours.settimeout(60)
     while shim.ours.recv(20000):
         pass
     shim.ours.close()
@@ -506,7 +506,7 @@ def test_cr_05_a_reader_that_stops(place: Path) -> None:
         done = threading.Event()
         node.containers.ended = done.set
         client.command_streams("error", "stdout")
-        assert done.wait(20)
+        assert done.wait(60)
 
 
 def test_cr_05_a_client_that_opens_no_streams(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

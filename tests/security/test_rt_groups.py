@@ -301,7 +301,7 @@ def test_rt_22_kill_ends_what_is_frozen(runtime: Runtime, bundle: spec.Bundle) -
             freeze(container)
             assert container.status == "paused"
             container.kill("KILL")
-            assert container.wait(timeout=10) == -9
+            assert container.wait(timeout=60) == -9
 
 
 def freeze_by_version_1(container: Container) -> None:
@@ -321,5 +321,5 @@ def test_rt_22_kill_in_a_shared_pid_namespace_leaves_nobody(runtime: Runtime, bu
             os.sched_yield()
         pids = container.processes()
         container.kill("KILL")
-        assert container.wait(timeout=10) == -9
+        assert container.wait(timeout=60) == -9
         assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)

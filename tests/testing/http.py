@@ -60,7 +60,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """One request on a connection of its own; a body in pieces is sent chunked."""
-    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=20)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=60)) as connection:
         connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
@@ -70,7 +70,7 @@ def ask(
 def raw(registry: Registry, data: bytes, *, half_close: bool = True) -> bytes:
     """Send these bytes; everything that comes back until the registry closes."""
     host, _, port = registry.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as sock:
+    with socket.create_connection((host, int(port)), timeout=60) as sock:
         with contextlib.suppress(OSError):  # it may have said no and closed before the end
             sock.sendall(data)
             if half_close:

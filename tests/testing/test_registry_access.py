@@ -186,10 +186,10 @@ def test_a_client_that_stalls_its_handshake_stops_nobody(tmp_path: Path) -> None
     context = server_context(self_signed(tmp_path, "127.0.0.1"))
     with testing.Registry(testing.RegistryOptions(tls=context)) as registry:
         host, _, port = registry.host.rpartition(":")
-        stalled = socket.create_connection((host, int(port)), timeout=20)
+        stalled = socket.create_connection((host, int(port)), timeout=60)
         client = ssl.create_default_context(cafile=str(tmp_path / "127.0.0.1.pem.crt"))
         with (
-            socket.create_connection((host, int(port)), timeout=20) as sock,
+            socket.create_connection((host, int(port)), timeout=60) as sock,
             client.wrap_socket(sock, server_hostname=host) as secure,
         ):
             secure.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")

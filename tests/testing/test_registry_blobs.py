@@ -235,7 +235,7 @@ def test_one_blob_from_many_at_once(registry: testing.Registry) -> None:
 
     def push(_: int) -> tuple[int, bool]:
         location = start_upload(registry)
-        gate.wait(20)
+        gate.wait(60)
         pushed = ask(registry, "PUT", f"{location}?digest={digest}", content)
         return pushed.status, ask(registry, "GET", pushed.headers["location"]).body == content
 

@@ -140,7 +140,7 @@ def test_expect_continue(registry: testing.Registry, allowed: bool) -> None:
     path = start_upload(registry) if allowed else "/v2/app/blobs/uploads/" + "0" * 48
     target = f"{path}?digest={Digest.of(b'abc')}"
     host, _, port = registry.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as sock:
+    with socket.create_connection((host, int(port)), timeout=60) as sock:
         sock.sendall(
             f"PUT {target} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n".encode()
         )
@@ -197,11 +197,11 @@ def test_too_many_connections(options: testing.RegistryOptions) -> None:
     directory = None if options.directory is None else f"{options.directory}-2"
     with testing.Registry(evolve(options, limits=limits, directory=directory)) as registry:
         host, _, port = registry.host.rpartition(":")
-        kept = [socket.create_connection((host, int(port)), timeout=20) for _ in range(2)]
+        kept = [socket.create_connection((host, int(port)), timeout=60) for _ in range(2)]
         for sock in kept:  # an answer proves that its thread runs
             sock.sendall(b"GET /v2/ HTTP/1.1\r\n" + HOST + b"\r\n")
             assert status(sock.recv(65536)) == 200
-        with socket.create_connection((host, int(port)), timeout=20) as third:
+        with socket.create_connection((host, int(port)), timeout=60) as third:
             assert status(third.recv(65536)) == 503
         for sock in kept:
             sock.close()
@@ -220,7 +220,7 @@ def test_an_end_while_clients_are_connected(registry: testing.Registry) -> None:
     host, _, port = registry.host.rpartition(":")
     path = start_upload(registry)
     starts = [b"", b"GET /", f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1".encode()]
-    sockets = [socket.create_connection((host, int(port)), timeout=20) for _ in starts]
+    sockets = [socket.create_connection((host, int(port)), timeout=60) for _ in starts]
     for sock, start in zip(sockets, starts, strict=True):
         sock.sendall(start)
     with testing.Registry() as other:

@@ -154,7 +154,7 @@ def test_un_04_a_racing_process(root: Path, tmp_path: Path) -> None:
     racer = threading.Thread(target=swap)
     racer.start()
     try:
-        ready.wait(10)
+        ready.wait(60)
         for _ in range(400):
             try:
                 apply(root, layer(*(file(b"p/s%d/f%d" % (number % 3, number)) for number in range(25))))

@@ -77,7 +77,7 @@ def swapping(root: Path, target: str) -> Iterator[None]:
     racer = threading.Thread(target=swap)
     racer.start()
     try:
-        ready.wait(10)
+        ready.wait(60)
         yield
     finally:
         stop.set()
