@@ -25,7 +25,8 @@ class Authority:
         self._key = folder / "ca.key"
         _openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", f"/CN=authority of {folder.name}", "-keyout", self._key, "-out", self.certificate,
+            "-subj", f"/CN=authority of {folder.name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout", self._key, "-out", self.certificate,
         )  # fmt: skip
 
     def issue(self, *names: str) -> tuple[Path, Path]:
@@ -34,9 +35,8 @@ class Authority:
         certificate, key, request = (stem.with_name(f"{stem.name}.{kind}") for kind in ("cert", "key", "csr"))
         kinds = [f"{'IP' if name[0].isdigit() else 'DNS'}:{name}" for name in names]
         extension = self._folder / "extension"
-        extension.write_text(
-            f"subjectAltName={','.join(kinds)}\n" if names else "extendedKeyUsage=clientAuth\n"
-        )
+        purpose = f"subjectAltName={','.join(kinds)}" if names else "extendedKeyUsage=clientAuth"
+        extension.write_text(f"{purpose}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
         _openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-subj", f"/CN={stem.name}", "-keyout", key, "-out", request,

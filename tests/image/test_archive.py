@@ -417,7 +417,7 @@ def test_a_layer_that_is_not_its_diff_id_is_found_when_it_is_read(tmp_path: Path
         assert len(images.verify()) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     files=st.lists(
         st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.binary(max_size=2000)), max_size=4

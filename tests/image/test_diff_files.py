@@ -29,7 +29,7 @@ def files(old: Image, new: Image, *, times: bool = False) -> dict[str, tuple[str
     return {each.path: each.differences or each.kind for each in found}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(IMAGES, IMAGES)
 def test_the_same_as_unpacking_shows(old: Image, new: Image) -> None:
     """Added, removed and changed names are those of the two trees on disk; also for an image and its own base."""

@@ -165,7 +165,7 @@ def seen(files: ImageFiles) -> dict[str, str | bytes]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LAYERS)
 def test_the_view_is_what_unpacking_makes(layers: list[bytes]) -> None:
     """Links, hard links, whiteouts in any order, and what may not be: tree and refusal are the same."""
@@ -185,7 +185,7 @@ def test_the_view_is_what_unpacking_makes(layers: list[bytes]) -> None:
         assert times == {name: (root / name).lstat().st_mtime_ns for name in times}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LAYERS)
 def test_an_export_unpacks_to_the_same_tree(layers: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ociworks.errors import LayerError, TarError
@@ -182,7 +182,7 @@ LAYERS = st.lists(st.lists(ITEMS, min_size=1, max_size=7), min_size=2, max_size=
 
 
 @as_root
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250)
 @example(
     [
         [Item("file", (b"a", b"b"), (b"x",), 0o644)],

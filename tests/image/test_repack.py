@@ -393,7 +393,7 @@ def perform(root: Path, step: tuple[str, str, str], number: int) -> None:
         pass
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, STEPS)
 def test_any_change_comes_back(first: Any, second: Any) -> None:
     """Make a tree, pack it; change it, pack the difference; both layers unpack to the changed tree."""

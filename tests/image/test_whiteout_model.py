@@ -97,7 +97,7 @@ def blocked(lower: Tree, items: list[Item]) -> bool:
     return any(lower.get(path) is not None for path in needed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(LAYER, min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_un_12_the_tree_is_the_models(layers: list[list[Item]], order: object) -> None:
     tree: Tree = {}
@@ -110,7 +110,7 @@ def test_un_12_the_tree_is_the_models(layers: list[list[Item]], order: object) -
             assert on_disk(Path(folder)) == tree
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(
     [Item("dir", ("a", "b"), b"")],
     (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.image.archives import apply, apply_overlay
@@ -154,7 +154,7 @@ def describe(path: bytes, node: Node) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.lists(NODES, min_size=1, max_size=14))
 def test_generated_trees(format: str, nodes: list[Node]) -> None:
     with tempfile.TemporaryDirectory() as name:

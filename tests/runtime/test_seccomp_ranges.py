@@ -69,7 +69,7 @@ RULES = st.builds(
 
 
 @x86_64_only
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.builds(
         Seccomp,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ociworks import errors, spec
@@ -105,7 +105,6 @@ def test_rt_23_an_init_that_ends_without_listening() -> None:
     spawned.close()
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.binary(max_size=80), st.integers(0, 3)), max_size=4))
 @example([(b"C\0", 0)])
 def test_rt_23_whatever_an_init_says(messages: list[tuple[bytes, int]]) -> None:

@@ -40,9 +40,16 @@ class Store:
         _check_file(self._path)
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.1)
-            self._prepare()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise StoreError(f"{self._path}: {error}") from error
+        except BaseException:
+            self._db.close()
+            raise
         self.sandboxes = Table(self, "sandbox", SandboxRecord)
         self.containers = Table(self, "container", ContainerRecord)
 
@@ -79,9 +86,8 @@ class Store:
         os.chmod(self._path, 0o600)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(
-            "PRAGMA synchronous = NORMAL"
-        )  # a killed server loses nothing; only a dying kernel could
+        # A killed server loses nothing; only a dying kernel could.
+        self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA trusted_schema = OFF")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):

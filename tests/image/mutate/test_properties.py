@@ -52,7 +52,7 @@ def images(draw: st.DrawFn) -> Image:
 LAYERS = st.integers(10, 19).map(lambda seed: testing.random_image(1, size=64, seed=seed).layers[0])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(images(), st.lists(LAYERS, max_size=3))
 def test_append_keeps_what_is_there(img: Image, layers: list[Layer]) -> None:
     new = mutate.append(img, *layers)
@@ -63,7 +63,7 @@ def test_append_keeps_what_is_there(img: Image, layers: list[Layer]) -> None:
     assert (new is img) == (not layers)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(images(), images(), st.lists(LAYERS, max_size=2), images())
 def test_rebase_there_and_back(old: Image, new: Image, layers: list[Layer], other: Image) -> None:
     """Back on its old base an image has its own layers, history and settings again."""
@@ -83,7 +83,7 @@ def test_rebase_there_and_back(old: Image, new: Image, layers: list[Layer], othe
     assert back.config.config == img.config.config
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(images())
 def test_documents_say_what_their_values_say(img: Image) -> None:
     """No change by hand of a value gets lost on the way to bytes, and no member either."""
@@ -94,7 +94,7 @@ def test_documents_say_what_their_values_say(img: Image) -> None:
     assert new.descriptor.digest == new.digest
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(images(), images())
 def test_a_difference_is_seen_exactly_when_there_is_one(old: Image, new: Image) -> None:
     found = diff.images(old, new)
@@ -105,7 +105,7 @@ def test_a_difference_is_seen_exactly_when_there_is_one(old: Image, new: Image) 
     assert {each.path for each in diff.images(new, old).fields} == {each.path for each in found.fields}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(IMAGES, IMAGES)
 def test_squashing_what_was_appended_is_what_was_appended(base: Image, more: Image) -> None:
     img = mutate.append(base, *more.layers)

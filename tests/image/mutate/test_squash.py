@@ -26,7 +26,7 @@ def image(*layers: bytes) -> Image:
     return testing.image_from_layers(layers)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(IMAGES)
 def test_flatten_keeps_the_tree(img: Image) -> None:
     flat = mutate.flatten(img)
@@ -37,7 +37,7 @@ def test_flatten_keeps_the_tree(img: Image) -> None:
         assert not any(".wh." in name for name in names(flat.layers[0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(IMAGES, st.data())
 def test_squash_keeps_the_tree(img: Image, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(img.layers)))
@@ -47,7 +47,7 @@ def test_squash_keeps_the_tree(img: Image, data: st.DataObject) -> None:
     assert tree_of(squashed) == tree_of(img)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(IMAGES)
 def test_squash_is_idempotent_and_reproducible(img: Image) -> None:
     once = mutate.flatten(img)

@@ -37,7 +37,7 @@ def without_times(tree: Tree) -> Tree:
     return {name: (*parts[:3], *parts[4:]) for name, parts in tree.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(IMAGES)
 def test_nothing_but_times_changes(img: Image) -> None:
     for clamp in (False, True):

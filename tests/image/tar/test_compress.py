@@ -66,7 +66,7 @@ def test_pieces_and_cores_do_not_matter(compression: Compression, monkeypatch: p
         assert compressed(data, compression) == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.binary(max_size=3000), st.sampled_from([64, 100, 1000]), st.integers(1, 9))
 def test_gzip_in_small_blocks(data: bytes, block: int, level: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

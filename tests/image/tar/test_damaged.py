@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ociworks.errors import LayerError, LimitExceeded
@@ -62,7 +62,7 @@ def damaged(damage: list[tuple[int, int]], cut: int | None, *, repaired: bool) -
     return bytes(data[:cut])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(DAMAGE, st.one_of(st.none(), st.integers(0, len(WHOLE))), st.booleans())
 def test_un_20_damage_is_a_typed_error(
     damage: list[tuple[int, int]], cut: int | None, repaired: bool
@@ -74,7 +74,7 @@ def test_un_20_damage_is_a_typed_error(
         pass
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(DAMAGE, st.booleans())
 def test_un_22_damage_reaches_nothing_outside(damage: list[tuple[int, int]], repaired: bool) -> None:
     with (
@@ -85,7 +85,7 @@ def test_un_22_damage_reaches_nothing_outside(damage: list[tuple[int, int]], rep
         apply(outside.root, damaged(damage, None, repaired=repaired), rootless=True, limits=LIMITS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=2000))
 def test_un_20_any_bytes(data: bytes) -> None:
     with contextlib.suppress(LayerError, LimitExceeded):

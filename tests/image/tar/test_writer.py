@@ -94,7 +94,7 @@ def test_tarfile_reads_the_same(given_: list[tuple[TarEntry, bytes]]) -> None:
                 assert file.read() == content
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.dictionaries(
         NAMES.filter(lambda name: len(b"/".join(name)) < 400), st.binary(max_size=600), max_size=4
