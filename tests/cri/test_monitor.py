@@ -18,7 +18,7 @@ from ociworks import errors, spec
 from ociworks.cri.monitor import Monitor
 from ociworks.cri.records import ContainerRecord
 from ociworks.runtime import Detach, OCIContainer, OCIRuntime, Runtime, RuntimeBinary
-from ociworks.runtime.detach import ExitWatch
+from ociworks.runtime.detach import Exit, ExitWatch
 from tests.interop.peers import peer
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import parent, until_ended
@@ -110,6 +110,28 @@ def test_ends_are_written_down(runtime: OCIRuntime, bundle: spec.Bundle) -> None
     finally:
         for container in made.values():
             container.delete(force=True)
+
+
+def test_the_shim_of_one_that_has_ended() -> None:
+    """It may be there for a while: nothing is watched, and its end is written down by whoever asked."""
+    book = Book(Lingering())  # type: ignore[arg-type]
+    with Monitor(book, book.settle) as monitor:
+        monitor.resolve(running("one"))
+        assert book.ends == {"one": 7}
+        assert len(monitor) == 0
+
+
+class Lingering:
+    """A runtime with a container that has ended, and whose shim has not."""
+
+    status = "stopped"
+    exit = Exit(status=7, oom_killed=False, exited_at="2026-01-01T00:00:00Z", log_lost=0)
+
+    def get(self, id: str) -> Lingering:
+        return self
+
+    def watch_exit(self) -> ExitWatch:
+        return ExitWatch(socket.socketpair()[0])
 
 
 @pytest.mark.root

@@ -87,13 +87,14 @@ class Monitor:
 
         Raises what the runtime raises.
         """
-        watch = self._open(record)
-        if watch is not None:
-            self._add(watch, record)
+        now = self._alive(record.id)
+        if now is None:  # its shim may still be there
             return
-        now = self._settle(record.id)
-        if now is not None and _has_process(now):
+        watch = self._open(now)
+        if watch is None:
             self._end_without_shim(now)
+        else:
+            self._add(watch, now)
 
     def close(self) -> None:
         """Watch nothing any more, when what has been noticed is written down; again is harmless."""
@@ -186,8 +187,8 @@ class Monitor:
     def _resolve(self, record: ContainerRecord) -> None:
         """In a writer: the end of one container, whatever happens to it."""
         try:
-            now = self._settle(record.id)
-            if now is None or not _has_process(now):
+            now = self._alive(record.id)
+            if now is None:
                 return
             watch = self._open(now)
             if watch is None:
@@ -201,8 +202,15 @@ class Monitor:
         except Exception:  # the boundary of a thread
             logger.exception("container %s: its end was not recorded", record.id)
 
+    def _alive(self, id: str) -> ContainerRecord | None:
+        """Its record, when it has something to end; otherwise its end is written down now."""
+        now = self._settle(id)
+        return now if now is not None and _has_process(now) else None
+
     def _end_without_shim(self, record: ContainerRecord) -> None:
         """It runs, but nobody reads what it writes or will know how it ends (ADR 25): it is ended."""
+        if self._alive(record.id) is None:  # it ended, and its shim after it, since we looked
+            return
         container = self._find(record)
         if container is not None:
             logger.warning("container %s: its shim was killed, so it is ended", record.id)
