@@ -18,10 +18,11 @@ from tests.source_tree import PACKAGE, imports, module_name, modules, syntax
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "_linux": set(),
+    "_packs": set(),
     "_values": set(),
     "spec": {"errors", "_linux", "_values"},
     "image": {"errors", "_linux", "_values", "spec"},
-    "runtime": {"errors", "_linux", "_values", "spec"},
+    "runtime": {"errors", "_linux", "_packs", "_values", "spec"},
     "api": {"errors", "spec", "image", "runtime"},
     "cri": {"errors", "_linux", "_values", "spec", "image", "runtime"},
     "cli": {"errors", "spec", "image", "runtime", "api", "cri", "testing"},

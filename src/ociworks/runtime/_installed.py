@@ -70,7 +70,7 @@ def _code(interpreter: str, package: str, own: Collection[str]) -> Iterator[str]
     for directory in own:
         if directory.startswith(package):
             with os.scandir(directory) as entries:
-                yield from (entry.path for entry in entries if entry.name.endswith((".py", ".pyc")))
+                yield from (entry.path for entry in entries if entry.name.endswith((".py", ".pyc", ".pack")))
 
 
 def _own_directories(interpreter: str, package: str) -> Collection[str]:

@@ -373,8 +373,6 @@ def main(control_fd: int, caller_pid: int) -> None:
     process.default_internal_signals()
     control = _socket.socket(fileno=control_fd)
     sys.meta_path.clear()
-    gc.collect()
-    gc.freeze()
     gc.disable()
     try:
         Launcher(control, os.pidfd_open(caller_pid)).run()

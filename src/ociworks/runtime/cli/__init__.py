@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "program"]
 
+_PACKED = frozenset({"create", "delete", "exec", "kill", "list", "pause", "ps", "resume", "start", "state", "update"})
+"""Commands with a pack of modules of their own."""
+
 
 def program() -> NoReturn:
     """The entry point of ``ociworks-runtime``: :func:`main`, in a process that does nothing else.
@@ -39,6 +42,9 @@ def program() -> NoReturn:
     It lives for milliseconds: it collects no garbage, and ends without taking itself apart.
     """
     gc.disable()
+    from ociworks import _packs
+
+    pack = _packs.use(next((word for word in sys.argv[1:] if word in _PACKED), "other"))
     from ociworks.runtime.cli import _early
 
     _early.begin(sys.argv)
@@ -46,6 +52,8 @@ def program() -> NoReturn:
     _early.end()
     sys.stdout.flush()
     sys.stderr.flush()
+    if status == 0:
+        pack.keep()
     os._exit(status)
 
 
