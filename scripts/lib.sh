@@ -163,7 +163,8 @@ build_environment() {
     exec 9>&-
 }
 
-# An environment made by another interpreter is emptied first; otherwise only what is missing is installed.
+# An environment made by another interpreter is emptied first; otherwise only what is missing is installed. Nothing
+# needs the setuptools that come with Python 3.11, and they have every start of the interpreter load a module.
 fill_environment() {
     local place=$1 base=$2
     if [ "$("$base" -c 'import sys; print(sys.version, sys.base_prefix)')" != \
@@ -172,5 +173,6 @@ fill_environment() {
     fi
     { [ -x "$place/bin/python" ] || "$base" -m venv "$place"; } &&
         "$place/bin/python" -m pip install --quiet 'pip>=25.1' &&
+        "$place/bin/python" -m pip uninstall --quiet --yes setuptools &&
             "$place/bin/python" -m pip install --quiet --editable "$checkout[cli,cri,fast]" --group "$checkout/pyproject.toml:dev"
 }

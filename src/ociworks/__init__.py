@@ -10,7 +10,8 @@ Importing this costs next to nothing: every name below is loaded when it is firs
 - ``testing``: an in-process registry and made-up images, for your tests and ours
 - ``errors``: every error, drawn as a tree
 - ``cli``: the command ``ociworks``; ``__main__`` is ``python -m ociworks``
-- ``_linux``: system calls; ``_values``: frozen classes that cost nothing to make; both private
+- ``_linux``: system calls; ``_values``: frozen classes that cost nothing to make; ``_packs``: what a command imports, in
+  one file; all private
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ if not TYPE_CHECKING:  # a type checker shall find misspelt names, so it must no
 
     def __getattr__(name: str) -> object:
         """Load a public name when it is first used."""
+        if name not in _SUBMODULES and name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
         if name in _SUBMODULES:
             return import_module(f"{__name__}.{name}")
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
         globals()[name] = value
         return value

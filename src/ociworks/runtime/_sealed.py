@@ -16,8 +16,8 @@ import errno
 import os
 import sys
 
-from ociworks import _packs
 from ociworks._linux.memfd import sealed_copy
+from ociworks._packs import renew
 from ociworks.runtime._installed import check_installation
 from ociworks.runtime._standard import fill_standard
 
@@ -32,8 +32,8 @@ for name, path in {packages!r}:
     module = type(sys)(name)
     module.__path__ = [path]
     sys.modules[name] = module
-from ociworks import _packs
-_packs.use({pack!r})
+from ociworks._packs import use
+use({pack!r})
 from {module} import main
 gc.freeze()
 gc.enable()
@@ -72,7 +72,7 @@ def start(module: str) -> tuple[int, int]:
 def _pack(package: str) -> None:
     """See that the next helper finds what it imports in one file."""
     try:
-        _packs.renew(_PACK, _modules(package))
+        renew(_PACK, _modules(package))
     except OSError:
         return
 

@@ -42,9 +42,9 @@ def program() -> NoReturn:
     It lives for milliseconds: it collects no garbage, and ends without taking itself apart.
     """
     gc.disable()
-    from ociworks import _packs
+    from ociworks._packs import use
 
-    pack = _packs.use(next((word for word in sys.argv[1:] if word in _PACKED), "other"))
+    pack = use(next((word for word in sys.argv[1:] if word in _PACKED), "other"))
     from ociworks.runtime.cli import _early
 
     _early.begin(sys.argv)
