@@ -10,8 +10,8 @@ Importing this costs next to nothing: every name below is loaded when it is firs
 - ``testing``: an in-process registry and made-up images, for your tests and ours
 - ``errors``: every error, drawn as a tree
 - ``cli``: the command ``ociworks``; ``__main__`` is ``python -m ociworks``
-- ``_linux``: system calls; ``_values``: frozen classes that cost nothing to make; ``_packs``: what a command imports, in
-  one file; all private
+- ``_linux``: system calls; ``_values``: frozen classes that cost nothing to make; ``_packs``: what a command imports,
+  in one file; all private
 """
 
 from __future__ import annotations

@@ -71,12 +71,11 @@ class Pack:
 
     def keep(self) -> None:
         """Write the pack again if it lacked something that was imported since it was opened."""
-        loaded = {name: module for name, module in sys.modules.items() if name.startswith("ociworks.")}
-        missing = {
-            name: module.__file__
-            for name, module in loaded.items()
-            if name not in self._before and type(module.__loader__) is not _Loader and module.__file__
-        }
+        missing = {}
+        for name in sys.modules.keys() - self._before:
+            loader = getattr(sys.modules[name], "__loader__", None)
+            if type(loader) is SourceFileLoader:
+                missing[name] = loader.path
         if missing:
             renew(self.name, missing)
 
@@ -157,7 +156,7 @@ def _write(path: str, sources: Mapping[str, str]) -> None:
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        with open(fd, "wb") as stream:
+        with os.fdopen(fd, "wb") as stream:
             stream.write(_encode(sources))
         os.rename(temporary, path)
     except BaseException:

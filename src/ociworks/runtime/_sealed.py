@@ -17,7 +17,6 @@ import os
 import sys
 
 from ociworks._linux.memfd import sealed_copy
-from ociworks._packs import renew
 from ociworks.runtime._installed import check_installation
 from ociworks.runtime._standard import fill_standard
 
@@ -70,7 +69,9 @@ def start(module: str) -> tuple[int, int]:
 
 
 def _pack(package: str) -> None:
-    """See that the next helper finds what it imports in one file."""
+    """See that the next helper finds what it imports in one file; this one is on its way by now."""
+    from ociworks._packs import renew
+
     try:
         renew(_PACK, _modules(package))
     except OSError:
@@ -78,12 +79,12 @@ def _pack(package: str) -> None:
 
 
 def _modules(package: str) -> dict[str, str]:
-    """All that helpers import of ours, and the files that it is in."""
-    runtime = os.path.join(package, "runtime")
-    found = {
-        f"ociworks.runtime.{name}": f"{runtime}/{name}.py"
-        for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill")
-    }
+    """All that helpers import from files, and the files."""
+    library = os.path.dirname(os.__file__)
+    found = {name: f"{library}/{name}.py" for name in ("struct", "types")}
+    found |= {"ctypes": f"{library}/ctypes/__init__.py", "ctypes._endian": f"{library}/ctypes/_endian.py"}
+    for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill"):
+        found[f"ociworks.runtime.{name}"] = f"{package}/runtime/{name}.py"
     for inside in ("_linux", "runtime/shim", "runtime/_init"):
         parent = "ociworks." + inside.replace("/", ".")
         for name in os.listdir(f"{package}/{inside}"):

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "program"]
 
-_PACKED = frozenset({"create", "delete", "exec", "kill", "list", "pause", "ps", "resume", "start", "state", "update"})
+_PACKED = frozenset(
+    {"create", "delete", "exec", "kill", "list", "pause", "ps", "resume", "start", "state", "update"}
+)
 """Commands with a pack of modules of their own."""
 
 
@@ -42,12 +44,12 @@ def program() -> NoReturn:
     It lives for milliseconds: it collects no garbage, and ends without taking itself apart.
     """
     gc.disable()
-    from ociworks._packs import use
-
-    pack = use(next((word for word in sys.argv[1:] if word in _PACKED), "other"))
     from ociworks.runtime.cli import _early
 
     _early.begin(sys.argv)
+    from ociworks._packs import use
+
+    pack = use(next((word for word in sys.argv[1:] if word in _PACKED), "other"))
     status = main()
     _early.end()
     sys.stdout.flush()
