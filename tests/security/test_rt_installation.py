@@ -46,7 +46,8 @@ def check(place: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["library", "library/ociworks", "library/ociworks/runtime/_init", "library/ociworks/runtime/_init/spawn.py",
-     "library/ociworks/_linux/__pycache__", "library/ociworks/_linux/__pycache__/libc.pyc", "library/ociworks/__pycache__/helper.pack", "python", "."],
+     "library/ociworks/_linux/__pycache__", "library/ociworks/_linux/__pycache__/libc.pyc",
+     "library/ociworks/__pycache__/helper.pack", "python", "."],
 )  # fmt: skip
 def test_rt_02_code_that_somebody_else_may_write(
     place: Path, monkeypatch: pytest.MonkeyPatch, name: str
