@@ -70,11 +70,11 @@ class Pack:
         return spec
 
     def keep(self) -> None:
-        """Write the pack again if it lacked something that was imported since it was opened."""
+        """Write the pack again if it lacked modules of ours that were imported since it was opened."""
         missing = {}
         for name in sys.modules.keys() - self._before:
             loader = getattr(sys.modules[name], "__loader__", None)
-            if type(loader) is SourceFileLoader:
+            if type(loader) is SourceFileLoader and name.startswith("ociworks."):
                 missing[name] = loader.path
         if missing:
             renew(self.name, missing)
