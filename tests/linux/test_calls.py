@@ -107,7 +107,7 @@ def test_something_else_than_expected_is_a_failure(machine: str) -> None:
     """Without an errno."""
 
     def write(here: CallList) -> None:
-        here.call("close", 99, expected=5, pardoned=(errno.EBADF,))
+        here.call("close", 99, expected=5, pardoned=calls.errors(errno.EBADF))
         here.call("write", 0, here.put(b"short"), 5, expected=6)
         say(here, b"not said")
 
@@ -127,10 +127,10 @@ def test_pardoned_errors_are_remembered(machine: str, paths: tuple[bytes, ...], 
     """The last one, but that a program may not be executed says more than that another is not there."""
 
     def write(here: CallList) -> None:
-        here.call("close", 99, pardoned=(errno.EPERM, errno.EIO, errno.EBADF, errno.EXDEV))
+        here.call("close", 99, pardoned=calls.errors(errno.EPERM, errno.EIO, errno.EBADF, errno.EXDEV))
         here.call("forget")
         for path in paths:
-            pardoned = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+            pardoned = calls.errors(errno.ENOENT, errno.ENOTDIR, errno.EACCES)
             here.call("execve", here.text(path), 0, 0, pardoned=pardoned)
         say(here, b"none")
         here.call("fail")
@@ -144,7 +144,7 @@ def test_where_to_go_on(machine: str, refused: bool) -> None:
 
     def write(here: CallList) -> None:
         path = b"/nowhere" if refused else b"/"
-        there = here.call("chdir", here.text(path), pardoned=(errno.ENOENT,))
+        there = here.call("chdir", here.text(path), pardoned=calls.errors(errno.ENOENT))
         say(here, b"refused")
         here.land(there)
         nothing = here.call("remembered")

@@ -24,10 +24,9 @@ from ociworks._linux import elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Final
 
-__all__ = ["ANY", "CURRENT_DIRECTORY", "SUPPORTED", "CallList", "program"]
+__all__ = ["ANY", "CURRENT_DIRECTORY", "SUPPORTED", "CallList", "errors", "program"]
 
 _CODE: Final = 0x400000
 _DATA: Final = 0x500000
@@ -40,7 +39,7 @@ ANY: Final = 0xFFFFFFFF
 _UNUSED: Final = tuple((0,) * (6 - used) for used in range(7))
 _WORDS: Final = 13
 _THEN: Final = 12
-_RELATIVE: Final = {"fail": 0xFFFFFFFF, "compare": 0xFFFFFFFE, "forget": 0xFFFFFFFD, "remembered": 0xFFFFFFFC}
+_OWN: Final = {"fail": 0xFFFFFFFF, "compare": 0xFFFFFFFE, "forget": 0xFFFFFFFD, "remembered": 0xFFFFFFFC}
 _NAMES: Final = (
     "read write close setsid umask chdir getcwd execve dup3 setgroups setresgid setresuid getuid geteuid getgid getegid"
     " getgroups fchown personality prctl capset rt_sigaction sched_setaffinity openat keyctl setns prlimit64 seccomp"
@@ -57,6 +56,9 @@ _NUMBERS: Final = {
         *(158, 55, 92, 167, 91, 134, 122, 56, 219, 268, 261, 277),
         *(94, 435, 436),
     ),
+}
+_CALLS: Final = {
+    machine: {**dict(zip(_NAMES, numbers, strict=True)), **_OWN} for machine, numbers in _NUMBERS.items()
 }
 _MACHINES: Final = {"x86_64": 62, "aarch64": 183}
 _PROGRAMS: Final = {
@@ -87,15 +89,27 @@ def program(machine: str = _MACHINE) -> bytes:
     return elf.executable(_MACHINES[machine], _CODE, _PROGRAMS[machine], space=(_DATA, _MOST + PATH_SPACE))
 
 
+def errors(first: int, second: int = 0, third: int = 0, fourth: int = 0) -> tuple[int, int]:
+    """Up to four errors, as an entry has them."""
+    return first | second << 16, third | fourth << 16
+
+
 class CallList:
     """A list in the making. What is to be reported, and where, is set for the calls that follow."""
 
     def __init__(self, machine: str = _MACHINE) -> None:
-        self._calls = {**dict(zip(_NAMES, _NUMBERS[machine], strict=True)), **_RELATIVE}
+        self._calls = _CALLS[machine]
         self._words: list[int] = []
         self._data = bytearray(8)
         self._report = (0, 0)
         self._jumps: list[tuple[int, int]] = []
+
+    def copy(self) -> CallList:
+        """Another one that goes on from here."""
+        other = CallList.__new__(CallList)
+        other._calls, other._report = self._calls, self._report  # noqa: SLF001 - it is one of us
+        other._words, other._data, other._jumps = [*self._words], self._data[:], [*self._jumps]  # noqa: SLF001 - the same
+        return other
 
     def put(self, data: bytes) -> int:
         """Have bytes in the list's memory; their address, a multiple of eight."""
@@ -115,13 +129,21 @@ class CallList:
         self._report = (address or self.put(message), len(message) | fd << 16)
 
     def call(
-        self, name: str, *arguments: int, expected: int = ANY, pardoned: Sequence[int] = (), then: int = 0
+        self,
+        name: str,
+        *arguments: int,
+        expected: int = ANY,
+        pardoned: tuple[int, int] = (0, 0),
+        then: int = 0,
     ) -> int:
-        """Append a call; arguments are unsigned words of 32 bits. The number of the entry, for :meth:`land`."""
-        first, second, third, fourth = (*pardoned, 0, 0, 0, 0)[:4]
-        self._words += (self._calls[name], *arguments, *_UNUSED[len(arguments)])
-        self._words += (first | second << 16, third | fourth << 16, *self._report, expected, then)
-        return len(self._words) // _WORDS - 1
+        """Append a call; arguments are unsigned words of 32 bits. The number of the entry, for :meth:`land`.
+
+        ``pardoned`` are errors (:func:`errors`).
+        """
+        words = self._words
+        unused = _UNUSED[len(arguments)]
+        words += (self._calls[name], *arguments, *unused, *pardoned, *self._report, expected, then)
+        return len(words) // _WORDS - 1
 
     def land(self, entry: int) -> None:
         """A call whose result is 0 goes on here: at the entry that is appended next."""

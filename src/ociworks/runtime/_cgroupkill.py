@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "freeze",
+    "freezers",
     "frozen",
     "kill",
     "move",
@@ -26,6 +27,7 @@ __all__ = [
     "pause",
     "processes",
     "read_text",
+    "stopped",
     "thaw",
     "thaw_all",
     "write",
@@ -137,11 +139,18 @@ def thaw_all(directories: Sequence[str]) -> None:
 
 def frozen(directories: Sequence[str]) -> bool:
     """Whether the groups are frozen, or on the way there."""
-    return any(
-        os.access(f"{directory}/{name}", os.F_OK) and _read_if_there(f"{directory}/{name}").strip() in stopped
-        for directory in directories
-        for name, stopped in _STOPPED
-    )
+    return stopped(freezers(directories))
+
+
+def freezers(directories: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The files that say whether the groups are frozen, each with what it says then. They are there or not for good."""
+    ways = [(f"{directory}/{name}", words) for directory in directories for name, words in _STOPPED]
+    return tuple(way for way in ways if os.access(way[0], os.F_OK))
+
+
+def stopped(ways: Sequence[tuple[str, Sequence[str]]]) -> bool:
+    """Whether one of these :func:`freezers` says so."""
+    return any(_read_if_there(path).strip() in words for path, words in ways)
 
 
 def _visit(top: str, act: Callable[[int], None]) -> None:

@@ -29,10 +29,11 @@ import os
 import stat
 
 from ociworks.runtime import _cgroupkill, _facts
+from ociworks.runtime._same import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Final, Self
 
     from ociworks.spec.runtime import Spec
@@ -377,9 +378,25 @@ def status(root: str, record: Record) -> str:
 
 def status_of_living(root: str, record: Record) -> str:
     """:func:`status` of one whose first process is known to be there."""
-    if record.cgroups and _cgroupkill.frozen(record.cgroups):
+    if record.cgroups and _cgroupkill.stopped(_freezers(tuple(record.cgroups))):
         return "paused"
     return "created" if has(root, record.id, GATE) else "running"
+
+
+def _freezers(groups: tuple[str, ...]) -> Sequence[tuple[str, Sequence[str]]]:
+    """Looked for once: there is nothing to be found in most groups, and a kernel is slow to say so."""
+    try:
+        return _found_freezers(groups)
+    except FileNotFoundError:
+        return ()
+
+
+@kept(64)
+def _found_freezers(groups: tuple[str, ...]) -> Sequence[tuple[str, Sequence[str]]]:
+    found = _cgroupkill.freezers(groups)
+    if not found:
+        raise FileNotFoundError  # groups that are not there yet, or not any more: what is in them is not known
+    return found
 
 
 def boot_id() -> str:

@@ -133,7 +133,7 @@ def communicate(  # noqa: C901 - one loop over three streams and an end
     output: dict[int, bytearray] = {}
     pending = memoryview(data or b"")
     late = over = False
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:
         selector.register(ended, selectors.EVENT_READ)
         for fd in (streams.stdout, streams.stderr):
             if fd is not None:

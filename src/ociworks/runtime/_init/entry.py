@@ -50,26 +50,45 @@ _BOUNDING_READ, _BOUNDING_DROP, _AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR = 23, 2
 _CAPABILITIES: Final = 0x20080522
 _JOIN_SESSION_KEYRING: Final = 1
 _SET_FILTER: Final = 1
-_NO_KEYRINGS: Final = (errno.ENOSYS, errno.EPERM, errno.EDQUOT)
-_NOT_OURS: Final = (errno.EPERM, errno.EINVAL, errno.EROFS)
-_REFUSED: Final = (errno.EACCES, errno.EPERM)
-_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+_NO_KEYRINGS: Final = calls.errors(errno.ENOSYS, errno.EPERM, errno.EDQUOT)
+_NOT_OURS: Final = calls.errors(errno.EPERM, errno.EINVAL, errno.EROFS)
+_REFUSED: Final = calls.errors(errno.EACCES, errno.EPERM)
+_ABSENT: Final = calls.errors(errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 _WRITE, _PLACE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _PIDS: Final = struct.Struct("=iB4xi")
 """Of the process, in an answer whose second half is a failure with room for the pid of the second."""
 
 
-class _Writing:
-    """What the operations of one list share."""
+_ENTERED: Final = ("join_kinds", "tasks", "unified", "oom_score_adj", "outlives")
+"""Of a request, what decides about how the container is entered."""
 
-    def __init__(self, request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> None:
-        self.list = CallList()
-        self.streams = fds[1:_STREAMS]
+
+class _Writing:
+    """A list, and what the operations in it have to know."""
+
+    def __init__(
+        self, calls_: CallList, request: Mapping[str, Any], fds: Sequence[int], last_capability: int
+    ) -> None:
+        self.list = calls_
+        self.sync, *self.streams = fds[:_STREAMS]
         self.last_capability = last_capability
         self.outlives = request["outlives"]
 
     def prctl(self, *arguments: int) -> None:
         self.list.call("prctl", *arguments)
+
+    def operation(self, index: int, operation: tuple[Any, ...]) -> None:
+        """Append one of the plan."""
+        name, *arguments = operation
+        path = os.fsdecode(arguments[0][0]) if name == "execute" else ""
+        path = arguments[0] if name == "change_directory" else path
+        self.list.report(self.sync, wire.FAILED + wire.pack_failure(0, index, name, "", path))
+        OPERATIONS[name](self, *arguments)
+
+
+_MOST_KEPT: Final = 4
+_begun: dict[tuple[Any, ...], _Writing] = {}
+"""What lists begin with: mostly only the program is another one, and the rest takes longer to write."""
 
 
 def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> tuple[int, int] | None:
@@ -156,14 +175,20 @@ def _answered(kind: bytes, body: bytes) -> tuple[int, int]:
 
 def write_list(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> bytes:
     """The list for a request that fits; ``fds`` are those of ``spawn.spawn``, by their numbers here."""
-    writing = _Writing(request, fds, last_capability)
-    _enter(writing.list, request, fds)
-    _take_over(writing.list, fds)
-    for index, (name, *arguments) in enumerate(request["ops"]):
-        path = os.fsdecode(arguments[0][0]) if name == "execute" else ""
-        path = arguments[0] if name == "change_directory" else path
-        writing.list.report(fds[0], wire.FAILED + wire.pack_failure(0, index, name, "", path))
-        OPERATIONS[name](writing, *arguments)
+    *before, last = request["ops"]
+    key = (*fds, *(request[name] for name in _ENTERED), *map(_is_pipe, fds[1:_STREAMS]), *before)
+    begun = _begun.get(key)
+    if begun is None:
+        begun = _Writing(CallList(), request, fds, last_capability)
+        _enter(begun.list, request, fds)
+        _take_over(begun.list, fds)
+        for index, operation in enumerate(before):
+            begun.operation(index, operation)
+        if len(_begun) >= _MOST_KEPT:
+            _begun.clear()
+        _begun[key] = begun
+    writing = _Writing(begun.list.copy(), request, fds, last_capability)
+    writing.operation(len(before), last)
     return writing.list.finish()
 
 
@@ -279,8 +304,12 @@ def _no_new_privileges(writing: _Writing) -> None:
 
 def _own_streams(writing: _Writing, uid: int) -> None:
     for place, fd in enumerate(writing.streams):
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        if _is_pipe(fd):
             writing.list.call("fchown", place, uid, _EVERY, pardoned=_NOT_OURS)
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def _close_descriptors(writing: _Writing) -> None:

@@ -54,6 +54,7 @@ _PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _AFFINITY: Final = "$.process.execCPUAffinity"
 _DEFAULT_UMASK: Final = 0o022
 _last_capability = kept(1)(last_capability)
+_configured = kept(1)(os.sysconf)
 
 
 def capability_mask(names: Iterable[str], where: str) -> int:
@@ -93,7 +94,7 @@ def home_ops(process: Process) -> Iterator[ops.Op]:
 
 def every_cpu() -> Iterator[ops.Op]:
     """Undo what the caller is bound to (taskset(1)): a container's CPUs are those of its control group."""
-    configured = os.sysconf("SC_NPROCESSORS_CONF")
+    configured = _configured("SC_NPROCESSORS_CONF")
     if len(os.sched_getaffinity(0)) < configured:
         yield ops.cpu_affinity(range(configured))
 
