@@ -174,6 +174,7 @@ def newer_containerd(program: str, place: Path, image: str, registry: str) -> It
         f'version = 3\nroot = "{place}/root"\nstate = "{place}/state"\n'
         f'[grpc]\naddress = "{place}/cri.sock"\n'
         f'[plugins."io.containerd.internal.v1.opt"]\npath = "{place}/opt"\n'
+        f'[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n'
         f'[{_IMAGES}.pinned_images]\nsandbox = "{image}"\n'
         f'[{_IMAGES}.registry]\nconfig_path = "{place}/hosts"\n'
         f"[{_RUNTIME}]\nrestrict_oom_score_adj = true\ndisable_apparmor = true\n"

@@ -82,7 +82,7 @@ def values(metrics: object) -> dict[tuple[str, ...], int]:
 
 @pytest.mark.root
 def test_every_metric_has_values(node: Counted, tmp_path: Path, name: str) -> None:
-    """All that this machine counts; the pod has those of its network, which nobody else sees."""
+    """All that this machine counts; the pod has those of its network, which nobody else sees, and of its group."""
     with in_groups(f"{name}/pod/c") as process, pinned_network(tmp_path) as pins:
         pod = node.pod("web", cgroup_parent=f"{name}/pod", pins=pins)
         main = node.container(pod, "main", process.pid)
@@ -95,8 +95,15 @@ def test_every_metric_has_values(node: Counted, tmp_path: Path, name: str) -> No
     assert DESCRIPTORS.keys() - names <= HOST_ONLY | {
         item for item in DESCRIPTORS if item.startswith("container_pressure_")
     }
-    network_labels = {tuple(item.label_values) for item in found.metrics}
-    assert network_labels == {("POD", f"{name}/pod", "", pod, "tests", "web", "eth0")}
+    of_network = [item for item in found.metrics if item.name.startswith("container_network_")]
+    labels = {tuple(item.label_values) for item in of_network}
+    assert labels == {("POD", f"{name}/pod", "", pod, "tests", "web", "eth0")}
+    of_group = [item for item in found.metrics if item not in of_network]
+    labels = {tuple(item.label_values[: len(BASE)]) for item in of_group}
+    assert labels == {("", f"{name}/pod", "", "", "tests", "web")}
+    whole = values(of_group)
+    assert whole["container_memory_usage_bytes",] > 0
+    assert whole["container_cpu_usage_seconds_total", "total"] >= 0
     labels = {tuple(item.label_values[: len(BASE)]) for item in container.metrics}
     assert labels == {("main", f"{name}/pod/c", "registry.example/app:1", main, "tests", "web")}
     got = values(container.metrics)

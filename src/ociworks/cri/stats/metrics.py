@@ -57,13 +57,26 @@ class Metrics:
         self, pod: Pod, records: Sequence[ContainerRecord], common: _Pass, before: Mapping[str, Sheet]
     ) -> api.PodSandboxMetrics:
         pod_id = pod.record.id
-        sheet = before.get(pod_id) or Sheet(_pod_labels(pod))
+        sheet = before.get(pod_id) or Sheet(_network_labels(pod))
         self._sheets[pod_id] = sheet
-        own = sheet.fill(samples.of_network(common.interfaces.get(pod_id, ())), time.time_ns())
+        network = sheet.fill(samples.of_network(common.interfaces.get(pod_id, ())), time.time_ns())
         found = (self._container(pod, record, common, before) for record in records)
         return api.PodSandboxMetrics(
-            pod_sandbox_id=pod_id, metrics=own, container_metrics=[item for item in found if item is not None]
+            pod_sandbox_id=pod_id,
+            metrics=[*network, *self._group(pod, before)],
+            container_metrics=[item for item in found if item is not None],
         )
+
+    def _group(self, pod: Pod, before: Mapping[str, Sheet]) -> Sequence[api.Metric]:
+        """Those of a pod's own control group; none when it has no group of its own."""
+        read = self._reader.pod(pod.record)
+        if read is None:
+            return ()
+        place, stats = read
+        key = f"{pod.record.id}/group"
+        sheet = before.get(key) or Sheet(_group_labels(pod, place))
+        self._sheets[key] = sheet
+        return sheet.fill(samples.of_pod(stats), time.time_ns())
 
     def _container(
         self, pod: Pod, record: ContainerRecord, common: _Pass, before: Mapping[str, Sheet]
@@ -99,7 +112,12 @@ class Metrics:
         )
 
 
-def _pod_labels(pod: Pod) -> tuple[str, ...]:
+def _group_labels(pod: Pod, place: Place) -> tuple[str, ...]:
+    metadata = pod.config.metadata
+    return ("", place.group, "", "", metadata.namespace, metadata.name)
+
+
+def _network_labels(pod: Pod) -> tuple[str, ...]:
     metadata = pod.config.metadata
     return (_POD, pod.record.cgroup_parent, "", pod.record.id, metadata.namespace, metadata.name)
 

@@ -16,7 +16,7 @@ from ociworks.runtime.cgroups import ContainerStats
 from ociworks.runtime.cgroups.counters import BlockIOStats, CPUStats, MemoryStats, Pressure
 from ociworks.spec.numbers import parse_uint
 
-__all__ = ["Reading", "Sample", "of_container", "of_network"]
+__all__ = ["Reading", "Sample", "of_container", "of_network", "of_pod"]
 
 Sample = tuple[str, tuple[str, ...], int]
 
@@ -66,6 +66,15 @@ def of_container(reading: Reading) -> Iterator[Sample]:
     yield from _processes(reading)
     yield from _files(reading)
     yield from _limits(reading.resources)
+
+
+def of_pod(stats: ContainerStats) -> Iterator[Sample]:
+    """What there is of a pod's own control group: of all its containers, and of what is in none of them."""
+    if stats.cpu is not None:
+        yield from _cpu(stats.cpu)
+    if stats.memory is not None:
+        yield from _memory(stats.memory)
+    yield from _pressures(stats)
 
 
 def of_network(found: Iterable[Interface]) -> Iterator[Sample]:
