@@ -15,6 +15,7 @@ import pytest
 from attrs import evolve
 
 from ociworks import errors, spec
+from ociworks.cri._again import Again
 from ociworks.cri.monitor import Monitor
 from ociworks.cri.records import ContainerRecord
 from ociworks.runtime import Detach, OCIContainer, OCIRuntime, Runtime, RuntimeBinary
@@ -226,7 +227,7 @@ def test_thousands_with_one_thread() -> None:
 
 def test_a_shim_without_room_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what cannot be written down now, too; what nobody foresaw harms no other container."""
-    monkeypatch.setattr("ociworks.cri.monitor._AGAIN", 0.01)
+    monkeypatch.setattr("ociworks.cri.monitor.Again", lambda: Again(first=0.01))
     fake = Fake()
     fake.refuse = 2
     failures: list[Exception] = [errors.StoreError("the disk is full"), RuntimeError("a mistake")]
@@ -252,6 +253,32 @@ def test_a_shim_without_room_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
         assert not ended.is_set()
         fake.ends["full"].close()
         assert ended.wait(PATIENCE)
+
+
+def test_attempts_become_rare() -> None:
+    """Each after twice the time, a minute at most; once one succeeded, soon again."""
+    now = 100.0
+    again: Again[str] = Again(clock=lambda: now)
+    assert again.left() is None
+    waited = []
+    for _ in range(9):
+        again.add("a", "thing")
+        left = again.left()
+        assert left is not None
+        assert again.due() == []
+        waited.append(left)
+        now += left
+        assert again.due() == ["thing"]
+    assert waited == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    again.add("a", "thing")
+    again.add("b", "other")
+    assert again.left() == 1
+    assert len(again) == 2
+    again.done("a")
+    assert len(again) == 1
+    again.add("a", "thing")
+    now += 1
+    assert sorted(again.due()) == ["other", "thing"]
 
 
 class _Handlers:

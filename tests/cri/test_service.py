@@ -150,6 +150,23 @@ def test_a_closed_service_says_so(place: Path) -> None:
         )
 
 
+def test_closing_ends_pulls(place: Path) -> None:
+    """One that would wait for its registry for ever fails at once, and says why."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        name = f"127.0.0.1:{silent.getsockname()[1]}/app:1"
+        service = CriService(config_below(place, image_pull_timeout=0))
+        with serving(service, place) as client:
+            request = api.PullImageRequest(image=api.ImageSpec(image=name))
+            pull = client.images.PullImage.future(request)
+            connection, _ = silent.accept()
+            with connection:
+                service.close()
+                assert refused(pull.result) == (
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    "the server ends",
+                )
+
+
 def test_events(client: Client) -> None:
     """Published ones reach every follower, in order."""
     streams = [client.runtime.GetContainerEvents(api.GetEventsRequest()) for _ in range(3)]

@@ -16,7 +16,8 @@
 - ``sandbox``: pods; ``container``: containers in them
 - ``config``: CriConfig; ``records``, ``store``: what exists, across restarts
 - ``streaming``: programs and ports with streams, ExecSync
-- ``monitor``: notices the ends of containers; ``recovery``: brings records and reality together at the start
+- ``monitor``: notices the ends of containers; ``_again``: what it has to try again; ``recovery``: brings records and
+  reality together at the start
 - ``stats``: what containers and pods use, and metrics; ``checkpoints``: containers and pods on disk
 - ``locks``: one for each pod and container
 - ``_status``: errors as gRPC statuses; ``proto``: the messages

@@ -15,11 +15,11 @@ import logging
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from ociworks.cri._again import Again
 from ociworks.errors import ContainerError, ContainerNotFound, ContainerTimeout, OciworksError
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ __all__ = ["Monitor", "Runtimes"]
 logger = logging.getLogger(__name__)
 
 _WRITERS: Final = 4
-_AGAIN: Final = 1.0
-"""Seconds until something that could not be done is tried again."""
 _AFTER_KILL: Final = 10.0
 _ALIVE: Final = ("created", "running")
 
@@ -58,9 +56,7 @@ class Monitor:
         self._poll.register(self._woken, select.EPOLLIN)
         self._guard = threading.Lock()
         self._watched: dict[int, tuple[ExitWatch, ContainerRecord]] = {}
-        self._again: list[ContainerRecord] = []
-        self._due = 0.0
-        """When those are tried again."""
+        self._again: Again[ContainerRecord] = Again()
         self._writers = ThreadPoolExecutor(_WRITERS, "ociworks-ends")
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -136,6 +132,7 @@ class Monitor:
             if self._closed:
                 watch.close()
                 return
+            self._again.done(record.id)
             self._watched[watch.fileno()] = (watch, record)
             self._poll.register(watch.fileno(), select.EPOLLIN)
             self._begin()
@@ -144,9 +141,7 @@ class Monitor:
         with self._guard:
             if self._closed:
                 return
-            if not self._again:
-                self._due = time.monotonic() + _AGAIN
-            self._again.append(record)
+            self._again.add(record.id, record)
             self._begin()
         os.write(self._wake, b".")
 
@@ -157,14 +152,14 @@ class Monitor:
 
     def _run(self) -> None:
         while not self._closed:
-            left = max(0.0, self._due - time.monotonic()) if self._again else None
+            with self._guard:
+                left = self._again.left()
             for fd, _ in self._poll.poll(left):
                 if fd == self._woken:
                     os.read(self._woken, 4096)
                 else:
                     self._spoken(fd)
-            if self._again and time.monotonic() >= self._due:
-                self._retry()
+            self._retry()
 
     def _spoken(self, fd: int) -> None:
         """A shim said that its container has ended, or is gone."""
@@ -176,8 +171,8 @@ class Monitor:
 
     def _retry(self) -> None:
         with self._guard:
-            again, self._again = self._again, []
-        for record in again:
+            due = self._again.due()
+        for record in due:
             self.watch(record)
 
     def _write_down(self, record: ContainerRecord) -> None:
@@ -189,10 +184,12 @@ class Monitor:
         try:
             now = self._alive(record.id)
             if now is None:
+                self._forget(record)
                 return
             watch = self._open(now)
             if watch is None:
                 self._end_without_shim(now)
+                self._forget(record)
             else:
                 watch.close()  # the shim is there, but had no room for us
                 self._try_again(now)
@@ -206,6 +203,10 @@ class Monitor:
         """Its record, when it has something to end; otherwise its end is written down now."""
         now = self._settle(id)
         return now if now is not None and _has_process(now) else None
+
+    def _forget(self, record: ContainerRecord) -> None:
+        with self._guard:
+            self._again.done(record.id)
 
     def _end_without_shim(self, record: ContainerRecord) -> None:
         """It runs, but nobody reads what it writes or will know how it ends (ADR 25): it is ended."""

@@ -69,6 +69,7 @@ class _Flight:
         self._stopped: OciworksError | None = None
         self._stop = threading.Event()
         self._transferring = True
+        self._abort: Callable[[], None] = lambda: None
 
     def heard(self, _: Progress) -> None:
         """It went on; raises what it was stopped with."""
@@ -79,6 +80,11 @@ class _Flight:
         """Raise what it was stopped with."""
         if self._stopped is not None:
             raise self._stopped
+
+    def travels_by(self, abort: Callable[[], None]) -> None:
+        """Ends what it waits for, when it is stopped; raises what it was stopped with."""
+        self._abort = abort
+        self.check()
 
     def pause(self, seconds: float) -> None:
         """Wait between two attempts; raises what it was stopped with."""
@@ -99,6 +105,7 @@ class _Flight:
         self._stopped = error
         self._stop.set()
         self.settle(error)
+        self._abort()
 
     def settle(self, outcome: str | BaseException) -> None:
         """Tell those who wait, unless they were told."""
@@ -195,6 +202,7 @@ class Pulls:
         try:
             with ExitStack() as stack:
                 registry = stack.enter_context(self._client(keychain, flight))
+                flight.travels_by(registry.abort)
                 return self._from(registry, reference, stack, flight)
         except VerificationFailed as error:
             raise SignatureValidationFailed(f"SignatureValidationFailed: {error}") from error

@@ -120,6 +120,9 @@ class Transport(Protocol):
     def close(self) -> None:
         """Close all connections."""
 
+    def abort(self) -> None:
+        """The same, and end what other threads wait for on connections in use."""
+
 
 def read_capped(response: Response, limit: str, maximum: int) -> bytes:
     """The whole body, which must be small, and close; raises ``LimitExceeded`` and reads no further."""

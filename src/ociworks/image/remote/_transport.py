@@ -19,6 +19,7 @@ import errno
 import functools
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Final, final
 
 from attrs import evolve, field, frozen
@@ -71,6 +72,8 @@ class SocketTransport:
         self._ca_file = ca_file
         self._hosts = hosts
         self._idle: dict[_Road, list[Connection]] = {}
+        self._used: weakref.WeakSet[Connection] = weakref.WeakSet()
+        """All that are there: a connection in use belongs to whoever reads from it."""
         self._lock = threading.Lock()
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._closed = False
@@ -119,6 +122,14 @@ class SocketTransport:
         for connection in idle:
             connection.close()
 
+    def abort(self) -> None:
+        """Close every connection, those in use under their readers."""
+        self.close()
+        with self._lock:
+            used = list(self._used)
+        for connection in used:
+            connection.abort()
+
     def _road(self, request: Request) -> _Road:
         origin, site = request.url.origin, request.site
         road = _Road(
@@ -166,7 +177,14 @@ class SocketTransport:
                 sock = self._secured(sock, road)
         except OSError as error:
             raise _unreachable(error, road, url) from None
-        return Connection(sock, road.origin, self._limits, absolute=road.absolute)
+        connection = Connection(sock, road.origin, self._limits, absolute=road.absolute)
+        with self._lock:
+            self._used.add(connection)
+            closed = self._closed
+        if closed:
+            connection.close()
+            raise RegistryError("the client is closed", url=url)
+        return connection
 
     def _dial(self, road: _Road) -> socket.socket:
         """A connection to the origin, or to the proxy that reads the requests, still without TLS."""

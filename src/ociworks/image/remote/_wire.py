@@ -19,6 +19,7 @@ whatever h11 refuses. After any error the connection is closed.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -86,6 +87,11 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
+
+    def abort(self) -> None:
+        """Let whoever waits for it, in another thread, find it closed by the server."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # of TLS, without a word
 
     def receive(self, size: int, url: Url) -> bytes:
         """At most ``size`` bytes; empty when the server has closed."""

@@ -125,6 +125,10 @@ class Client:
         """Close all connections; images from this client can then no longer be read."""
         self._transport.close()
 
+    def abort(self) -> None:
+        """Close, from any thread, also what others are reading from: they get RegistryUnreachable or RegistryError."""
+        self._transport.abort()
+
     def __enter__(self) -> Self:
         return self
 
