@@ -93,7 +93,9 @@ def test_what_criu_is_asked_to_restore(bundle: spec.Bundle, tmp_path: Path) -> N
     )
     (tmp_path / "descriptors.json").write_text('["/dev/null", "pipe:[7]", "file[1:a]"]')
     given = RestoreOptions(image_path=str(tmp_path), lsm_profile="apparmor:x", lsm_mount_context="c")
-    request, files = requests.restore_request(given, there.spec, str(bundle.path), root="/r", first_fd=4)
+    place = requests.Place(root="/r", groups={"": "/box", "cpu": "named"}, first_fd=4)
+    request, files = requests.restore_request(given, there.spec, str(bundle.path), place=place)
+    assert request["cg_root"] == (rpc.message({1: "", 2: "/box"}),)
     assert (request["root"], request["lsm_profile"], request["lsm_mount_context"]) == (
         "/r",
         "apparmor:x",

@@ -15,8 +15,8 @@ import pytest
 
 from ociworks import errors
 from ociworks.runtime import Detach, Runtime, _sealed
-from ociworks.runtime._progress import Follower
 from ociworks.runtime._shim import Making
+from ociworks.runtime.console import Console
 from ociworks.runtime.launcher import Spawned
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import detached, open_files, parent, shim_of, until_ended
@@ -119,10 +119,10 @@ def test_sv_02_a_shim_that_hangs_after_its_report(tmp_path: Path, monkeypatch: p
     keep = Making.keep
     pids: list[int] = []
 
-    def stopped(self: Making, spawned: Spawned, follower: Follower) -> None:
+    def stopped(self: Making, spawned: Spawned, console: Console | None) -> None:
         pids.extend((spawned.pid, parent(spawned.pid)))
         os.kill(pids[1], signal.SIGSTOP)
-        keep(self, spawned, follower)
+        keep(self, spawned, console)
 
     monkeypatch.setattr(Making, "keep", stopped)
     with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:

@@ -26,8 +26,8 @@ from ociworks.errors import (
 from ociworks.runtime import detach, state
 from ociworks.runtime._host import Host
 from ociworks.runtime._init import wire
-from ociworks.runtime._progress import Follower
 from ociworks.runtime.attach import Attachment
+from ociworks.runtime.console import Console
 from ociworks.runtime.detach import Detach, Exit, ExitWatch, Saved
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.logs import LogRecord, read_logs
@@ -82,11 +82,11 @@ class Making:
             "patience": options.start_timeout,
         }
 
-    def keep(self, spawned: Spawned, follower: Follower) -> None:
+    def keep(self, spawned: Spawned, console: Console | None) -> None:
         """Let the container outlive us: its state is written. Its terminal goes to the shim."""
         try:
-            if follower.console is not None:
-                with follower.console as console:
+            if console is not None:
+                with console:
                     wire.send(spawned.monitor, wire.CONSOLE, fds=[console.fileno()])
         except OSError:
             pass  # it was killed, as is found out now

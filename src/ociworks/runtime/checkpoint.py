@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import fields, frozen
 
+from ociworks.errors import NotSupported
+
 __all__ = ["CgroupsMode", "CheckpointOptions", "RestoreOptions", "flags"]
+
+_OURS: Final = ("paused", "untrusted")
 
 CgroupsMode = Literal["soft", "full", "strict", "ignore"]
 """What criu does with control groups (criu(8), --manage-cgroups)."""
@@ -58,14 +62,23 @@ class RestoreOptions:
     """``TYPE:NAME`` of another security profile than the one at the checkpoint."""
     lsm_mount_context: str = ""
     """Another SELinux context for the mounts."""
+    paused: bool = False
+    """Leave it paused: nothing in it runs before it is resumed. Needs a unified hierarchy; no flag of runc's."""
+    untrusted: bool = False
+    """Somebody else may have written the images: what they make must keep within the configuration (namespaces, rights,
+    mounts), or it is ended before it runs. No flag of runc's."""
 
 
 def flags(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
-    """The options as flags of runc's verbs."""
+    """The options as flags of runc's verbs. NotSupported for those that it has not."""
     found: list[str] = []
     for item in fields(type(options)):
         value = getattr(options, item.name)
         name = f"--{item.name.replace('_', '-')}"
+        if item.name in _OURS:
+            if value:
+                raise NotSupported(f"{item.name}: another runtime's program has no such option")
+            continue
         if item.name == "empty_ns":
             for each in options.empty_ns:
                 found += [name, each]

@@ -47,6 +47,7 @@ from ociworks.spec.runtime import Features
 if TYPE_CHECKING:
     from ociworks.runtime._shim import Making
     from ociworks.runtime.checkpoint import RestoreOptions
+    from ociworks.runtime.console import Console
     from ociworks.runtime.detach import Detach
 
 __all__ = ["Runtime", "default_root"]
@@ -163,8 +164,7 @@ class Runtime(Running, Seams):
         changed = bundle if args is None else with_command(bundle, args, None)
         planned = self._plan(changed, check_id(container_id), detached=detach is True, options=options)
         if not isinstance(detach, bool):
-            if (stdin, stdout, stderr) != (None, None, None):
-                raise ValueError("a container with a shim has the streams of its Detach options")
+            _check_no_streams(stdin, stdout, stderr)
             if planned.passed:
                 raise NotSupported("pass_fds: a container with a shim has its standard streams only")
             return self._create_held(planned, detach)
@@ -200,26 +200,38 @@ class Runtime(Running, Seams):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
-        detach: bool = False,
+        detach: bool | Detach = False,
     ) -> Container:
         """Make a running container of what :meth:`Container.checkpoint` wrote, through criu.
 
-        The bundle is that of the checkpoint; its root filesystem must be as it was then. With ``detach`` the container
-        outlives this Runtime if it was created so, and the nearest subreaper adopts it. A terminal is another one than
-        before, :attr:`Container.console`.
+        The bundle is that of the checkpoint; its root filesystem must be as it was then. ``detach`` and the streams are
+        as :meth:`create` has them. A terminal is another one than before, :attr:`Container.console`, or the shim's.
 
         Raises ContainerExists, CheckpointFailed, NotSupported, MissingDependency; nothing is left behind then.
         """
-        from ociworks.runtime._criu.running import restore
-
-        planned = self._plan(bundle, check_id(container_id), detached=detach)
+        planned = self._plan(bundle, check_id(container_id), detached=detach is True)
         if self._steps(planned):
             raise NotSupported("restore: criu does not stop where this runtime's host steps would be done")
-        streams = Streams(stdin, stdout, stderr)
+        if isinstance(detach, bool):
+            container = self._restore(planned, options, Streams(stdin, stdout, stderr), detach=detach)
+        else:
+            from ociworks.runtime._criu.held import restore_held
+
+            _check_no_streams(stdin, stdout, stderr)
+            container = Container(
+                self._host, restore_held(self._host, planned, options, detach), planned.spec
+            )
+        self._host.tell("restored", container_id, container.pid)
+        return container
+
+    def _restore(
+        self, planned: Plan, options: RestoreOptions, streams: Streams, *, detach: bool
+    ) -> Container:
+        from ociworks.runtime._criu.running import restore
+
         try:
             spawned, console = restore(self._host, planned, options, streams, detach=detach)
-            record = record_of(planned, spawned.pid)
-            self._host.save(record, to_json(planned.spec))
+            record = self._saved(planned, spawned, console)
         except BaseException:
             streams.close()
             raise
@@ -229,9 +241,23 @@ class Runtime(Running, Seams):
         if detach:
             spawned.close()
         else:
-            self._host.containers[container_id] = container
-        self._host.tell("restored", container_id, record.pid)
+            self._host.containers[planned.container_id] = container
         return container
+
+    def _saved(self, planned: Plan, spawned: Spawned, console: Console | None) -> state.Record:
+        """Write down what was restored; what cannot be written down is ended and removed."""
+        try:
+            record = record_of(planned, spawned.pid)
+            self._host.save(record, to_json(planned.spec))
+        except BaseException:
+            spawned.kill()
+            spawned.close()
+            if console is not None:
+                console.close()
+            self._sweep(planned)
+            self._host.leave(planned)
+            raise
+        return record
 
     def _run(
         self,
@@ -405,7 +431,7 @@ class Runtime(Running, Seams):
                 spawned = self._spawn(planned, making.fds, ephemeral=False, making=making)
                 follower = self._follower(spawned, planned, begun)
                 record = self._until_created(follower, planned, spawned.pid)
-                making.keep(spawned, follower)
+                making.keep(spawned, follower.console)
             except BaseException:
                 making.undo(spawned)
                 self._host.leave(planned)
@@ -430,6 +456,11 @@ class Runtime(Running, Seams):
                 follower.console.close()
             raise
         return record
+
+
+def _check_no_streams(*streams: Stream) -> None:
+    if any(stream is not None for stream in streams):
+        raise ValueError("a container with a shim has the streams of its Detach options")
 
 
 def _is_custom(kind: type[Runtime]) -> bool:

@@ -70,7 +70,7 @@ _ALLOWED: Final[Mapping[str, Collection[str]]] = {
     "exec": ("created", "running"),
     "pause": ("created", "running"),
     "resume": ("paused",),
-    "checkpoint": ("running",),
+    "checkpoint": ("running", "paused"),
     "delete": ("stopped", "created"),
     "processes": ("created", "running", "paused"),
     "update": ("created", "running", "paused"),

@@ -1,7 +1,9 @@
 """What criu is asked for to checkpoint or restore a container.
 
 What criu cannot see from inside is named to it: bind mounts, masked files and bound devices by their destination,
-standard streams by what they are, namespaces that were joined by path. Needs root and criu 3.16.
+standard streams by what they are, network and process namespaces that were joined by path. Joined IPC and UTS
+namespaces are dumped as if they were the container's own; a restore joins those that its configuration names, as they
+are then. Needs root and criu 3.16.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
 
 from ociworks._linux.process import CLONE_NEWNET
 from ociworks.errors import MissingDependency, NotSupported, quote
@@ -23,16 +27,38 @@ from ociworks.spec.runtime import Linux, Spec
 if TYPE_CHECKING:
     from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
 
-__all__ = ["DUMP_LOG", "RESTORE_LOG", "criu", "dump_request", "own_group", "refuse", "restore_request"]
+__all__ = [
+    "DUMP_LOG",
+    "RESTORE_LOG",
+    "Place",
+    "criu",
+    "dump_request",
+    "own_group",
+    "refuse",
+    "restore_request",
+]
 
 DUMP_LOG: Final = "dump.log"
 RESTORE_LOG: Final = "restore.log"
 _EXTERNAL: Final = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+_JOINED_AGAIN: Final = ("ipc", "uts")
+"""Kinds that criu joins by path when it restores."""
 _GROUPS_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
 _SAME_NAME: Final = (
     "tcp_established", "ext_unix_sk", "shell_job", "file_locks", "lazy_pages", "auto_dedup",
 )  # fmt: skip
 _MOST_VERBOSE: Final = 4
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where something is restored."""
+
+    root: str
+    """Where the root filesystem is mounted."""
+    groups: Mapping[str, str]
+    """The control group of each hierarchy, whatever it was at the checkpoint."""
+    first_fd: int
 
 
 def criu() -> str:
@@ -70,16 +96,19 @@ def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str)
 
 
 def restore_request(
-    options: RestoreOptions, spec: Spec, bundle: str, *, root: str, first_fd: int
+    options: RestoreOptions, spec: Spec, bundle: str, *, place: Place
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """How to restore a container, but for the directories, and the files that criu gets from ``first_fd`` on.
+    """How to restore a container, but for the directories, and the files that criu gets from ``place.first_fd`` on.
 
-    ``root`` is where the root filesystem is mounted. Raises as :func:`dump_request` does, and CheckpointFailed.
+    Raises as :func:`dump_request` does, and CheckpointFailed.
     """
     refuse(spec)
+    if spec.linux is not None and spec.linux.intel_rdt is not None:
+        raise NotSupported("$.linux.intelRdt: criu restores into no group of resctrl")
     found: dict[str, Value] = {
         **_common(options, RESTORE_LOG),
-        "root": root,
+        "root": place.root,
+        "cg_root": tuple(message({1: name, 2: path}) for name, path in place.groups.items() if "/" in path),
         "rst_sibling": True,
         "evasive_devices": True,
         "notify_scripts": True,
@@ -88,18 +117,23 @@ def restore_request(
     for name in ("lsm_profile", "lsm_mount_context"):
         if getattr(options, name):
             found[name] = getattr(options, name)
-    found["external"] = tuple(
-        f"mnt[{destination}]:{os.path.join(bundle, source)}" for destination, source in _mounts(spec)
+    found["external"] = (
+        *(f"mnt[{destination}]:{os.path.join(bundle, source)}" for destination, source in _mounts(spec)),
+        f"mnt[{os.devnull}]:{os.devnull}",  # what runc calls every masked file
     )
-    joined = tuple(_joined(spec.linux or Linux()))
+    linux = spec.linux or Linux()
+    found["join_ns"] = tuple(
+        message({1: kind, 2: path}) for kind, path in _joined(linux) if kind in _JOINED_AGAIN
+    )
+    handed = tuple(_handed(linux))
     inherited = [
         (what, fd)
         for fd, what in enumerate(streams.load(options.image_path))
         if what.startswith(("pipe:", "file["))
     ]
-    inherited += [(_EXTERNAL[kind][1], fd) for fd, (kind, _) in enumerate(joined, first_fd)]
+    inherited += [(_EXTERNAL[kind][1], fd) for fd, (kind, _) in enumerate(handed, place.first_fd)]
     found["inherit_fd"] = tuple(message({1: what, 2: fd}) for what, fd in inherited)
-    return found, tuple(path for _, path in joined)
+    return found, tuple(path for _, path in handed)
 
 
 def refuse(spec: Spec) -> None:
@@ -151,7 +185,7 @@ def _seen_from_outside(spec: Spec, pid: int) -> Iterator[str]:
         if not stat.S_ISDIR(_mode(f"/proc/{pid}/root{destination}")) or _is_bind(spec, destination):
             yield f"mnt[{destination}]:{destination}"
     yield from (what for what in streams.of(pid) if what.startswith("file["))
-    for kind, path in _joined(spec.linux or Linux()):
+    for kind, path in _handed(spec.linux or Linux()):
         name, key = _EXTERNAL[kind]
         yield f"{name}[{os.stat(path).st_ino}]:{key}"
 
@@ -186,11 +220,16 @@ def _bound(type_: str | None, options: Sequence[str]) -> bool:
     return type_ == "bind" or "bind" in options or "rbind" in options
 
 
+def _handed(linux: Linux) -> Iterator[tuple[str, str]]:
+    """Joined namespaces that a dump leaves out, and that a restore is handed as descriptors."""
+    return ((kind, path) for kind, path in _joined(linux) if kind in _EXTERNAL)
+
+
 def _joined(linux: Linux) -> Iterator[tuple[str, str]]:
-    """Namespaces that were joined by path, and that criu can leave out."""
+    """Namespaces that were joined by path: kind and path. NotSupported for those that criu neither skips nor joins."""
     for namespace in linux.namespaces:
         if namespace.path:
-            if namespace.type not in _EXTERNAL:
+            if namespace.type not in (*_EXTERNAL, *_JOINED_AGAIN):
                 raise NotSupported(
                     f"$.linux.namespaces: a joined namespace of type {namespace.type} cannot be checkpointed"
                 )

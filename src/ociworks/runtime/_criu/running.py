@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ociworks.errors import CheckpointFailed, ContainerExists, quote
-from ociworks.runtime import cgroups
+from ociworks.errors import CheckpointFailed, ContainerExists, NotSupported, quote
+from ociworks.runtime import _cgroupkill, cgroups
 from ociworks.runtime._criu import requests, rpc, streams
 from ociworks.runtime.console import Console
+from ociworks.runtime.shim.restored import PID, ROOT
 from ociworks.runtime.stdio import DEVNULL, Streams
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from ociworks.runtime.state import Record
     from ociworks.spec.runtime import Spec
 
-__all__ = ["dump", "reason", "restore"]
+__all__ = ["CHANNEL", "Making", "dump", "reason", "restore"]
 
-_CHANNEL: Final = 3
+CHANNEL: Final = 3
 """The descriptor at which criu is spoken to."""
 _MAX_LOG: Final = 16 << 20
 
@@ -58,8 +60,7 @@ def restore(
     Gives its first process, and the master of its terminal if it has one. Raises as dump does, and ContainerExists.
     """
     directory = os.path.join(host.directory(), planned.container_id)
-    making = _Making(planned, options, directory, outlives=detach)
-    command = _command(options)
+    making = Making(planned, options, directory)
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
@@ -68,8 +69,8 @@ def restore(
         host.hold(planned)
         if planned.cgroup.directories:
             cgroups.apply(planned.cgroup)
-        with making.files() as files:
-            spawned = _restored(host, making, command, (*given.child, *files))
+        with making.files() as files, _place(making):
+            spawned = _restored(host, making, (*given.child, *files), outlives=detach)
         host.let_go(planned.container_id)
     except BaseException:
         if making.console is not None:
@@ -80,69 +81,123 @@ def restore(
     return spawned, making.console
 
 
-class _Making:
-    """What is restored, and what is learnt about it meanwhile."""
+class Making:
+    """What is restored, and what is learnt about it meanwhile; ``directory`` is its state directory."""
 
-    def __init__(self, planned: Plan, options: RestoreOptions, directory: str, *, outlives: bool) -> None:
-        self.outlives = outlives
-        self.id, self.options, self.rootfs = planned.container_id, options, planned.rootfs
-        self.root = os.path.join(directory, "criu-root")
-        self.pid_file = os.path.join(directory, "criu.pid")
+    def __init__(self, planned: Plan, options: RestoreOptions, directory: str) -> None:
+        self.id, self.options, self.directory = planned.container_id, options, directory
+        self.place = os.path.join(directory, ROOT)
+        self.root = (planned.rootfs, self.place, _layers(planned))
+        self.pid_file = os.path.join(directory, PID)
         self.request, self._joined = requests.restore_request(
-            options, planned.spec, planned.bundle, root=self.root, first_fd=_CHANNEL + 1
+            options,
+            planned.spec,
+            planned.bundle,
+            place=requests.Place(root=self.place, groups=planned.cgroup.membership, first_fd=CHANNEL + 1),
         )
-        self.group = requests.own_group(planned.spec)
+        self.command = _command(options)
         self.console: Console | None = None
-        self._membership = planned.cgroup.membership
+        self._group = requests.own_group(planned.spec)
+        self._planned = planned
+        self._pid = 0
+        if options.paused and not planned.cgroup.unified:
+            raise NotSupported("paused: a container is restored like that in a unified hierarchy only")
 
     @contextlib.contextmanager
     def files(self) -> Iterator[tuple[int, ...]]:
-        """The namespaces that are joined, open, and a place for the root filesystem, while the block lasts."""
-        os.mkdir(self.root, 0o755)
-        try:
-            with contextlib.ExitStack() as stack:
-                fds = tuple(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._joined)
-                for fd in fds:
-                    stack.callback(os.close, fd)
-                yield fds
-        finally:
-            os.rmdir(self.root)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.pid_file)
+        """The namespaces that are joined, open while the block lasts."""
+        with contextlib.ExitStack() as stack:
+            fds = tuple(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._joined)
+            for fd in fds:
+                stack.callback(os.close, fd)
+            yield fds
+
+    def ask(self, channel: socket.socket) -> rpc.Response:
+        """Have the criu at the other end of a channel restore it."""
+        with _images(self.options, self._group) as images:
+            response = rpc.ask(channel, rpc.RESTORE, self.request | images, self.notified)
+        if self.options.paused and response.success:
+            cgroups.freeze(self._planned.cgroup.directories)
+        return response
 
     def notified(self, said: rpc.Notified) -> None:
-        """Take the terminal, and before anything runs prove where it is. Raises CgroupError, and criu gives up."""
+        """Take the terminal, and before anything runs prove where it is. Raises CgroupError, and criu gives up.
+
+        Raises CheckpointFailed for images that go too far, and everything is ended.
+        """
         if said.script == "orphan-pts-master" and said.fd >= 0 and self.console is None:
             self.console = Console(said.fd)
         elif said.fd >= 0:
             os.close(said.fd)
         if said.script == "post-restore":
             with open(f"/proc/{said.pid}/cgroup", encoding="utf-8") as stream:
-                cgroups.verify_membership(self._membership, stream.read())
+                cgroups.verify_membership(self._planned.cgroup.membership, stream.read())
             with open(self.pid_file, "x", encoding="ascii") as stream:
                 stream.write(str(said.pid))
+            self._pid = said.pid
+        if said.script == "pre-resume":
+            self._before_it_runs(self._pid)
+
+    def _before_it_runs(self, pid: int) -> None:
+        """All is made, and stands still: criu goes on whatever we answer, but the dead do not."""
+        if self.options.paused:
+            _cgroupkill.write(f"{self._planned.cgroup.unified}/cgroup.freeze", b"1")
+        if self.options.untrusted:
+            from ociworks.runtime._criu.within import check
+
+            try:
+                others = cgroups.processes(self._planned.cgroup.directories)
+                check(pid, others, self._planned.spec, self._planned.bundle)
+            except BaseException:
+                _end_all(pid, self._planned.cgroup.directories)
+                raise
+
+    def failed(self) -> CheckpointFailed:
+        """The error for a criu that did not succeed."""
+        return _failed("restore", self.id, self.options, requests.RESTORE_LOG)
 
 
-def _restored(host: Host, making: _Making, command: Sequence[str], fds: tuple[int, ...]) -> Spawned:
+def _end_all(pid: int, groups: Sequence[str]) -> None:
+    """Kill what stands still: criu, whom we keep waiting, is still its tracer, so nobody waits for the end here."""
+    os.kill(pid, signal.SIGKILL)  # restored, and held by criu: it is nobody else's number
+    for each in cgroups.processes(groups):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _place(making: Making) -> Iterator[None]:
+    """Where criu has the root filesystem, and where its pid is written down, while the block lasts."""
+    os.mkdir(making.place, 0o755)
+    try:
+        yield
+    finally:
+        os.rmdir(making.place)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(making.pid_file)
+
+
+def _layers(planned: Plan) -> object:
+    """The overlay that is the root filesystem, in its plain form; None without one."""
+    return next((op.args[3] for op in planned.operations if op.name == "pin_root"), None)
+
+
+def _restored(host: Host, making: Making, fds: Sequence[int], *, outlives: bool) -> Spawned:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, _images(making.options, making.group) as images:
+    with ours:
         with theirs:
-            given = (*fds[:_CHANNEL], theirs.fileno(), *fds[_CHANNEL:])
+            given = (*fds[:CHANNEL], theirs.fileno(), *fds[CHANNEL:])
             running = host.reaper().start(
-                command,
-                given,
-                making.pid_file,
-                root=(making.rootfs, making.root),
-                outlives=making.outlives,
+                making.command, given, making.pid_file, root=making.root, outlives=outlives
             )
         try:
             try:
-                response = rpc.ask(ours, rpc.RESTORE, making.request | images, making.notified)
+                response = making.ask(ours)
             finally:
                 ours.close()  # one that waits for an answer gives up
                 status = running.wait()
             if status or not response.success:
-                raise _failed("restore", making.id, making.options, requests.RESTORE_LOG)
+                raise making.failed()
             left = host.reaper().left_behind(running)
         except BaseException:
             running.close()
@@ -154,7 +209,7 @@ def _restored(host: Host, making: _Making, command: Sequence[str], fds: tuple[in
 def _command(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
     """Criu as a server of one request. It works in a directory of its own mount namespace, not in one of ours."""
     work = os.path.abspath(options.work_path or options.image_path)
-    return (requests.criu(), "swrk", str(_CHANNEL), "--work-dir", work, "--no-default-config")
+    return (requests.criu(), "swrk", str(CHANNEL), "--work-dir", work, "--no-default-config")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ subreaper (prctl(2)), and only that one learns its exit status. One thread, one 
                pid and status of the process that it left behind; of one that outlives us only the pid: the status is
                for whoever adopts it
 ``hold``       a shim to fork, which has a program make a container that outlives us all; it answers itself
+``restore``    the same of a container that criu restores
 ``forsake``    kill a shim that does not answer
 ``trust``      a program to run when the caller is gone and has not said ``forget``
 ``forget``     of that name
@@ -19,27 +20,24 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import fcntl
 import os
 import select
 import sys
 
-from ociworks._linux import mount, path, process
-from ociworks.runtime._init import programs, wire
-from ociworks.runtime.shim import foreign
+from ociworks._linux import path, process
+from ociworks.runtime._init import beside, programs, wire
+from ociworks.runtime.shim import foreign, restored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, Final
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final, NoReturn
 
 __all__ = ["main"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NAME: Final = 15
 _NAME: Final = b"ociworks-reaper"
-_HIGH: Final = 512
-_AT_FDCWD: Final = -100
 
 
 class Command:
@@ -101,8 +99,8 @@ class Reaper:
                 case "run":
                     self._start(request, monitor, fds[1:])
                     return
-                case "hold":
-                    self._hold(request, monitor, fds[1:])
+                case "hold" | "restore" as kind:
+                    self._hold(foreign.main if kind == "hold" else restored.main, request, monitor, fds[1:])
                     return
                 case "forsake":
                     self._forsake(request["name"])
@@ -125,18 +123,24 @@ class Reaper:
 
     def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         self._bury()
-        start = programs.start if request["root"] is None else _spawn_beside
+        start = programs.start if request["root"] is None else beside.start
         pid = start(request["argv"], request["env"], fds, *(request["root"] or ()))
         self.commands[pid] = Command(monitor, request["pid_file"], outlives=request["outlives"])
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os.close(pidfd)
 
-    def _hold(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
+    def _hold(
+        self,
+        main: Callable[[Mapping[str, Any], Sequence[int]], NoReturn],
+        request: Mapping[str, Any],
+        monitor: _socket.socket,
+        fds: Sequence[int],
+    ) -> None:
         """Fork the shim of a container that another program makes."""
         pid, pidfd = process.clone(0)
         if pid == 0:
-            foreign.main(request, (monitor.fileno(), self.caller, *fds))
+            main(request, (monitor.fileno(), self.caller, *fds))
         monitor.close()
         self.shims[pid] = (pidfd, request["shim"]["token"])
 
@@ -215,29 +219,6 @@ class Reaper:
                 path.remove_tree(directory)
             except OSError:
                 continue
-
-
-def _spawn_beside(
-    argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], source: str, target: str
-) -> int:
-    """The same in a mount namespace of its own, with one directory mounted on another."""
-    pid, pidfd = process.clone(process.CLONE_NEWNS)
-    if pid:
-        os.close(pidfd)
-        return pid
-    try:
-        mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
-        place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        mount.attach(mount.clone_tree(_AT_FDCWD, source, recursive=True), place)
-        for number in programs.DEFAULT:
-            _signal.signal(number, _signal.SIG_DFL)
-        for fd, free in [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH), at) for at, fd in enumerate(fds)]:
-            os.dup2(fd, free)
-        os.execve(argv[0], list(argv), env)
-    except OSError as error:
-        os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "backslashreplace"))
-    finally:
-        os._exit(127)
 
 
 def _ended_child() -> int:

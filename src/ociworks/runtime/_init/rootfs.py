@@ -12,13 +12,17 @@ from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, TypeAlias
 
     from ociworks.runtime._init.context import Context
+
+    Layers: TypeAlias = tuple[tuple[str, ...], str, str, bool, bool]
+    """Of an overlay, as :data:`ociworks.runtime.plan.ops.Overlay`."""
 
 __all__ = [
     "enter_root",
     "hold_root",
+    "mount_root",
     "move_root",
     "pin_root",
     "pivot",
@@ -37,7 +41,7 @@ def pin_root(
     rootfs: str,
     propagation: int,
     parent_mount: str,
-    layers: tuple[tuple[str, ...], str, str, bool, bool] | None,
+    layers: Layers | None,
 ) -> None:
     """Cut the mount tree from the host's, open the root once, and mount it, or an overlay, over itself.
 
@@ -58,6 +62,18 @@ def pin_root(
         context.root = mount.clone_tree(place, "", recursive=True)
         mount.set_attributes(context.root, propagation=mount.MS_SLAVE, recursive=True)
         mount.attach(context.root, place)
+    finally:
+        os.close(place)
+
+
+def mount_root(source: str, target: str, layers: Layers | None) -> None:
+    """Mount the tree at ``source``, or an overlay of ``layers``, on the directory ``target``."""
+    place = _open_directory(target)
+    try:
+        if layers is not None:
+            os.close(_overlay(place, target, *layers))
+        else:
+            mount.attach(mount.clone_tree(_AT_FDCWD, source, recursive=True), place)
     finally:
         os.close(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -24,14 +25,15 @@ class Reaper(Launcher):
         fds: Sequence[int],
         pid_file: str = "",
         *,
-        root: tuple[str, str] | None = None,
+        root: tuple[str, str, object] | None = None,
         outlives: bool = False,
     ) -> Spawned:
         """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
 
-        With ``root`` it has a mount namespace of its own, in which the first of two directories is mounted on the
-        second. With ``pid_file``, :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever
-        adopts it, who alone learns its status. Raises CreateFailed when it cannot be started.
+        With ``root`` (a directory, another one, the plain form of an overlay or None) it has a mount namespace of its
+        own, in which the first directory, or the overlay, is mounted on the second. With ``pid_file``,
+        :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever adopts it, who alone
+        learns its status. Raises CreateFailed when it cannot be started.
         """
         request: dict[str, Any] = {
             "kind": "run",
@@ -62,6 +64,16 @@ class Reaper(Launcher):
         except BaseException:
             monitor.close()
             raise
+        return Spawned(pid, pidfd, monitor, monitor)
+
+    def restore(self, request: dict[str, Any], fds: Sequence[int]) -> _socket.socket:
+        """Have a shim made that has criu restore a container (``shim.restored``); its monitor, for :meth:`restored`."""
+        return self._ask({**request, "kind": "restore"}, tuple(fds))
+
+    def restored(self, monitor: _socket.socket, name: str, patience: float) -> Spawned:
+        """The first process of what was restored. Raises CreateFailed and LauncherError as :meth:`hold`."""
+        until_reported(monitor, name, patience)
+        pid, pidfd = self._spawned(monitor)
         return Spawned(pid, pidfd, monitor, monitor)
 
     def left_behind(self, command: Spawned) -> Spawned:

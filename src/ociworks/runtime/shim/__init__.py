@@ -15,7 +15,9 @@ nothing heavy, nothing after the start. What callers use is beside it: ``detach`
 - ``input``: the container's standard input, bounded
 - ``clients``: connections: who asks, who is attached, who is too slow
 - ``exits``: the exit status on disk
+- ``adopting``: waits for a program that makes a container, and adopts that
 - ``foreign``: the same for a container that another program makes
+- ``restored``: the same for a container that criu restores
 - ``supervise``: one container from its creation to its end
 """
 

@@ -23,7 +23,8 @@ from ociworks._linux import process
 from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import programs, wire
 from ociworks.runtime._init.context import StepError
-from ociworks.runtime.shim.supervise import Shim, enter
+from ociworks.runtime.shim.adopting import Adopting
+from ociworks.runtime.shim.supervise import enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(request: Mapping[str, Any], fds: Sequence[int]) -> NoReturn:
         os._exit(1)
 
 
-class _Foreign(Shim):
+class _Foreign(Adopting):
     """The state of one shim of another program's container."""
 
     _begun = False
@@ -77,12 +78,12 @@ class _Foreign(Shim):
         listener = self._listen() if self.settings["terminal"] else None
         try:
             self._create_by_program(streams, listener)
-            return self._adopt()
+            return self.adopt(PID)
         finally:
             if listener is not None:
                 listener.close()
             for name in (LOG, PID, CONSOLE):
-                self._unlink(name)
+                self.unlink(name)
 
     def remove(self) -> None:
         """Have the program remove it, too."""
@@ -149,18 +150,6 @@ class _Foreign(Shim):
         self._half_made = self._absent
         raise StepError("the program did not end in time and was killed", "", errno.ETIMEDOUT)
 
-    def _adopt(self) -> tuple[int, int]:
-        """The first process, which must have become our child. A failure leaves nothing of it."""
-        pid = programs.read_pid(f"{self.request['claim']}/{PID}")
-        if not pid:
-            raise StepError("the program wrote no pid file", "", 0)
-        try:
-            init = os.pidfd_open(pid)
-            os.waitid(os.P_PIDFD, init, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except (ProcessLookupError, ChildProcessError):
-            raise StepError("the process that the program left behind is not its child", "", 0) from None
-        return pid, init
-
     def _listen(self) -> _socket.socket:
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         listener.bind(f"/proc/self/fd/{self.claim.place}/{CONSOLE}")
@@ -207,9 +196,3 @@ class _Foreign(Shim):
             return os.pread(fd, _MAX_LOG, max(0, size - _MAX_LOG)).decode("utf-8", "backslashreplace")
         finally:
             os.close(fd)
-
-    def _unlink(self, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=self.claim.place)
-        except FileNotFoundError:
-            return

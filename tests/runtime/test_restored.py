@@ -1,0 +1,204 @@
+"""Restored containers that outlive us, with a stand-in for criu; and what images may not make of a container."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from ociworks import errors, spec
+from ociworks.runtime import Container, Detach, RestoreOptions, Runtime
+from ociworks.runtime._criu import within
+from ociworks.runtime._host import Host
+from ociworks.spec.runtime import Capabilities, Mount, Namespace, Seccomp, User
+from tests.runtime.boxes import changed, nothing_left, with_linux, with_process
+from tests.runtime.criu_stand_in import install
+from tests.runtime.shims import shim_of
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def _as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+class Restoring:
+    """A bundle, images that are none, and a stand-in for criu."""
+
+    def __init__(self, tmp_path: Path, bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place, self._patch = tmp_path, monkeypatch
+        self.bundle = with_linux(bundle, cgroups_path="/criu-box", namespaces=(Namespace(type="mount"),))
+        self.log = tmp_path / "log"
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images/descriptors.json").write_text('["/dev/null", "pipe:[1]", "pipe:[2]"]')
+
+    def restore(self, runtime: Runtime, does: str, script: str = "", **keywords: Any) -> Container:
+        procs = runtime.plan(self.bundle, "back").cgroup.procs
+        path = install(self.place / "programs", does, procs, script)
+        self._patch.setenv("PATH", path)
+        options = RestoreOptions(image_path=str(self.place / "images"))
+        return runtime.restore("back", self.bundle, options, **keywords)
+
+    def held(self, runtime: Runtime, does: str, script: str = "") -> Container:
+        return self.restore(runtime, does, script, detach=Detach(log=str(self.log), stdin=True))
+
+
+@pytest.fixture
+def restoring(tmp_path: Path, bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> Restoring:
+    return Restoring(tmp_path, bundle, monkeypatch)
+
+
+def test_it_is_held_by_a_shim(restoring: Restoring, tmp_path: Path) -> None:
+    """Who restored it is gone: it can be attached, its output is logged, its exit status kept."""
+    with nothing_left(tmp_path / "root"):
+        with Runtime(tmp_path / "root") as runtime:
+            held = restoring.held(runtime, "restore", "read x; echo got $x; exit 3")
+            assert shim_of(held)
+        with Runtime(tmp_path / "root") as runtime:
+            found = runtime.get("back")
+            assert found.status == "running"
+            with found.attach(stdin=True) as attached:
+                attached.write(b"it\n")
+                assert [chunk.data for chunk in attached] == [b"got it\n"]
+            assert found.wait(timeout=60) == 3
+            assert found.exit is not None
+            assert found.exit.status == 3
+            assert [record.data for record in found.logs()] == [b"got it\n"]
+            found.delete()
+
+
+@pytest.mark.parametrize("does", ["fail", "hang"])
+def test_a_restore_that_fails_leaves_nothing(restoring: Restoring, tmp_path: Path, does: str) -> None:
+    """By criu's word; or because what it made is not where it should be: then criu is ended, too."""
+    kind = errors.CheckpointFailed if does == "fail" else errors.CgroupError
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        with pytest.raises(kind):
+            restoring.held(runtime, does)
+        assert runtime.list() == ()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_cannot_be_written_down_is_ended(
+    restoring: Restoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """A disk that is full at the last step: no process goes on that nobody would find."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(Host, "save", full)
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        restore = restoring.held if held else restoring.restore
+        with pytest.raises(OSError, match="no space"):
+            restore(runtime, "restore", "exec sleep 1000")
+        assert runtime.list() == ()
+
+
+def test_one_that_is_there(restoring: Restoring, tmp_path: Path) -> None:
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        held = restoring.held(runtime, "restore", "exec sleep 1000")
+        with pytest.raises(errors.ContainerExists):
+            restoring.held(runtime, "restore", "exec sleep 1000")
+        assert held.status == "running"
+        with pytest.raises(ValueError, match="streams"):
+            restoring.restore(runtime, "restore", detach=Detach(), stdin=-3)
+        held.delete(force=True)
+
+
+# --- what images may make -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> Container:
+    """A container that is what its configuration says."""
+    mount = Mount(destination="/data", type="bind", source=str(tmp_path), options=("rbind", "ro"))
+    bundle = changed(bundle, mounts=(*bundle.spec.mounts, mount))
+    made = runtime.create("box", bundle, ["sh", "-c", "sleep 1000 & wait"])
+    made.start()
+    return made
+
+
+def look(container: Container, expected: spec.runtime.Spec) -> None:
+    """What is looked at before something restored may run."""
+    within.check(container.pid, container.processes(), expected, container.bundle)
+
+
+def test_cr_13_what_is_as_configured(running: Container) -> None:
+    look(running, running.spec)
+
+
+Change = Callable[[spec.runtime.Spec], spec.runtime.Spec]
+
+
+def part(name: str, **values: Any) -> Change:
+    """Other values in a part of the configuration."""
+    return lambda found: attrs.evolve(found, **{name: attrs.evolve(getattr(found, name), **values)})
+
+
+process = functools.partial(part, "process")
+linux = functools.partial(part, "linux")
+
+
+def without(point: str) -> Change:
+    return lambda found: attrs.evolve(
+        found, mounts=tuple(mount for mount in found.mounts if mount.destination != point)
+    )
+
+
+def instead(point: str, **values: Any) -> Change:
+    return lambda found: attrs.evolve(
+        found,
+        mounts=tuple(
+            attrs.evolve(mount, **values) if mount.destination == point else mount for mount in found.mounts
+        ),
+    )
+
+
+TOO_MUCH: Mapping[str, tuple[Change, str]] = {
+    "capabilities": (process(capabilities=Capabilities()), "of which the configuration grants"),
+    "root": (process(user=User(uid=5, gid=5)), "root, where the configuration has user 5"),
+    "filter": (linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW")), "no filter"),
+    "joined": (
+        linux(namespaces=(Namespace(type="uts", path="/proc/self/ns/uts"),)),
+        "not in the uts namespace",
+    ),
+    "private": (linux(namespaces=(Namespace(type="user"),)), "in our own user namespace"),
+    "mounted": (without("/data"), "a mount of"),
+    "not mounted": (instead("/data", destination="/etc"), "a mount of"),
+    "other source": (instead("/data", source="/etc"), "something else than '/etc'"),
+    "other kind": (instead("/proc", type="sysfs"), "where 'sysfs' belongs"),
+    "writable": (instead("/dev", options=("ro",)), "'/dev' can be written"),
+    "writable root": (
+        part("root", readonly=True),
+        "root that can be written",
+    ),
+    "unmasked": (linux(masked_paths=("/proc/cmdline",)), "a mount of"),
+    "not read-only": (linux(readonly_paths=("/bin",)), "."),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_cr_13_what_goes_beyond(running: Container, name: str) -> None:
+    """Each is named; whoever asked ends it."""
+    change, why = TOO_MUCH[name]
+    if name == "filter" and "Seccomp:\t2" in Path(f"/proc/{running.pid}/status").read_text():
+        pytest.skip("this container has a filter")
+    with pytest.raises(errors.CheckpointFailed, match=why):
+        look(running, change(running.spec))
+
+
+def test_cr_13_new_privileges(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """What criu forgets (versions before 4 do) is not forgotten here."""
+    loose = with_process(bundle, no_new_privileges=False)
+    made = runtime.create("box", loose, ["sleep", "1000"])
+    made.start()
+    look(made, made.spec)
+    with pytest.raises(errors.CheckpointFailed, match="new privileges"):
+        look(made, process(no_new_privileges=True)(made.spec))
