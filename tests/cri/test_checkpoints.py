@@ -43,11 +43,37 @@ class FakeContainers:
     dump: Callable[[CheckpointOptions], None]
     asked: list[CheckpointOptions] = field(factory=list)
     states: dict[str, str] = field(factory=dict)
+    steps: list[str] = field(factory=list)
+    fails: str = ""
 
     def open(self, id: str) -> Any:
         if self.states.get(id, "running") != "running":
             raise PodStateError(f"container {id}: expected a running one")
-        return SimpleNamespace(checkpoint=self._checkpoint, bundle=str(self.place / "bundle"))
+        return SimpleNamespace(
+            checkpoint=self._checkpoint,
+            bundle=str(self.place / "bundle"),
+            pause=lambda: self.steps.append("pause"),
+            resume=lambda: self.steps.append("resume"),
+        )
+
+    def spec_of(self, container: Any) -> Spec:
+        return Bundle.load(container.bundle).spec
+
+    def create(
+        self,
+        sandbox_id: str,
+        config: api.ContainerConfig,
+        pod_config: api.PodSandboxConfig,
+        *,
+        archive: str = "",
+    ) -> str:
+        self.steps.append(f"create {config.metadata.name} of {Path(archive).name} in {sandbox_id}")
+        return config.metadata.name
+
+    def start(self, id: str) -> None:
+        if id == self.fails:
+            raise CheckpointFailed("no", log="")
+        self.steps.append(f"start {id}")
 
     def status(self, id: str, *, verbose: bool = False) -> api.ContainerStatusResponse:
         image = api.ImageSpec(image="registry.example/app:1")
@@ -55,7 +81,22 @@ class FakeContainers:
 
     def _checkpoint(self, options: CheckpointOptions) -> None:
         self.asked.append(options)
+        self.steps.append("checkpoint")
         self.dump(options)
+
+
+@define
+class FakeSandboxes:
+    """Pods that are made and removed."""
+
+    containers: FakeContainers
+
+    def run(self, config: api.PodSandboxConfig, handler: str) -> str:
+        self.containers.steps.append(f"run {config.metadata.name} by {handler}")
+        return "pod"
+
+    def remove(self, id: str) -> None:
+        self.containers.steps.append(f"remove {id}")
 
 
 @define
@@ -87,7 +128,9 @@ def dumped(tmp_path: Path) -> Iterator[Dumped]:
     Bundle.load(str(bundle))
     with counted(tmp_path) as node:
         containers = FakeContainers(place=tmp_path, dump=dump)
-        checkpoints = Checkpoints(config_below(tmp_path), node.store, KeyedLocks(), containers)
+        checkpoints = Checkpoints(
+            config_below(tmp_path), node.store, KeyedLocks(), containers, FakeSandboxes(containers)
+        )
         yield Dumped(node=node, containers=containers, checkpoints=checkpoints)
 
 
@@ -244,6 +287,63 @@ def test_too_late(dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert left(tmp_path) == set()
 
 
-def test_restoring_is_not_supported(dumped: Dumped) -> None:
-    with pytest.raises(NotSupported, match="cannot be restored"):
-        dumped.checkpoints.restore_pod(api.RestorePodRequest(checkpoint_path="/no/such/path"))
+def restoring(dumped: Dumped, place: Path) -> api.RestorePodRequest:
+    """What is asked for to have a pod again that was written to ``place``."""
+    pod = dumped.node.pod("web")
+    for name in ("main", "side"):
+        dumped.node.container(pod, name)
+    dumped.checkpoints.checkpoint_pod(api.CheckpointPodRequest(pod_sandbox_id=pod, output_path=str(place)))
+    dumped.containers.steps.clear()
+    return api.RestorePodRequest(
+        checkpoint_path=str(place),
+        config=api.PodSandboxConfig(metadata=api.PodSandboxMetadata(name="again")),
+        runtime_handler="ociworks",
+        container_configs=[
+            api.ContainerConfig(metadata=api.ContainerMetadata(name=name)) for name in ("side", "main")
+        ],
+    )
+
+
+def test_a_pod_comes_back(dumped: Dumped, tmp_path: Path) -> None:
+    """All containers are made before the first runs; each is told by its name."""
+    found = dumped.checkpoints.restore_pod(restoring(dumped, tmp_path / "pod"))
+    assert found.pod_sandbox_id == "pod"
+    assert {each.name: each.container_id for each in found.restored_containers} == {
+        "main": "main",
+        "side": "side",
+    }
+    steps = dumped.containers.steps
+    assert steps[0] == "run again by ociworks"
+    assert all(f"create {name} of" in " ".join(steps[1:3]) for name in ("main", "side"))
+    assert set(steps[3:]) == {"start main", "start side"}
+
+
+def test_a_pod_comes_back_whole_or_not_at_all(dumped: Dumped, tmp_path: Path) -> None:
+    request = restoring(dumped, tmp_path / "pod")
+    dumped.containers.fails = "side"
+    with pytest.raises(CheckpointFailed):
+        dumped.checkpoints.restore_pod(request)
+    assert dumped.containers.steps[-1] == "remove pod"
+    dumped.containers.steps.clear()
+    del request.container_configs[0]
+    with pytest.raises(InvalidRequest, match="'side' has only an archive"):
+        dumped.checkpoints.restore_pod(request)
+    request.options["x"] = "y"
+    with pytest.raises(InvalidRequest, match="options"):
+        dumped.checkpoints.restore_pod(request)
+    assert not dumped.containers.steps
+
+
+def test_it_stands_still_meanwhile(dumped: Dumped, tmp_path: Path) -> None:
+    """Until its files are read as well; and it goes on, also when criu failed."""
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    dumped.write(main, tmp_path / "x.tar")
+    assert dumped.containers.steps == ["pause", "checkpoint", "resume"]
+
+    def fail(_: CheckpointOptions) -> None:
+        raise MissingDependency("no criu")
+
+    dumped.containers.dump = fail
+    with pytest.raises(MissingDependency):
+        dumped.write(main, tmp_path / "y.tar")
+    assert dumped.containers.steps[3:] == ["pause", "checkpoint", "resume"]

@@ -53,7 +53,7 @@ def test_users_of_a_pod(cri: Client, place: Path) -> None:
     cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
     ids = [api.IDMapping(host_id=200000, container_id=0, length=65536)]
     users = api.UserNamespace(mode=api.NamespaceMode.POD, uids=ids, gids=ids)
-    _connect(place)
+    connect(place)
     pod = pod_config(place)
     pod.linux.security_context.namespace_options.network = api.NamespaceMode.POD
     pod.linux.security_context.namespace_options.userns_options.CopyFrom(users)
@@ -109,7 +109,7 @@ def status(cri: Client, made: str) -> api.ContainerStatus:
     return cri.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=made)).status
 
 
-def _connect(place: Path) -> None:
+def connect(place: Path) -> None:
     """Give pods a network of their own: a pair of interfaces, and addresses that nobody else has here."""
     if not Path("/usr/lib/cni/ptp").exists():
         pytest.skip("needs containernetworking-plugins")

@@ -94,9 +94,10 @@ def test_what_cannot_be_checkpointed(cri: Client, place: Path) -> None:
         assert status.state == api.ContainerState.CONTAINER_RUNNING
 
 
-def test_pods_are_not_restored(cri: Client, place: Path) -> None:
-    """Nothing is looked at before that is said."""
+def test_pods_that_cannot_be_restored(cri: Client, place: Path) -> None:
+    """INVALID_ARGUMENT, and no pod is there."""
     request = api.RestorePodRequest(checkpoint_path=f"{place}/none", config=pod_config(place))
     with pytest.raises(grpc.RpcError) as found:
         cri.runtime.RestorePod(request)
-    assert found.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert found.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert not cri.runtime.ListPodSandbox(api.ListPodSandboxRequest()).items

@@ -133,7 +133,7 @@ def test_devices_of_a_user_namespace(bundle: spec.Bundle) -> None:
 @pytest.mark.usefixtures("as_root")
 def test_what_is_refused(bundle: spec.Bundle) -> None:
     """What would come back as something else, before anything happens."""
-    joined = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="ipc", path="/x")))
+    joined = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="cgroup", path="/x")))
     theirs = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="user", path="/x")))
     ids = (IDMapping(container_id=0, host_id=5, size=1),)
     shifted = Mount(destination="/d", type="bind", source="/tmp", uid_mappings=ids, gid_mappings=ids)

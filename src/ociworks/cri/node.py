@@ -134,7 +134,7 @@ class Node:
         self.stats = Stats(self.config, self.store, self.handlers, self.images)
         self.streaming = Streaming(self.config, self.store, self.containers)
         self._closing.callback(self.streaming.close)
-        self.checkpoints = Checkpoints(self.config, self.store, self.locks, self.containers)
+        self.checkpoints = Checkpoints(self.config, self.store, self.locks, self.containers, self.sandboxes)
 
     def _for_sandboxes(self) -> SandboxOthers:
         return SandboxOthers(

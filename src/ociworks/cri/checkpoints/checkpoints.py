@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from attrs import frozen
 
 from ociworks._linux.path import remove_tree
 from ociworks.cri.checkpoints.archive import Archive, Deadline, written
-from ociworks.cri.checkpoints.documents import config_dump, pod_dump, status_dump
+from ociworks.cri.checkpoints.documents import archive_names, config_dump, pod_dump, status_dump
 from ociworks.cri.config import CriConfig
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -21,6 +22,7 @@ from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
 from ociworks.errors import (
     CheckpointFailed,
+    IllegalTransition,
     InvalidRequest,
     MissingDependency,
     NotSupported,
@@ -34,13 +36,16 @@ from ociworks.runtime import CheckpointOptions
 from ociworks.runtime._criu.requests import criu
 from ociworks.runtime._criu.running import reason
 from ociworks.runtime.protocol import OCIContainer
-from ociworks.spec import Bundle, to_json
+from ociworks.spec import to_json
+from ociworks.spec.runtime import Spec
 
-__all__ = ["Checkpoints", "Containers"]
+__all__ = ["Checkpoints", "Containers", "Sandboxes"]
 
 _LOG: Final = "dump.log"
 _POD: Final = "pod.dump"
 _CHECK: Final = 20
+_MAX_POD: Final = 16 << 20
+_REGULAR: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Containers(Protocol):
@@ -51,6 +56,32 @@ class Containers(Protocol):
 
     def status(self, id: str, *, verbose: bool = False) -> api.ContainerStatusResponse:
         """All that is to be said of one."""
+
+    def spec_of(self, container: OCIContainer) -> Spec:
+        """The configuration of one."""
+
+    def create(
+        self,
+        sandbox_id: str,
+        config: api.ContainerConfig,
+        pod_config: api.PodSandboxConfig,
+        *,
+        archive: str = "",
+    ) -> str:
+        """One that waits to be started, made of an archive; its ID."""
+
+    def start(self, id: str) -> None:
+        """Let it run."""
+
+
+class Sandboxes(Protocol):
+    """The pods of this node."""
+
+    def run(self, config: api.PodSandboxConfig, handler: str) -> str:
+        """Make a pod; its ID."""
+
+    def remove(self, id: str) -> None:
+        """End it and forget it, with its containers."""
 
 
 @frozen(kw_only=True)
@@ -65,11 +96,14 @@ class _Job:
 class Checkpoints:
     """Containers and pods on disk. The containers go on; they stand still while criu reads them."""
 
-    def __init__(self, config: CriConfig, store: Store, locks: KeyedLocks, containers: Containers) -> None:
+    def __init__(
+        self, config: CriConfig, store: Store, locks: KeyedLocks, containers: Containers, sandboxes: Sandboxes
+    ) -> None:
         self._root = config.root
         self._store = store
         self._locks = locks
         self._containers = containers
+        self._sandboxes = sandboxes
 
     def checkpoint_container(self, request: api.CheckpointContainerRequest) -> None:
         """Write a running container to an archive at ``location``.
@@ -104,12 +138,35 @@ class Checkpoints:
                 with open(f"{place}/{_POD}", "xb") as stream:
                     stream.write(pod_dump(config, names))
 
-    def restore_pod(self, _request: api.RestorePodRequest) -> api.RestorePodResponse:
-        """NotSupported, before anything at ``checkpoint_path`` is looked at: a shim cannot hold what criu restores."""
-        raise NotSupported(
-            "pods cannot be restored: a restored container has no shim that would hold its log and exit status; "
-            "run the pod anew from its configuration"
-        )
+    def restore_pod(self, request: api.RestorePodRequest) -> api.RestorePodResponse:
+        """Make a pod of the request, and in it every container that :meth:`checkpoint_pod` wrote: all, or nothing.
+
+        What a container is, its own configuration in the request says; of the checkpoint it has its processes, its
+        files and its log. Raises InvalidRequest when one has none, CheckpointFailed, and what new pods and containers
+        raise.
+        """
+        if request.options:
+            raise InvalidRequest(f"options: there is no {quote(min(request.options))}")
+        archives = _archives(request.checkpoint_path)
+        configs = {config.metadata.name: config for config in request.container_configs}
+        for name in sorted(archives.keys() ^ configs.keys()):
+            has = "a configuration" if name in configs else "an archive"
+            raise InvalidRequest(f"container_configs: container {quote(name)} has only {has}")
+        pod = self._sandboxes.run(request.config, request.runtime_handler)
+        try:
+            made = {
+                name: self._containers.create(pod, configs[name], request.config, archive=archive)
+                for name, archive in archives.items()
+            }
+            for container_id in made.values():
+                self._containers.start(container_id)
+        except BaseException:
+            self._sandboxes.remove(pod)
+            raise
+        restored = [
+            api.RestoredContainer(name=name, container_id=container_id) for name, container_id in made.items()
+        ]
+        return api.RestorePodResponse(pod_sandbox_id=pod, restored_containers=restored)
 
     def _chosen(self, pod_id: str, ids: Sequence[str]) -> list[ContainerRecord]:
         found = {record.id: record for record in self._store.containers.of_sandbox(pod_id)}
@@ -126,22 +183,25 @@ class Checkpoints:
             written(job.location, deadline) as archive,
         ):
             images, work = f"{scratch}/images", f"{scratch}/work"
-            options = CheckpointOptions(image_path=images, work_path=work, leave_running=True)
-            try:
-                job.container.checkpoint(options)
-            except CheckpointFailed as error:
-                raise _explained(job.record, work) from error
-            deadline.check()
+            options = CheckpointOptions(
+                image_path=images, work_path=work, leave_running=True, tcp_established=True, file_locks=True
+            )
+            with _paused(job.container):
+                try:
+                    job.container.checkpoint(options)
+                except CheckpointFailed as error:
+                    raise _explained(job.record, work) from error
+                deadline.check()
+                self._add_changes(job.record, archive)
             archive.add_tree("checkpoint", images)
             with suppress(FileNotFoundError):
                 archive.add_file(_LOG, f"{work}/{_LOG}")
             self._describe(job, archive)
-            self._add_changes(job.record, archive)
 
     def _describe(self, job: _Job, archive: Archive) -> None:
         status = self._containers.status(job.record.id).status
         archive.add("config.dump", config_dump(job.record, status))
-        archive.add("spec.dump", to_json(Bundle.load(job.container.bundle).spec))
+        archive.add("spec.dump", to_json(self._containers.spec_of(job.container)))
         archive.add("status.dump", status_dump(status))
         if job.record.log_path:
             with suppress(FileNotFoundError):
@@ -154,6 +214,33 @@ class Checkpoints:
             layer = Layer.from_overlay_upper(upper, compression="none")
             with layer.uncompressed() as source, tempfile.TemporaryFile(dir=self._root) as scratch:
                 archive.add_stream("rootfs-diff.tar", source, scratch)
+
+
+@contextmanager
+def _paused(container: OCIContainer) -> Iterator[None]:
+    """It stands still, so that its files are those that its memory knows of."""
+    container.pause()
+    try:
+        yield
+    finally:
+        with suppress(IllegalTransition):  # it was killed
+            container.resume()
+
+
+def _archives(path: str) -> dict[str, str]:
+    """The archive of each container by its name, in a directory that :meth:`Checkpoints.checkpoint_pod` wrote."""
+    if not path.startswith("/"):
+        raise InvalidRequest(f"checkpoint_path: expected an absolute path, got {quote(path)}")
+    try:
+        with open(os.open(f"{path}/{_POD}", _REGULAR), "rb") as stream:
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            raw = stream.read(_MAX_POD) if regular else b""
+    except OSError as error:
+        raise InvalidRequest(f"checkpoint_path: {quote(path)}: {error.strerror}") from error
+    try:
+        return {name: f"{path}/{file}" for name, file in archive_names(raw).items()}
+    except ValueError as error:
+        raise InvalidRequest(f"checkpoint_path: {_POD}: {error}") from error
 
 
 def _explained(record: ContainerRecord, work: str) -> OciworksError:

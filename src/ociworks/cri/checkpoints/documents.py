@@ -10,8 +10,9 @@ from google.protobuf.json_format import MessageToJson
 
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
+from ociworks.errors import quote
 
-__all__ = ["config_dump", "pod_dump", "status_dump"]
+__all__ = ["archive_names", "config_dump", "pod_dump", "status_dump"]
 
 _BILLION: Final = 1_000_000_000
 
@@ -44,6 +45,18 @@ def pod_dump(config: api.PodSandboxConfig, containers: dict[str, str]) -> bytes:
     """Which pod it was, and the archive of each container by its name."""
     document = {"config": json.loads(MessageToJson(config)), "containers": containers}
     return json.dumps(document, indent=2).encode()
+
+
+def archive_names(raw: bytes) -> dict[str, str]:
+    """The file of each container's archive, by the container's name. ValueError when it says no such thing."""
+    found = json.loads(raw)
+    names = found.get("containers") if isinstance(found, dict) else None
+    if not isinstance(names, dict):
+        raise ValueError("expected an object with an object of containers")
+    for file in names.values():
+        if not isinstance(file, str) or "/" in file or "\0" in file or file in ("", ".", ".."):
+            raise ValueError(f"expected the name of a file beside it, got {quote(str(file))}")
+    return names
 
 
 def _time(at: int) -> str:

@@ -43,7 +43,7 @@ from ociworks.errors import (
 )
 from ociworks.runtime.detach import Exit
 from ociworks.runtime.protocol import OCIContainer
-from ociworks.spec.runtime import Process, Resources
+from ociworks.spec.runtime import Process, Resources, Spec
 
 __all__ = ["Containers"]
 
@@ -75,11 +75,15 @@ class Containers:
         sandbox_id: str,
         config: api.ContainerConfig,
         pod_config: api.PodSandboxConfig,  # noqa: ARG002 - the pod is as it was made, whatever is said now
+        *,
+        archive: str = "",
     ) -> str:
         """Make a container in a pod that is ready; its ID. It waits to be started then, or nothing of it is there.
 
-        Raises InvalidRequest for what cannot be asked for, AlreadyReserved while another container of the pod has its
-        name and attempt, PodNotFound, PodStateError, ImageNotFound, NotSupported and ContainerError.
+        With ``archive``, the path of a checkpoint, or with one as its image (by its name, or a path), it is restored.
+        Raises CheckpointFailed then. InvalidRequest for what cannot be asked for, AlreadyReserved while another
+        container of the pod has its name and attempt, PodNotFound, PodStateError, ImageNotFound, NotSupported and
+        ContainerError.
         """
         sandboxes = self._others.sandboxes
         pod = sandboxes.get(sandbox_id)
@@ -100,7 +104,7 @@ class Containers:
             with self._locks.hold(record.id):
                 self._store.containers.add(record)
                 try:
-                    made, process = self._maker.make(record, pod)
+                    made, process = self._maker.make(record, pod, archive)
                     self._store.containers.update(record.id, lambda _: made)
                 except BaseException:
                     self._give_up(record)
@@ -227,6 +231,10 @@ class Containers:
             raise PodStateError(f"container {record.id}: expected a running one, it is {record.phase}")
         return self._open(record)
 
+    def spec_of(self, container: OCIContainer) -> Spec:
+        """The configuration of a container that is there."""
+        return self._maker.spec_of(container)
+
     def exec_process(self, id: str, command: Sequence[str], *, tty: bool) -> Process:
         """What a further program in a running container is: the container's own process with another command."""
         record = self.get(id)
@@ -335,7 +343,11 @@ class Containers:
     def _start(self, record: ContainerRecord) -> None:
         if record.reason == START_ERROR:
             raise CommandNotFound(record.message, step="exec")
-        self._open(record).start()
+        container = self._open(record)
+        if record.restored:
+            container.resume()
+        else:
+            container.start()
 
     def _failed_to_start(self, record: ContainerRecord, message: str) -> None:
         record = self._store.containers.update(record.id, lambda now: with_start_error(now, message))

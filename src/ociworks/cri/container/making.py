@@ -11,11 +11,13 @@ from typing import Final
 from attrs import evolve, frozen
 
 from ociworks._linux.path import remove_tree
+from ociworks.cri.checkpoints.saved import Saved, is_checkpoint, unpack_archive, unpack_image
 from ociworks.cri.config import CriConfig
 from ociworks.cri.container.exits import MAX_MESSAGE, START_ERROR
 from ociworks.cri.container.logpath import log_path
 from ociworks.cri.container.messages import config_of
 from ociworks.cri.container.parts import Others
+from ociworks.cri.container.restoring import apply_changes, check_same, continue_log, options_for
 from ociworks.cri.container.sources import find_sources, relabel
 from ociworks.cri.container.translate import PodFiles, Request, Source, Translated, translate
 from ociworks.cri.container.translate.identity import user_status
@@ -26,7 +28,14 @@ from ociworks.cri.images import ContainerRoot, LocalImage, UserNamespace
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord, SandboxRecord
 from ociworks.cri.store import Store
-from ociworks.errors import CommandNotFound, ContainerNotFound, InvalidRequest, quote
+from ociworks.errors import (
+    CheckpointFailed,
+    CommandNotFound,
+    ContainerNotFound,
+    InvalidRequest,
+    NotSupported,
+    quote,
+)
 from ociworks.runtime import Container as OwnContainer
 from ociworks.runtime import Runtime as OwnRuntime
 from ociworks.runtime.detach import Detach
@@ -60,29 +69,43 @@ class Maker:
         self._store = store
         self._others = others
 
-    def make(self, record: ContainerRecord, pod_record: SandboxRecord) -> tuple[ContainerRecord, Process]:
+    def make(
+        self, record: ContainerRecord, pod_record: SandboxRecord, archive: str = ""
+    ) -> tuple[ContainerRecord, Process]:
         """Everything but the record, which comes back with what was found out; and the process for execs.
 
-        What was made before something fails is :meth:`unmake`'s.
+        With ``archive``, or when the image is a checkpoint, it is restored, and paused. What was made before something
+        fails is :meth:`unmake`'s.
         """
         pod = self._pod(pod_record)
         config = config_of(record)
         runtime = self._others.handlers.get(pod_record.handler)
-        local = self._others.images.get(config.image.image)
+        local, saved = self._image(record, config.image.image, archive)
+        if saved is not None and (not isinstance(runtime, OwnRuntime) or pod.users is not None):
+            raise NotSupported(
+                "only containers of our own runtime, without a user namespace, can be restored"
+            )
         log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
         sources = self._sources(record.id, config, runtime, pod)
         mounted = not isinstance(runtime, OwnRuntime)
         root = self._others.images.root(record.id, local, users=pod.users, mounted=mounted)
+        if saved is not None:
+            apply_changes(saved, root)
         with self._request(record, pod, local, root, sources) as request:
             made = translate(request)
             relabel(sources, made.spec.linux.mount_label or "" if made.spec.linux else "")
             bundle = self._bundle(record.id, made, root)
             detach = Detach(log=log, stdin=config.stdin, stdin_once=config.stdin_once)
             told = _told(record, made, local, log, self._mounts_told(config))
-            try:
-                runtime.create(record.id, bundle, detach=detach)
-            except CommandNotFound as error:  # a client expects to be told when it starts it
-                told = evolve(told, reason=START_ERROR, message=str(error)[:MAX_MESSAGE])
+            if saved is not None and isinstance(runtime, OwnRuntime):
+                check_same(saved, made.spec, stdin=config.stdin)
+                _restore(runtime, record.id, bundle, saved, detach)
+                told = evolve(told, restored=True)
+            else:
+                try:
+                    runtime.create(record.id, bundle, detach=detach)
+                except CommandNotFound as error:  # a client expects to be told when it starts it
+                    told = evolve(told, reason=START_ERROR, message=str(error)[:MAX_MESSAGE])
         return told, made.spec.process or Process(cwd="/")
 
     def unmake(self, record: ContainerRecord) -> None:
@@ -103,6 +126,24 @@ class Maker:
     def spec_of(self, container: OCIContainer) -> Spec:
         """The configuration of a container that is there."""
         return container.spec if isinstance(container, OwnContainer) else Bundle.load(container.bundle).spec
+
+    def _image(self, record: ContainerRecord, name: str, archive: str) -> tuple[LocalImage, Saved | None]:
+        """The image of its root filesystem, and the checkpoint that it is made of, unpacked.
+
+        A path in the place of an image is an archive. Which image goes with it then, or with an image that is a
+        checkpoint, that one says, by its digest; it must be here.
+        """
+        images = self._others.images
+        place = f"{self._own_path(record.id)}/checkpoint"
+        if archive:
+            os.makedirs(self._own_path(record.id), mode=0o711, exist_ok=True)
+            return images.get(name), unpack_archive(archive, place)
+        local = None if name.startswith("/") else images.get(name)
+        if local is not None and not is_checkpoint(local.image):
+            return local, None
+        os.makedirs(self._own_path(record.id), mode=0o711, exist_ok=True)
+        saved = unpack_archive(name, place) if local is None else unpack_image(local.image, place)
+        return images.get(saved.image), saved
 
     def _pod(self, record: SandboxRecord) -> _Pod:
         config = api.PodSandboxConfig.FromString(record.config)
@@ -211,6 +252,16 @@ class Maker:
 
     def _own_path(self, id: str) -> str:
         return os.path.join(self._config.root, "containers", id)
+
+
+def _restore(runtime: OwnRuntime, id: str, bundle: Bundle, saved: Saved, detach: Detach) -> None:
+    """Have criu make it. CheckpointFailed says why it did not: its log goes with the images."""
+    continue_log(saved, detach.log)
+    try:
+        runtime.restore(id, bundle, options_for(saved), detach=detach)
+    except CheckpointFailed as error:
+        raise CheckpointFailed(f"container {id} was not restored: {error}", log="") from error
+    remove_tree(saved.directory)
 
 
 def _told(

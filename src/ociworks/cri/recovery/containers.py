@@ -66,7 +66,8 @@ def _note_start(node: Node, record: ContainerRecord) -> None:
     except ContainerNotFound:
         return
     with node.locks.hold(record.id), contextlib.suppress(PodNotFound):
-        if status in ("running", "paused") and node.store.containers.get(record.id).phase == "created":
+        started = ("running",) if record.restored else ("running", "paused")
+        if status in started and node.store.containers.get(record.id).phase == "created":
             now = time.time_ns()
             node.store.containers.update(record.id, lambda old: evolve(old, phase="running", started_at=now))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ociworks.image.store._marks import Dialect
     from ociworks.spec import Digest
+    from ociworks.spec.digest import Readable
 
 __all__ = ["Snapshot"]
 
@@ -135,6 +136,17 @@ class Snapshot:
             for fd in found:
                 os.close(fd)
         return bool(found)
+
+    def change(self, upper: int, changes: Readable) -> None:
+        """Apply an uncompressed layer to the empty directory ``upper``, to be mounted over this. Devices are left out.
+
+        Raises what :func:`ociworks.image.unpack` raises; the directory is the caller's to remove then.
+        """
+        from ociworks.image._unpack import OverlayForm, UnpackOptions, apply_layer
+
+        with self._opened() as layers:
+            form = OverlayForm(below=tuple(reversed(layers)), attributes=self._dialect)
+            apply_layer(changes, upper, UnpackOptions(rootless=os.geteuid() != 0), overlay=form)
 
     def close(self) -> None:
         """Let go of the layers; closing twice is harmless."""
