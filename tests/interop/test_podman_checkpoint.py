@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,3 +57,25 @@ def test_a_container_with_a_terminal(podman: Podman, tmp_path: Path) -> None:
     podman("stop", "--time", "60", "box")
     assert podman("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "box") == "exited 3\n"
     assert said.read_text() == "known\n"
+
+
+@pytest.mark.interop
+@pytest.mark.root
+def test_an_archive_and_another_name(podman: Podman, tmp_path: Path) -> None:
+    """Checkpoint --export, restore --import: another container, in a control group of its own, with its changes."""
+    bundle: spec.Bundle = box(tmp_path / "bundle")
+    (bundle.rootfs / "token").write_text("known\n")
+    with tarfile.open(tmp_path / "root.tar", "w") as archive:
+        archive.add(bundle.rootfs, ".")
+    podman("import", tmp_path / "root.tar", "box")
+    podman.run("--detach", "--name", "box", "box", "sh", "-c", SCRIPT)
+    deadline = time.monotonic() + 60
+    while "/token" not in podman("diff", "box"):
+        assert time.monotonic() < deadline
+    podman("container", "checkpoint", "--export", tmp_path / "saved.tar", "--compress", "gzip", "box")
+    podman("rm", "box")
+    podman("container", "restore", "--import", tmp_path / "saved.tar", "--name", "again")
+    podman("stop", "--time", "60", "again")
+    assert podman("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "again") == "exited 3\n"
+    podman("cp", "again:/said", tmp_path / "said")
+    assert (tmp_path / "said").read_text() == "known\n"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from ociworks import errors, spec
 from ociworks.runtime import (
     CheckpointOptions,
     Container,
+    Detach,
     OCIContainer,
     OCIRuntime,
     RestoreOptions,
@@ -29,10 +31,12 @@ from ociworks.runtime import (
     checkpoint,
 )
 from ociworks.runtime._criu import requests, rpc, running, streams
+from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
 from ociworks.runtime.systemd import manager
-from ociworks.spec.runtime import IDMapping, Mount, Namespace, Pids, Resources
+from ociworks.spec.runtime import Capabilities, IDMapping, Mount, Namespace, Pids, Resources
 from tests.interop.peers import peer
 from tests.runtime.boxes import FIRST, changed, remapped_box, with_linux, with_process, with_users
+from tests.runtime.shims import read_until
 
 REMEMBER = ["sh", "-c", "i=5; while read x; do i=$((i+1)); echo $i $x; done"]
 
@@ -470,3 +474,103 @@ def test_in_steps(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None
 def container_bundle(bundle: spec.Bundle) -> spec.Bundle:
     """The bundle with the command of the container that was checkpointed."""
     return with_process(bundle, args=tuple(REMEMBER))
+
+
+@pytest.mark.interop
+@pytest.mark.root
+@pytest.mark.usefixtures("works")
+def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Namespaces of a pod are joined again; on an overlay, paused at first, under another name and in another group.
+
+    Images that make more than the configuration has are ended before anything runs.
+    """
+    options = CheckpointOptions(image_path=str(tmp_path / "images"), leave_running=True)
+    with pinned(tmp_path / "pins") as namespaces:
+        before = runtime.create(
+            "one", in_pod(bundle, namespaces, tmp_path / "one"), detach=Detach(stdin=True)
+        )
+        before.start()
+        assert exchanged(before, b"a\n") == b"6 a\n"
+        before.pause()
+        before.checkpoint(options)
+        shutil.copytree(tmp_path / "one/upper", tmp_path / "two/upper", symlinks=True)
+        before.resume()
+        uts = next(namespace.path for namespace in namespaces if namespace.type == "uts")
+        subprocess.check_call(["nsenter", f"--uts={uts}", "hostname", "renamed"])
+        assert exchanged(before, b"b\n") == b"7 b\n"
+        given = RestoreOptions(image_path=str(tmp_path / "images"), paused=True, untrusted=True)
+        again = in_pod(bundle, namespaces, tmp_path / "two")
+        narrow = with_process(again, capabilities=Capabilities())
+        with pytest.raises(errors.CheckpointFailed, match="beyond the configuration: CapBnd"):
+            runtime.restore("two", narrow, given, detach=Detach(stdin=True))
+        assert [each.id for each in runtime.list()] == ["one"]
+        after = runtime.restore("two", again, given, detach=Detach(log=str(tmp_path / "log"), stdin=True))
+        assert after.status == "paused"
+        after.resume()
+        assert exchanged(after, b"c\n") == b"7 c\n"
+        assert Path(f"/proc/{after.pid}/cgroup").read_text().rstrip().endswith("/two")
+        for namespace in namespaces:
+            name = "net" if namespace.type == "network" else namespace.type
+            assert Path(f"/proc/{after.pid}/ns/{name}").stat().st_ino == os.stat(namespace.path or "").st_ino
+        assert after.exec(["cat", "/known"], timeout=60).stdout == b"to the overlay\n"
+        assert after.exec(["hostname"], timeout=60).stdout == b"renamed\n"
+        with after.attach(stdin=True) as attached:
+            attached.close_stdin()
+            assert list(attached) == []
+        assert after.wait(timeout=60) == 7
+        assert [record.data for record in after.logs()] == [b"7 c\n"]
+        after.delete()
+        before.delete(force=True)
+
+
+def exchanged(container: Container, text: bytes) -> bytes:
+    """What the program of a detached container answers to one line."""
+    with container.attach(stdin=True) as attached:
+        attached.write(text)
+        return read_until(attached, b"\n")
+
+
+@contextlib.contextmanager
+def pinned(directory: Path) -> Iterator[tuple[Namespace, ...]]:
+    """Namespaces of a pod, bound to files."""
+    directory.mkdir()
+    holder = subprocess.Popen(
+        ["unshare", "-n", "-i", "-u", "sh", "-c", "echo there; read x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        for name in ("net", "ipc", "uts"):
+            (directory / name).touch()
+            subprocess.check_call(["mount", "--bind", f"/proc/{holder.pid}/ns/{name}", str(directory / name)])
+        holder.communicate(b"\n")
+    try:
+        kinds = (("network", "net"), ("ipc", "ipc"), ("uts", "uts"))
+        yield tuple(Namespace(type=kind, path=str(directory / name)) for kind, name in kinds)
+    finally:
+        for name in ("net", "ipc", "uts"):
+            subprocess.check_call(["umount", str(directory / name)])
+
+
+def in_pod(bundle: spec.Bundle, namespaces: tuple[Namespace, ...], place: Path) -> OverlayBundle:
+    """The bundle in these namespaces, on an overlay; without a ban on new privileges, which older criu forgets."""
+    for name in ("upper", "work", "root", "bundle"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    script = "echo to the overlay >/known; " + REMEMBER[2] + "; exit 7"
+    loose = with_process(changed(bundle, hostname=None), args=("sh", "-c", script), no_new_privileges=False)
+    linux, root = loose.spec.linux, loose.spec.root
+    assert linux is not None
+    assert root is not None
+    joined = {namespace.type for namespace in namespaces}
+    own = tuple(namespace for namespace in linux.namespaces if namespace.type not in joined)
+    configuration = attrs.evolve(
+        loose.spec,
+        root=attrs.evolve(root, path=str(place / "root")),
+        linux=attrs.evolve(linux, namespaces=(*own, *namespaces), cgroups_path=f"/pod/{place.name}"),
+    )
+    layers = RootfsOverlay(
+        lowers=(str(bundle.rootfs),), upper=str(place / "upper"), work=str(place / "work"), volatile=True
+    )
+    return OverlayBundle(place / "bundle", configuration, layers)

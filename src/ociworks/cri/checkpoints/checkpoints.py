@@ -42,6 +42,7 @@ from ociworks.spec.runtime import Spec
 __all__ = ["Checkpoints", "Containers", "Sandboxes"]
 
 _LOG: Final = "dump.log"
+_STATISTICS: Final = "stats-dump"
 _POD: Final = "pod.dump"
 _CHECK: Final = 20
 _MAX_POD: Final = 16 << 20
@@ -194,8 +195,9 @@ class Checkpoints:
                 deadline.check()
                 self._add_changes(job.record, archive)
             archive.add_tree("checkpoint", images)
-            with suppress(FileNotFoundError):
-                archive.add_file(_LOG, f"{work}/{_LOG}")
+            for name in (_LOG, _STATISTICS):
+                with suppress(FileNotFoundError):
+                    archive.add_file(name, f"{work}/{name}")
             self._describe(job, archive)
 
     def _describe(self, job: _Job, archive: Archive) -> None:

@@ -26,7 +26,7 @@ def config_dump(record: ContainerRecord, status: api.ContainerStatus) -> bytes:
             "rootfsImage": status.image.image,
             "rootfsImageRef": record.image_ref,
             "rootfsImageName": status.image.user_specified_image or status.image.image,
-            "runtime": record.handler,
+            "runtime": record.handler or "ociworks",
             "createdTime": _time(record.created_at),
             "checkpointedTime": datetime.now(UTC).isoformat(),
             "restoredTime": _time(0),

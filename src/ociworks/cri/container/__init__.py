@@ -4,6 +4,7 @@
 - ``making``: the steps of a creation; ``translate``: a request → a runtime configuration
 - ``sources``: what the host has at the paths that are to be mounted; ``volumes``: those that an image declares;
   ``logpath``: where the log goes
+- ``restoring``: what one that is restored has of its checkpoint
 - ``exits``: how one ended; ``messages``: what status and lists say; ``names``: which are allowed
 - ``scores``: the OOM scores of one that runs
 """

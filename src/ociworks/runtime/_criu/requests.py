@@ -33,6 +33,7 @@ __all__ = [
     "Place",
     "criu",
     "dump_request",
+    "joined_again",
     "own_group",
     "refuse",
     "restore_request",
@@ -122,9 +123,7 @@ def restore_request(
         f"mnt[{os.devnull}]:{os.devnull}",  # what runc calls every masked file
     )
     linux = spec.linux or Linux()
-    found["join_ns"] = tuple(
-        message({1: kind, 2: path}) for kind, path in _joined(linux) if kind in _JOINED_AGAIN
-    )
+    found["join_ns"] = tuple(message({1: kind, 2: path}) for kind, path in joined_again(spec))
     handed = tuple(_handed(linux))
     inherited = [
         (what, fd)
@@ -218,6 +217,11 @@ def _is_bind(spec: Spec, destination: str) -> bool:
 
 def _bound(type_: str | None, options: Sequence[str]) -> bool:
     return type_ == "bind" or "bind" in options or "rbind" in options
+
+
+def joined_again(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Joined namespaces that are others' too, and that criu joins by path when it restores: kind and path."""
+    return ((kind, path) for kind, path in _joined(spec.linux or Linux()) if kind in _JOINED_AGAIN)
 
 
 def _handed(linux: Linux) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ociworks.errors import CheckpointFailed, ContainerExists, NotSupported, quote
 from ociworks.runtime import _cgroupkill, cgroups
 from ociworks.runtime._criu import requests, rpc, streams
+from ociworks.runtime._criu.shared import Shared
 from ociworks.runtime.console import Console
 from ociworks.runtime.shim.restored import PID, ROOT
 from ociworks.runtime.stdio import DEVNULL, Streams
@@ -100,6 +101,7 @@ class Making:
         self._group = requests.own_group(planned.spec)
         self._planned = planned
         self._pid = 0
+        self._shared = Shared(())
         if options.paused and not planned.cgroup.unified:
             raise NotSupported("paused: a container is restored like that in a unified hierarchy only")
 
@@ -114,8 +116,12 @@ class Making:
 
     def ask(self, channel: socket.socket) -> rpc.Response:
         """Have the criu at the other end of a channel restore it."""
-        with _images(self.options, self._group) as images:
-            response = rpc.ask(channel, rpc.RESTORE, self.request | images, self.notified)
+        self._shared = Shared(requests.joined_again(self._planned.spec))
+        try:
+            with _images(self.options, self._group) as images:
+                response = rpc.ask(channel, rpc.RESTORE, self.request | images, self.notified)
+        finally:
+            self._shared.set_back()
         if self.options.paused and response.success:
             cgroups.freeze(self._planned.cgroup.directories)
         return response
@@ -140,6 +146,7 @@ class Making:
 
     def _before_it_runs(self, pid: int) -> None:
         """All is made, and stands still: criu goes on whatever we answer, but the dead do not."""
+        self._shared.set_back()
         if self.options.paused:
             _cgroupkill.write(f"{self._planned.cgroup.unified}/cgroup.freeze", b"1")
         if self.options.untrusted:
