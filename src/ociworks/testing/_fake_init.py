@@ -9,7 +9,7 @@ from __future__ import annotations
 import _signal
 import os
 
-from ociworks.runtime._init import execute, launcher, start, wire
+from ociworks.runtime._init import detaching, execute, start, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main(control: int, caller: int) -> None:
     """Serve as the launcher does."""
     for name, real in list(execute.OPERATIONS.items()):
         execute.OPERATIONS[name] = _simulated(name, real)
-    launcher.main(control, caller)
+    detaching.main(control, caller)
 
 
 def _simulated(name: str, real: Callable[..., None]) -> Callable[..., None]:

@@ -4,7 +4,7 @@ One thread, one loop. It holds a *trust* per container: the state directory, con
 that exist because of it. A trust ends with ``remove``, or when the caller ends in whatever way (the control channel
 closes, or its pidfd says so): then everything in it is killed and removed. ``release`` gives a trust back: the
 container then outlives us, and its first process becomes a child of whoever adopts it. What a shim holds
-(``ociworks.runtime.shim``, a fork of this process) was never ours.
+(``ociworks.runtime.shim``, a fork of this process) was never ours; only :mod:`detaching` makes them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ociworks.runtime._init import porter, spawn, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.network import Ahead
 from ociworks.runtime._init.trust import Trust
-from ociworks.runtime.shim import supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Final
+    from typing import Any, Final, NoReturn, TypeAlias
+
+    Shim: TypeAlias = Callable[[Mapping[str, Any], Sequence[int], int], NoReturn]
 
 __all__ = ["main"]
 
@@ -68,9 +69,10 @@ class Process:
 class Launcher:
     """The loop's state: the control channel, the children by pidfd, and the trusts by name."""
 
-    def __init__(self, control: _socket.socket, caller: int) -> None:
+    def __init__(self, control: _socket.socket, caller: int, shim: Shim | None) -> None:
         self.control = control
         self.caller = caller
+        self.shim = shim
         self.children: dict[int, Process] = {}
         self.released: set[int] = set()
         """Children that nobody asks us about any more, by pidfd."""
@@ -165,9 +167,11 @@ class Launcher:
 
     def _detach(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         """Fork the shim of a detached container; it answers the caller itself."""
+        if self.shim is None:
+            raise StepError("this launcher makes no shims", request["name"], errno.ENOSYS)
         pid, pidfd = process.clone(0)
         if pid == 0:
-            supervise.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
+            self.shim(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
         monitor.close()
         self.shims[pidfd] = request["shim"]["token"]
         self.poll.register(pidfd, select.EPOLLIN)
@@ -365,8 +369,11 @@ def _fail(monitor: _socket.socket, number: int, step: str, text: str, name: str)
     _tell(monitor, wire.FAILED, wire.pack_failure(number, 0, step, text, name))
 
 
-def main(control_fd: int, caller_pid: int) -> None:
-    """Run the launcher on its control channel; never returns."""
+def main(control_fd: int, caller_pid: int, shim: Shim | None = None) -> None:
+    """Run the launcher on its control channel; never returns.
+
+    ``shim`` is what a fork becomes that is to hold a detached container.
+    """
     process.prctl(_PR_SET_NAME, address(_NAME))
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):
         _signal.signal(number, _signal.SIG_IGN)
@@ -375,7 +382,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     sys.meta_path.clear()
     gc.disable()
     try:
-        Launcher(control, os.pidfd_open(caller_pid)).run()
+        Launcher(control, os.pidfd_open(caller_pid), shim).run()
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: the caller hears of it
         control.send(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[:1024])
     finally:

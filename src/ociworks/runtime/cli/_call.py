@@ -60,7 +60,7 @@ class Call:
 
     def start_early(self) -> None:
         """Start the helper process, which needs as long as we do to load the rest."""
-        self._started = _early.take()
+        self._started = _early.take(shims=self.custom is not None)
 
     def close(self) -> None:
         """End a helper that nobody came to need."""

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "end", "take"]
 
-_MODULE: Final = "ociworks.runtime._init.launcher"
-"""What the helper runs."""
+_PLAIN: Final = "ociworks.runtime._init.launcher"
+_WITH_SHIMS: Final = "ociworks.runtime._init.detaching"
+"""What the helper runs; only a Runtime of somebody else's asks for shims."""
 _NEEDED_BY: Final = frozenset({"create", "run", "exec", "restore"})
 _started: list[tuple[int, int]] = []
 
@@ -24,14 +25,16 @@ def begin(words: Sequence[str]) -> None:
     """Start it if a command of these words is likely to need it; what prevents that is reported when it is taken."""
     if not _NEEDED_BY.isdisjoint(words):
         try:
-            _started.append(_start())
+            _started.append(_start(_PLAIN))
         except Exception:  # noqa: BLE001 - tried again, and reported, where there is somebody to report it
             return
 
 
-def take() -> tuple[int, int]:
+def take(*, shims: bool) -> tuple[int, int]:
     """Its pid and our end of its control channel. Raises what starting one raises."""
-    return _started.pop() if _started else _start()
+    if shims:
+        return _start(_WITH_SHIMS)
+    return _started.pop() if _started else _start(_PLAIN)
 
 
 def end() -> None:
@@ -42,7 +45,7 @@ def end() -> None:
         os.waitpid(pid, 0)
 
 
-def _start() -> tuple[int, int]:
+def _start(module: str) -> tuple[int, int]:
     from ociworks.runtime import _sealed
 
-    return _sealed.start(_MODULE)
+    return _sealed.start(module)

@@ -140,7 +140,7 @@ class Launcher:
     already, its pid and our end; that one ends with this process at the latest.
     """
 
-    module = "ociworks.runtime._init.launcher"
+    module = "ociworks.runtime._init.detaching"
     """What the helper process runs."""
 
     def __init__(self, started: tuple[int, int] | None = None) -> None:
