@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Entry = tuple[str, int, int, int, int]
     """Source, its time in nanoseconds and its size, then where its code begins and ends."""
 
-__all__ = ["Pack", "renew", "use"]
+__all__ = ["Pack", "is_current", "renew", "use"]
 
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__))
 _ORIGIN: Final = (MAGIC_NUMBER, _PACKAGE)
@@ -103,30 +103,38 @@ def use(name: str) -> Pack:
     return pack
 
 
-def renew(name: str, sources: Mapping[str, str]) -> None:
-    """Write a pack again unless all modules (names and their source files) are in it as they are now.
+def is_current(name: str) -> bool:
+    """Whether a pack is there and nothing in it has changed; also where none is written anyway."""
+    if not _may_write():
+        return True
+    index = _stored(name)
+    return bool(index) and all(_is_same(entry) for entry in index.values())
 
-    What it had besides stays. That it cannot be written is no error.
+
+def renew(name: str, sources: Mapping[str, str]) -> None:
+    """Write a pack of these modules, given by name and source file, and what it had besides that has not changed.
+
+    That it cannot be written is no error.
     """
-    if sys.dont_write_bytecode or sys.pycache_prefix is not None:
+    if not _may_write():
         return
-    known = _known(name)
-    if all(module in known and known[module] == source for module, source in sources.items()):
-        return
+    known = {module: entry[0] for module, entry in _stored(name).items() if _is_same(entry)}
     try:
         _write(_path(name), {**known, **sources})
     except (OSError, SyntaxError, ImportError):
         return
 
 
-def _known(name: str) -> dict[str, str]:
-    """The modules of a pack that are up to date, and their sources."""
+def _may_write() -> bool:
+    return not sys.dont_write_bytecode and sys.pycache_prefix is None
+
+
+def _stored(name: str) -> Mapping[str, Entry]:
     try:
         with open(_path(name), "rb", buffering=0) as stream:
-            index, _ = _read_index(stream)
+            return _read_index(stream)[0]
     except (OSError, ValueError, EOFError, TypeError):
         return {}
-    return {module: entry[0] for module, entry in index.items() if _is_same(entry)}
 
 
 def _path(name: str) -> str:

@@ -70,10 +70,11 @@ def start(module: str) -> tuple[int, int]:
 
 def _pack(package: str) -> None:
     """See that the next helper finds what it imports in one file; this one is on its way by now."""
-    from ociworks._packs import renew
+    from ociworks import _packs
 
     try:
-        renew(_PACK, _modules(package))
+        if not _packs.is_current(_PACK):
+            _packs.renew(_PACK, _modules(package))
     except OSError:
         return
 
