@@ -40,7 +40,6 @@ T = TypeVar("T")
 _SOON = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
 """A server that was started again is found at once."""

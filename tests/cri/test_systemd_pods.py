@@ -18,7 +18,7 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.proto import runtime_v1_pb2_grpc as wire
 from ociworks.runtime.systemd import manager
 from tests.cri.nodes import container_config, pod_config
-from tests.cri.servers import left, prepare
+from tests.cri.servers import left, prepare, until
 from tests.runtime.test_systemd import show
 from tests.source_tree import CHECKOUT
 
@@ -108,6 +108,14 @@ def run(cri: wire.RuntimeServiceStub, place: Path, parent: str, name: str) -> tu
     return pod, made
 
 
+def ended(cri: wire.RuntimeServiceStub, container: str) -> api.ContainerStatus:
+    """How it is when it has ended."""
+    request = api.ContainerStatusRequest(container_id=container)
+    return until(
+        lambda: cri.ContainerStatus(request).status, lambda found: found.state == api.CONTAINER_EXITED
+    )
+
+
 def remove(cri: wire.RuntimeServiceStub, *pods: str) -> None:
     """Stop and remove them."""
     for pod in pods:
@@ -152,6 +160,26 @@ def test_pods_in_slices(unit: Path) -> None:
         remove(cri, other)
         for name in (SLICE, "kubepods-burstable.slice", "kubepods.slice", scope):
             assert show(name, "ActiveState") == {"ActiveState": "inactive"}
+
+
+def test_an_end_for_want_of_memory(unit: Path) -> None:
+    """The reason says so, though systemd removes the group of a scope as soon as it is empty."""
+    config = pod_config(unit, "hungry")
+    config.linux.cgroup_parent = SLICE
+    with client(unit) as cri:
+        pod = cri.RunPodSandbox(api.RunPodSandboxRequest(config=config)).pod_sandbox_id
+        for name in ("one", "two", "three"):
+            container = container_config(
+                "sh", "-c", "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x$x$x; done", name=name
+            )
+            container.linux.resources.memory_limit_in_bytes = 8 * MIB
+            container.linux.resources.memory_swap_limit_in_bytes = 8 * MIB
+            request = api.CreateContainerRequest(pod_sandbox_id=pod, config=container, sandbox_config=config)
+            made = cri.CreateContainer(request).container_id
+            cri.StartContainer(api.StartContainerRequest(container_id=made))
+            status = ended(cri, made)
+            assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+        remove(cri, pod)
 
 
 def test_slices_of_others_and_none(unit: Path) -> None:

@@ -68,7 +68,7 @@ def test_pods() -> None:
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
     files = ("tests/cri/test_unified.py", "tests/cri/test_systemd_pods.py")
     output = in_a_machine(*pytest_there, *files, options=["--systemd"], timeout=480)
-    assert "7 passed in" in output, output
+    assert "8 passed in" in output, output
 
 
 def with_criu(passed: int, *tests: str, options: Sequence[str] = ()) -> None:

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-__all__ = ["READ", "WRITE", "Loop"]
+__all__ = ["NEWS", "READ", "WRITE", "Loop"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
+NEWS: Final = select.EPOLLPRI
+"""Of files of the kernel that tell when they have changed; reading them makes them quiet."""
 
 
 class Loop:

@@ -33,7 +33,7 @@ from ociworks.runtime.shim.clients import Clients
 from ociworks.runtime.shim.exits import Exit, Oom
 from ociworks.runtime.shim.input import Input
 from ociworks.runtime.shim.logfile import LogFile
-from ociworks.runtime.shim.loop import READ, Loop
+from ociworks.runtime.shim.loop import NEWS, READ, Loop
 from ociworks.runtime.shim.output import Output
 from ociworks.runtime.shim.records import Clock, Records
 
@@ -132,7 +132,7 @@ class Shim:
                 os.close(fd)
         for fd, kind in ours:
             self._output(fd, kind)
-        self.oom = Oom(self.request["groups"])
+        self._count_kills(self.request["groups"])
         _protect()
         wire.send(self.monitor, wire.SPAWNED, wire.pack_number(self.pid), [self.init])
 
@@ -233,7 +233,7 @@ class Shim:
         """From here on the container needs nobody. ``groups`` are its control groups, if it is not we who made them."""
         self.kept = True
         if groups:
-            self.oom = Oom(os.fsdecode(groups).split("\0"))
+            self._count_kills(os.fsdecode(groups).split("\0"))
         for fd in (self.monitor.fileno(), self.caller):
             self.loop.forget(fd)
         self.claim.unlock()
@@ -241,6 +241,16 @@ class Shim:
         self.monitor.close()
         os.close(self.caller)
         self._write_exit()
+
+    def _count_kills(self, groups: Sequence[str]) -> None:
+        """For want of memory: as far as others are counted with us, they are told apart when it happens."""
+        self.oom = Oom(groups)
+        if self.oom.above >= 0:
+            self.loop.watch(self.oom.above, NEWS, self._somebody_killed)
+
+    def _somebody_killed(self, _events: int) -> None:
+        if not self.oom.look():
+            self.loop.forget(self.oom.above)
 
     def _relay(self, kind: bytes, records: Records | None, data: bytes) -> None:
         """Output of the container: into the log first, then to whoever is attached. No data: it has ended."""
@@ -291,7 +301,7 @@ class Shim:
     def _write_exit(self) -> None:
         if self.kept and self.code is not None:
             lost = self.log.lost if self.log is not None else 0
-            self.exit.publish(self.code, self.clock.now(), lost, oom=self.oom.happened())
+            self.exit.publish(self.code, self.clock.now(), lost, oom=self.oom.happened(self.code))
 
     def _finish(self) -> float | None:
         """After the end: say it when all output was read, and leave when everybody has heard; how long to wait."""
