@@ -387,6 +387,30 @@ def test_missing_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         translated(linux=section, server=CriConfig(tolerate_missing_hugetlb=False))
 
 
+def test_huge_pages_of_other_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kubelet limits every size to nothing; beside version 1, runc fails over what only version 2 can limit."""
+
+    def groups(mode: str, version: int) -> None:
+        mount = cgroups.Hierarchy(
+            version=version, mount_point="/c", controllers=("hugetlb",), own="/", root="/", device=1
+        )
+        monkeypatch.setattr(cgroups, "detect", lambda: cgroups.Hierarchies(mode=mode, mounts=(mount,)))
+
+    section = linux()
+    section.resources.hugepage_limits.add(page_size="2MB", limit=0)
+
+    def limited(*, foreign: bool) -> bool:
+        found = linux_of(linux=section, foreign=foreign).resources
+        return found is not None and bool(found.hugepage_limits)
+
+    groups("hybrid", 2)
+    assert (limited(foreign=False), limited(foreign=True)) == (True, False)
+    groups("hybrid", 1)
+    assert (limited(foreign=False), limited(foreign=True)) == (True, True)
+    groups("v2", 2)
+    assert (limited(foreign=False), limited(foreign=True)) == (True, True)
+
+
 def test_oom_score() -> None:
     """As asked, and with the restriction not below the server's own."""
     section = linux()

@@ -199,7 +199,8 @@ class Containers:
                 raise PodStateError(f"container {record.id}: it is {record.phase}, there is nothing to limit")
             before = api.LinuxContainerResources.FromString(record.resources)
             after = merged(before, request.linux)
-            limits = resources(request.linux, self._config)
+            foreign = self._maker.is_foreign(record.handler)
+            limits = resources(request.linux, self._config, foreign=foreign)
             scores = oom_score(before, self._config), oom_score(after, self._config)
             container = self._maker.find(record) if record.phase in _ALIVE else None
             if container is not None:

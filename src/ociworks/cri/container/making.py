@@ -87,7 +87,7 @@ class Maker:
             )
         log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
         sources = self._sources(record.id, config, runtime, pod)
-        mounted = not isinstance(runtime, OwnRuntime)
+        mounted = self.is_foreign(pod_record.handler)
         root = self._others.images.root(record.id, local, users=pod.users, mounted=mounted)
         if saved is not None:
             apply_changes(saved, root)
@@ -122,6 +122,10 @@ class Maker:
             return self._others.handlers.get(record.handler).get(record.id)
         except ContainerNotFound:
             return None
+
+    def is_foreign(self, handler: str) -> bool:
+        """Whether this handler's runtime is another than our own."""
+        return not isinstance(self._others.handlers.get(handler), OwnRuntime)
 
     def spec_of(self, container: OCIContainer) -> Spec:
         """The configuration of a container that is there."""
@@ -192,6 +196,7 @@ class Maker:
                 image=local.configuration,
                 server=self._config,
                 handler=self._others.handlers.settings(record.handler),
+                foreign=self.is_foreign(record.handler),
                 cgroup_parent=pod.record.cgroup_parent,
                 namespaces=pod.namespaces,
                 target_pid=self._target(record, config, stack),

@@ -115,12 +115,13 @@ def _linux(request: Request) -> Linux:
     own = request.pod.linux.security_context.namespace_options.userns_options
     users, groups = mappings(own) if request.joins_user_namespace else ((), ())
     masked, readonly = _protected(request)
+    limits = resources(request.config.linux.resources, request.server, foreign=request.foreign)
     return Linux(
         namespaces=namespaces(request),
         uid_mappings=users,
         gid_mappings=groups,
         devices=nodes,
-        resources=evolve(resources(request.config.linux.resources, request.server), devices=rules),
+        resources=evolve(limits, devices=rules),
         cgroups_path=cgroups_path(request),
         rootfs_propagation=root_propagation(request.sources),
         masked_paths=masked,

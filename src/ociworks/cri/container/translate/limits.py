@@ -25,12 +25,15 @@ _MOST: Final = 1000
 _SCORES: Final = 1000
 
 
-def resources(given: api.LinuxContainerResources, server: CriConfig) -> Resources:
-    """Without device rules. InvalidRequest for values that mean nothing, NotSupported for missing huge pages."""
+def resources(given: api.LinuxContainerResources, server: CriConfig, *, foreign: bool = False) -> Resources:
+    """Without device rules; ``foreign``: for another runtime than our own.
+
+    InvalidRequest for values that mean nothing, NotSupported for missing huge pages.
+    """
     return Resources(
         memory=_memory(given),
         cpu=_cpu(given),
-        hugepage_limits=_hugepages(given, server),
+        hugepage_limits=_hugepages(given, server, foreign=foreign),
         unified=_unified(given),
     )
 
@@ -90,7 +93,9 @@ def _cpu(given: api.LinuxContainerResources) -> CPU | None:
     return None if found == CPU() else found
 
 
-def _hugepages(given: api.LinuxContainerResources, server: CriConfig) -> tuple[HugepageLimit, ...]:
+def _hugepages(
+    given: api.LinuxContainerResources, server: CriConfig, *, foreign: bool
+) -> tuple[HugepageLimit, ...]:
     if not given.hugepage_limits:
         return ()
     if len(given.hugepage_limits) > _MOST:
@@ -100,11 +105,18 @@ def _hugepages(given: api.LinuxContainerResources, server: CriConfig) -> tuple[H
             raise InvalidRequest(
                 f"resources.hugepage_limits: expected a page size like 2MB, got {quote(each.page_size)}"
             )
-    if cgroups.detect().find("hugetlb") is None:
+    if not _counts_huge_pages(foreign=foreign):
         if not server.tolerate_missing_hugetlb:
             raise NotSupported("resources.hugepage_limits: this host has no control group for huge pages")
         return ()
     return tuple(HugepageLimit(page_size=each.page_size, limit=each.limit) for each in given.hugepage_limits)
+
+
+def _counts_huge_pages(*, foreign: bool) -> bool:
+    """Whether the runtime can limit them: beside version 1, runc and its like do not look into the unified hierarchy."""
+    groups = cgroups.detect()
+    found = groups.find("hugetlb")
+    return found is not None and not (foreign and found.version == 2 and groups.mode == "hybrid")
 
 
 def _unified(given: api.LinuxContainerResources) -> FrozenDict[str, str]:

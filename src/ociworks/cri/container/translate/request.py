@@ -46,6 +46,8 @@ class Request:
     image: ImageConfiguration
     server: CriConfig
     handler: Handler
+    foreign: bool = False
+    """Whether it is made by another runtime than our own."""
     cgroup_parent: str
     """Of the pod: a path, or with systemd a slice."""
     namespaces: Mapping[str, str] = field(factory=FrozenDict)
