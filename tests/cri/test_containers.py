@@ -317,6 +317,26 @@ def test_nothing_is_left_of_a_failed_creation(node: Stand) -> None:
     node.create(pod)
 
 
+@both
+def test_a_creation_that_fails_late_leaves_no_log(node: Stand) -> None:
+    """A kubelet counts by the logs how often a container ran. What was written stays."""
+    pod = node.pod()
+    impossible = [api.Mount(host_path=str(node.place), container_path="/bin/sh/inside")]
+    one = node.create(pod, "echo", "ran")
+    log = Path(node.record(one).log_path)
+    node.containers.start(one)
+    node.wait(one)
+    node.containers.remove(one)
+    written = log.read_bytes()
+    with pytest.raises(ContainerError):
+        node.create(pod, mounts=impossible)
+    assert log.read_bytes() == written
+    log.unlink()
+    with pytest.raises(ContainerError):
+        node.create(pod, mounts=impossible)
+    assert not log.exists()
+
+
 def test_names(node: Stand) -> None:
     """One name and attempt at a time in a pod; free again after the removal."""
     pod, other = node.pod("first"), node.pod("two")

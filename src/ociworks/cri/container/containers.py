@@ -280,7 +280,7 @@ class Containers:
     def unmake(self, record: ContainerRecord) -> None:
         """Remove all that was made for a container, and its record: of one whose creation or removal was cut short."""
         with self._locks.hold(record.id):
-            self._maker.unmake(record)
+            (self._maker.undo if record.phase == "creating" else self._maker.unmake)(record)
             self._forget(record)
 
     # Steps
@@ -367,7 +367,7 @@ class Containers:
     def _give_up(self, record: ContainerRecord) -> None:
         """Undo a creation that failed; what cannot be undone now stays recorded, for the next start."""
         try:
-            self._maker.unmake(record)
+            self._maker.undo(record)
         except Exception:  # the error that matters is the one that made us give up
             logger.exception("container %s: what was made of it cannot be removed", record.id)
         else:

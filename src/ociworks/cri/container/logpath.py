@@ -15,7 +15,7 @@ from typing import Final
 from ociworks._linux.path import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from ociworks.errors import InvalidRequest, PodError, quote
 
-__all__ = ["log_path"]
+__all__ = ["log_path", "remove_empty_log"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BENEATH: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
@@ -47,6 +47,22 @@ def log_path(directory: str, name: str, roots: Sequence[str]) -> str:
     except OSError as error:
         raise PodError(f"log of a container: {quote(directory)}/{quote(name)}: {error.strerror}") from error
     return "/".join((root.rstrip("/"), *below, *inner))
+
+
+def remove_empty_log(path: str, roots: Sequence[str]) -> None:
+    """Remove a log, as :func:`log_path` names it, to which nothing was written; no link is followed. OSError."""
+    root, (*below, name) = _split(path, roots)
+    start = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        directory = openat2(start, "/".join(below) or ".", _DIRECTORY, resolve=_BENEATH)
+    finally:
+        os.close(start)
+    try:
+        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(info.st_mode) and not info.st_size:
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _split(directory: str, roots: Sequence[str]) -> tuple[str, tuple[str, ...]]:

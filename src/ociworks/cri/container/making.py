@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from ociworks._linux.path import remove_tree
 from ociworks.cri.checkpoints.saved import Saved, is_checkpoint, unpack_archive, unpack_image
 from ociworks.cri.config import CriConfig
 from ociworks.cri.container.exits import MAX_MESSAGE, START_ERROR
-from ociworks.cri.container.logpath import log_path
+from ociworks.cri.container.logpath import log_path, remove_empty_log
 from ociworks.cri.container.messages import config_of
 from ociworks.cri.container.parts import Others
 from ociworks.cri.container.restoring import apply_changes, check_same, continue_log, options_for
@@ -34,6 +34,7 @@ from ociworks.errors import (
     ContainerNotFound,
     InvalidRequest,
     NotSupported,
+    OciworksError,
     quote,
 )
 from ociworks.runtime import Container as OwnContainer
@@ -115,6 +116,15 @@ class Maker:
         self._others.images.release(record.id)
         remove_tree(self._bundle_path(record.id))
         remove_tree(self._own_path(record.id))
+
+    def undo(self, record: ContainerRecord) -> None:
+        """Unmake one that was never whole, with its empty log: a kubelet counts by the logs how often one ran."""
+        self.unmake(record)
+        config, roots = config_of(record), self._config.pod_logs
+        with suppress(OciworksError, OSError):  # it has none, or never got as far
+            pod = api.PodSandboxConfig.FromString(self._store.sandboxes.get(record.sandbox_id).config)
+            if path := log_path(pod.log_directory, config.log_path, roots):
+                remove_empty_log(path, roots)
 
     def find(self, record: ContainerRecord) -> OCIContainer | None:
         """The runtime's container; None when it has none."""

@@ -113,7 +113,7 @@ def _hugepages(
 
 
 def _counts_huge_pages(*, foreign: bool) -> bool:
-    """Whether the runtime can limit them: beside version 1, runc and its like do not look into the unified hierarchy."""
+    """Whether the runtime can limit them: beside version 1, others than ours do not use the unified hierarchy."""
     groups = cgroups.detect()
     found = groups.find("hugetlb")
     return found is not None and not (foreign and found.version == 2 and groups.mode == "hybrid")
