@@ -337,6 +337,12 @@ def test_a_creation_that_fails_late_leaves_no_log(node: Stand) -> None:
     assert not log.exists()
 
 
+@both
+def test_a_container_stays_with_its_runtime(node: Stand) -> None:
+    """Also of a pod that asks for none: the default may be another one when the server is started again."""
+    assert node.record(node.create(node.pod())).handler == node.config.default_handler
+
+
 def test_names(node: Stand) -> None:
     """One name and attempt at a time in a pod; free again after the removal."""
     pod, other = node.pod("first"), node.pod("two")

@@ -18,6 +18,7 @@ def test_the_default_one(tmp_path: Path) -> None:
     """By its name and by none; one runtime, below our state directory."""
     handlers = Handlers(config_below(tmp_path), {})
     assert handlers.get("") is handlers.get("ociworks")
+    assert (handlers.chosen(""), handlers.chosen("ociworks")) == ("ociworks", "ociworks")
     assert handlers.get("").root == str(tmp_path / "state" / "runtime" / "ociworks")
     handlers.close()
 

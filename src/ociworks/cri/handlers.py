@@ -56,6 +56,10 @@ class Handlers:
                 self._made[name] = self._make(name)
             return self._made[name]
 
+    def chosen(self, name: str) -> str:
+        """The name itself, or the default one's for none. InvalidRequest when it is unknown."""
+        return self._known(name)
+
     def settings(self, name: str) -> Handler:
         """What the configuration says of it."""
         return self._config.handlers.get(self._known(name)) or Handler()

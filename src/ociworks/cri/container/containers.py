@@ -97,7 +97,7 @@ class Containers:
                 sandbox_id=pod.id,
                 name=name,
                 phase="creating",
-                handler=pod.handler,
+                handler=self._others.handlers.chosen(pod.handler),  # whatever the default is later
                 config=config.SerializeToString(),
                 created_at=time.time_ns(),
             )

@@ -80,7 +80,7 @@ class Maker:
         """
         pod = self._pod(pod_record)
         config = config_of(record)
-        runtime = self._others.handlers.get(pod_record.handler)
+        runtime = self._others.handlers.get(record.handler)
         local, saved = self._image(record, config.image.image, archive)
         if saved is not None and (not isinstance(runtime, OwnRuntime) or pod.users is not None):
             raise NotSupported(
@@ -88,7 +88,7 @@ class Maker:
             )
         log = log_path(pod.config.log_directory, config.log_path, self._config.pod_logs)
         sources = self._sources(record.id, config, runtime, pod)
-        mounted = self.is_foreign(pod_record.handler)
+        mounted = self.is_foreign(record.handler)
         root = self._others.images.root(record.id, local, users=pod.users, mounted=mounted)
         if saved is not None:
             apply_changes(saved, root)

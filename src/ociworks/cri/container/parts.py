@@ -28,6 +28,9 @@ class Handlers(Protocol):
     def get(self, name: str) -> OCIRuntime:
         """The runtime of this name, empty for the default one. InvalidRequest when there is none."""
 
+    def chosen(self, name: str) -> str:
+        """The name itself, or the default one's for none. InvalidRequest when it is unknown."""
+
     def settings(self, name: str) -> Handler:
         """What the configuration says of it."""
 
