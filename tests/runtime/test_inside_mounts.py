@@ -430,3 +430,23 @@ def test_what_makes_no_sense(runtime: Runtime, bundle: spec.Bundle, source: Path
         with pytest.raises((errors.NotSupported, errors.InvalidSpec)) as caught:
             runtime.create("wrong", mounted(bundle, mount))
         assert f"$.mounts[{index}].{member}" in str(caught.value)
+
+
+def test_control_groups_begin_at_the_container_s_own(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """Also bound from the host's mounts: nothing above is seen, and nothing that the host mounts there comes along."""
+    script = """
+    grep -e "- cgroup" /proc/self/mountinfo
+    echo --
+    for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+        [ -e "$procs" ] && { head -n 2 "$procs" | tr "\\n" " "; echo; ls -d "${procs%/*}"/*/ 2>/dev/null; }
+    done; true
+    """
+    with runtime:
+        lines = look(runtime, bundle, script)
+    mounts, seen = lines[: lines.index("--")], lines[lines.index("--") + 1 :]
+    assert mounts
+    assert {line.split()[3] for line in mounts} == {"/"}
+    assert not any("master:" in line or "shared:" in line for line in mounts)
+    assert all("ro" in line.split()[5].split(",") for line in mounts)
+    assert len(seen) == len(mounts)
+    assert all(line.startswith("1 ") for line in seen)

@@ -223,7 +223,7 @@ def _groups(
             if error.errno not in _NO_NEW_GROUPS:
                 raise
     made = mount.clone_tree(_AT_FDCWD, host_path)
-    mount.set_attributes(made, set_=attributes)
+    mount.set_attributes(made, set_=attributes, propagation=mount.MS_PRIVATE)
     return made
 
 

@@ -191,6 +191,7 @@ class _Builder:
             hierarchies=hierarchies,
             directories=tuple(group.directories),
             own_namespace=bool(self.namespaces.private & kernel.CLONE_NEWCGROUP),
+            is_root=bool(self.namespaces.new & kernel.CLONE_NEWCGROUP) and not self.has_user_namespace,
         )
         if self.linux.net_devices:
             from ociworks.runtime.netdevices import check_devices

@@ -8,10 +8,12 @@ from ociworks._values import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ociworks.runtime.cgroups.detect import Hierarchies, Hierarchy
     from ociworks.runtime.plan import ops
 
-__all__ = ["Groups", "cgroup_layout", "delegated_files"]
+__all__ = ["Groups", "cgroup_layout", "delegated_files", "need_mounts"]
 
 
 @frozen(kw_only=True)
@@ -21,6 +23,8 @@ class Groups:
     hierarchies: Hierarchies
     directories: tuple[str, ...]
     own_namespace: bool
+    is_root: bool = False
+    """Whether these are the roots of what it sees."""
 
 
 def cgroup_layout(groups: Groups) -> tuple[ops.Hierarchy, ...]:
@@ -29,6 +33,16 @@ def cgroup_layout(groups: Groups) -> tuple[ops.Hierarchy, ...]:
     if groups.hierarchies.mode == "v2":
         return (("", "cgroup2", (), _host_path(mounts[0], groups), ()),)
     return tuple(_show(mount, groups) for mount in mounts)
+
+
+def need_mounts(groups: Groups, layout: Iterable[ops.Hierarchy]) -> bool:
+    """Whether the container needs file systems of its own to see its groups.
+
+    Of version 1 there are many, which the kernel has to make and to end; where a group of ours is the root of what the
+    container sees, a bind shows it the same.
+    """
+    bound = groups.is_root and groups.hierarchies.mode != "v2"
+    return groups.own_namespace and not (bound and all(each[3] in groups.directories for each in layout))
 
 
 def delegated_files() -> tuple[str, ...]:

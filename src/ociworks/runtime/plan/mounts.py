@@ -9,7 +9,7 @@ from ociworks._linux import numbers as kernel
 from ociworks._values import frozen
 from ociworks.errors import NotSupported, quote
 from ociworks.runtime.plan import ops
-from ociworks.runtime.plan.groups import cgroup_layout
+from ociworks.runtime.plan.groups import cgroup_layout, need_mounts
 from ociworks.runtime.plan.options import parse_options
 
 TYPE_CHECKING = False
@@ -156,4 +156,5 @@ def _cgroup(where: str, target: str, attributes: int, groups: Groups) -> ops.Op:
         )
     if not (groups.own_namespace and groups.directories):
         attributes |= kernel.ATTR_RDONLY  # what it shows is not the container's alone (RT-21)
-    return ops.cgroup_tree(target, layout, own_namespace=groups.own_namespace, attributes=attributes)
+    fresh = need_mounts(groups, layout)
+    return ops.cgroup_tree(target, layout, own_namespace=fresh, attributes=attributes)
