@@ -124,6 +124,19 @@ def words(request: Mapping[str, object], name: str) -> tuple[object, ...]:
     return found
 
 
+def test_what_is_mounted_on(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Directories and files, but not what is below another mount."""
+    (tmp_path / "file").touch()
+    mounts = (
+        Mount(destination="/proc", type="proc"),
+        Mount(destination="/data//", type="bind", source=str(tmp_path)),
+        Mount(destination="/data/file", type="bind", source=str(tmp_path / "file")),
+        Mount(destination="etc/file", source=str(tmp_path / "file"), options=("rbind",)),
+    )
+    found = requests.mount_points(changed(bundle, mounts=mounts).spec, str(bundle.path))
+    assert list(found) == [("/proc", True), ("/data", True), ("/etc/file", False)]
+
+
 @pytest.mark.usefixtures("as_root")
 def test_devices_of_a_user_namespace(bundle: spec.Bundle) -> None:
     """They are the host's nodes, bound: named like other mounts. Its root has a group that may open the images."""
@@ -485,10 +498,11 @@ def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) ->
     Images that make more than the configuration has are ended before anything runs.
     """
     options = CheckpointOptions(image_path=str(tmp_path / "images"), leave_running=True)
-    with pinned(tmp_path / "pins") as namespaces:
+    with pinned(tmp_path / "pins") as namespaces, contextlib.ExitStack() as stack:
         before = runtime.create(
             "one", in_pod(bundle, namespaces, tmp_path / "one"), detach=Detach(stdin=True)
         )
+        stack.callback(before.delete, force=True)
         before.start()
         assert exchanged(before, b"a\n") == b"6 a\n"
         before.pause()
@@ -499,12 +513,13 @@ def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) ->
         subprocess.check_call(["nsenter", f"--uts={uts}", "hostname", "renamed"])
         assert exchanged(before, b"b\n") == b"7 b\n"
         given = RestoreOptions(image_path=str(tmp_path / "images"), paused=True, untrusted=True)
-        again = in_pod(bundle, namespaces, tmp_path / "two")
-        narrow = with_process(again, capabilities=Capabilities())
+        narrow = with_process(in_pod(bundle, namespaces, tmp_path / "narrow"), capabilities=Capabilities())
         with pytest.raises(errors.CheckpointFailed, match="beyond the configuration: CapBnd"):
-            runtime.restore("two", narrow, given, detach=Detach(stdin=True))
+            runtime.restore("narrow", narrow, given, detach=Detach(stdin=True))
         assert [each.id for each in runtime.list()] == ["one"]
+        again = in_pod(bundle, namespaces, tmp_path / "two")
         after = runtime.restore("two", again, given, detach=Detach(log=str(tmp_path / "log"), stdin=True))
+        stack.callback(after.delete, force=True)
         assert after.status == "paused"
         after.resume()
         assert exchanged(after, b"c\n") == b"7 c\n"
@@ -520,7 +535,6 @@ def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) ->
         assert after.wait(timeout=60) == 7
         assert [record.data for record in after.logs()] == [b"7 c\n"]
         after.delete()
-        before.delete(force=True)
 
 
 def exchanged(container: Container, text: bytes) -> bytes:

@@ -93,9 +93,16 @@ def test_checkpoint_and_restore_in_a_scope() -> None:
 
 
 @pytest.mark.slow
+def test_checkpoint_and_restore_in_pods() -> None:
+    """Containers that join a pod's namespaces, held by shims; and those of a server of the interface."""
+    chosen = "held_in_a_pod or comes_back"
+    with_criu(3, "tests/runtime/test_checkpoint.py", "tests/cri/test_checkpoints_served.py", "-k", chosen)
+
+
+@pytest.mark.slow
 def test_checkpoint_and_restore_by_podman() -> None:
-    """The command, as podman and conmon call it."""
-    with_criu(1, "tests/interop/test_podman_checkpoint.py")
+    """The command, as podman and conmon call it; archives, too."""
+    with_criu(2, "tests/interop/test_podman_checkpoint.py")
 
 
 @pytest.mark.slow

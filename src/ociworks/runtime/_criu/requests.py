@@ -34,6 +34,7 @@ __all__ = [
     "criu",
     "dump_request",
     "joined_again",
+    "mount_points",
     "own_group",
     "refuse",
     "restore_request",
@@ -217,6 +218,18 @@ def _is_bind(spec: Spec, destination: str) -> bool:
 
 def _bound(type_: str | None, options: Sequence[str]) -> bool:
     return type_ == "bind" or "bind" in options or "rbind" in options
+
+
+def mount_points(spec: Spec, bundle: str) -> Iterator[tuple[str, bool]]:
+    """What criu expects to be in the root filesystem to mount something on, and whether it is a directory.
+
+    What is below another mount comes with that.
+    """
+    points = [os.path.normpath(os.path.join("/", mount.destination)) for mount in spec.mounts]
+    for mount, point in zip(spec.mounts, points, strict=True):
+        if not any(point.startswith(f"{other}/") for other in points if other != "/"):
+            bound = _bound(mount.type, mount.options)
+            yield point, not bound or os.path.isdir(os.path.join(bundle, mount.source or ""))
 
 
 def joined_again(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ def dump(host: Host, record: Record, spec: Spec, options: CheckpointOptions) -> 
     command = _command(options)
     for directory in filter(None, (options.image_path, options.work_path)):
         os.makedirs(directory, mode=0o700, exist_ok=True)
+    _forget_log(options, requests.DUMP_LOG)
     if not options.pre_dump:
         streams.save(options.image_path, record.pid)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -88,7 +89,8 @@ class Making:
     def __init__(self, planned: Plan, options: RestoreOptions, directory: str) -> None:
         self.id, self.options, self.directory = planned.container_id, options, directory
         self.place = os.path.join(directory, ROOT)
-        self.root = (planned.rootfs, self.place, _layers(planned))
+        points = tuple(requests.mount_points(planned.spec, planned.bundle))
+        self.root = (planned.rootfs, self.place, _layers(planned), points)
         self.pid_file = os.path.join(directory, PID)
         self.request, self._joined = requests.restore_request(
             options,
@@ -97,6 +99,7 @@ class Making:
             place=requests.Place(root=self.place, groups=planned.cgroup.membership, first_fd=CHANNEL + 1),
         )
         self.command = _command(options)
+        _forget_log(options, requests.RESTORE_LOG)
         self.console: Console | None = None
         self._group = requests.own_group(planned.spec)
         self._planned = planned
@@ -239,6 +242,12 @@ def _images(
             os.fchown(fd, -1, before.st_gid)
             os.fchmod(fd, stat.S_IMODE(before.st_mode))
         os.close(fd)
+
+
+def _forget_log(options: CheckpointOptions | RestoreOptions, name: str) -> None:
+    """What an earlier criu said is not why this one fails."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(options.work_path or options.image_path, name))
 
 
 def _unexpected(said: rpc.Notified) -> None:

@@ -6,7 +6,7 @@ import _signal
 import fcntl
 import os
 
-from ociworks._linux import mount, process
+from ociworks._linux import mount, path, process
 from ociworks.runtime._init import programs, rootfs
 
 TYPE_CHECKING = False
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from ociworks.runtime._init.rootfs import Layers
 
-__all__ = ["start"]
+__all__ = ["NOT_STARTED", "start"]
 
+NOT_STARTED: Final = 127
+"""The status of one that could not be executed; why is on its standard error."""
 _HIGH: Final = 512
 _AT_FDCWD: Final = -100
 
@@ -29,10 +31,12 @@ def start(
     source: str,
     target: str,
     layers: Layers | None,
+    points: Sequence[tuple[str, bool]],
 ) -> int:
     """Start a program with these descriptors as 0, 1, 2 and so on; its pid.
 
-    On the directory ``target`` it has the tree at ``source``, or an overlay of ``layers``; nobody else sees that.
+    On the directory ``target`` it has the tree at ``source``, or an overlay of ``layers``; nobody else sees that. Each
+    of ``points`` (whether it is a directory) is made there if it is missing.
     """
     pid, pidfd = process.clone(process.CLONE_NEWNS)
     if pid:
@@ -41,6 +45,7 @@ def start(
     try:
         mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
         rootfs.mount_root(source, target, layers)
+        _make_points(target, points)
         for number in programs.DEFAULT:
             _signal.signal(number, _signal.SIG_DFL)
         for fd, free in [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH), at) for at, fd in enumerate(fds)]:
@@ -49,4 +54,29 @@ def start(
     except OSError as error:
         os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "backslashreplace"))
     finally:
-        os._exit(127)
+        os._exit(NOT_STARTED)
+
+
+def _make_points(target: str, points: Sequence[tuple[str, bool]]) -> None:
+    """Make what something is mounted on. Where that cannot be, the program says what it misses."""
+    root = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for point, is_directory in points:
+            try:
+                _make_point(root, point, is_directory=is_directory)
+            except OSError:
+                continue
+    finally:
+        os.close(root)
+
+
+def _make_point(root: int, point: str, *, is_directory: bool) -> None:
+    if is_directory:
+        os.close(path.makedirs_in_root(root, point))
+        return
+    above, _, name = point.rpartition("/")
+    directory = path.makedirs_in_root(root, above)
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=directory))
+    finally:
+        os.close(directory)

@@ -25,15 +25,15 @@ class Reaper(Launcher):
         fds: Sequence[int],
         pid_file: str = "",
         *,
-        root: tuple[str, str, object] | None = None,
+        root: tuple[str, str, object, tuple[tuple[str, bool], ...]] | None = None,
         outlives: bool = False,
     ) -> Spawned:
         """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
 
-        With ``root`` (a directory, another one, the plain form of an overlay or None) it has a mount namespace of its
-        own, in which the first directory, or the overlay, is mounted on the second. With ``pid_file``,
-        :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever adopts it, who alone
-        learns its status. Raises CreateFailed when it cannot be started.
+        With ``root`` (a directory, another one, the plain form of an overlay or None, and what is made there) it has a
+        mount namespace of its own, in which the first directory, or the overlay, is mounted on the second. With
+        ``pid_file``, :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever adopts it,
+        who alone learns its status. Raises CreateFailed when it cannot be started.
         """
         request: dict[str, Any] = {
             "kind": "run",

@@ -78,7 +78,10 @@ class _Restored(Adopting):
             making.rest()
         os.mkdir(ROOT, 0o755, dir_fd=self.claim.place)
         try:
-            if self._run_criu(streams):
+            status = self._run_criu(streams)
+            if status == beside.NOT_STARTED:
+                raise StepError("criu cannot be executed with this root filesystem")
+            if status:
                 raise StepError("", CRIU)
             return self.adopt(PID)
         finally:
