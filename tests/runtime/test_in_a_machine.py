@@ -74,7 +74,7 @@ def test_pods() -> None:
 def with_criu(passed: int, *tests: str, options: Sequence[str] = ()) -> None:
     """Run tests where criu works, which is in the emulated machine only: no more there than need it."""
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    output = in_a_machine(*pytest_there, accel="tcg", options=options)
+    output = in_a_machine(*pytest_there, accel="tcg", options=options, timeout=480)
     if "criu does not work" in output:
         pytest.skip(f"criu does not work in the machine: {output[-300:]}")
     assert f"{passed} passed" in output, output
@@ -93,6 +93,7 @@ def test_checkpoint_and_restore_in_a_scope() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(540)
 def test_checkpoint_and_restore_in_pods() -> None:
     """Containers that join a pod's namespaces, held by shims; and those of a server of the interface."""
     chosen = "held_in_a_pod or comes_back"
