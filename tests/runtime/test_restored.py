@@ -195,7 +195,7 @@ def test_cr_13_what_goes_beyond(running: Container, name: str) -> None:
 
 
 def test_cr_13_new_privileges(runtime: Runtime, bundle: spec.Bundle) -> None:
-    """What criu forgets (versions before 4 do) is not forgotten here."""
+    """What criu forgets (versions before 3.19 do) is not forgotten here."""
     loose = with_process(bundle, no_new_privileges=False)
     made = runtime.create("box", loose, ["sleep", "1000"])
     made.start()
