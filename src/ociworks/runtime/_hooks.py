@@ -51,7 +51,7 @@ def run_stopped(spec: Spec, container_id: str, bundle: str, warn: Callable[[str]
 def _must(
     kind: str, found: Iterable[Hook], spec: Spec, container_id: str, bundle: str, status: str, pid: int
 ) -> None:
-    for number, hook in enumerate(found, 1):
+    for number, hook in enumerate(found):
         try:
             _run(hook, spec, container_id, bundle, status, pid)
         except (OSError, StepError) as error:

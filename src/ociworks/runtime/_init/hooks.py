@@ -25,17 +25,31 @@ _OUTPUT: Final = 4096
 _FIRST: Final = 3
 
 
-def run_in_container(
+def run_in_container(  # noqa: PLR0913, PLR0917 - the arguments of an operation
     context: Context,
+    which: str,
     program: str,
     args: tuple[str, ...],
     env: tuple[str, ...],
     timeout: int,
     state: tuple[bytes, bytes],
+    completed: bool,  # noqa: FBT001 - an operation's arguments are positional
 ) -> None:
-    """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs."""
+    """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs.
+
+    ``completed``: its environment is the program's, which has a ``HOME``.
+    """
     passed = tuple(range(_FIRST, _FIRST + context.passed))
-    run(program, args, env, timeout, state[0] + str(context.host_pid).encode() + state[1], passed)
+    if completed and context.home:
+        env = (*env, "HOME=" + os.fsdecode(context.home))
+    whole = state[0] + str(context.host_pid).encode() + state[1]
+    try:
+        run(program, args, env, timeout, whole, passed)
+    except StepError as error:
+        raise StepError(f"error running {which}: {error.text}", program, error.number) from None
+    except OSError as error:
+        said = f"error running {which}: {error.strerror}"
+        raise StepError(said, program, error.errno or 0) from None
 
 
 def run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ociworks.errors import InvalidSpec, Problem
-from ociworks.runtime.cli import _files
+from ociworks.runtime.cli import _files, _granted
 from ociworks.runtime.cli._flags import FALSE, TRUE
 
 TYPE_CHECKING = False
@@ -69,6 +69,7 @@ def tell(call: Call, pid: int) -> None:
 def _main(call: Call) -> int:
     """The same by a Runtime, which knows more than ``create`` mostly needs."""
     bundle = _bundle(call.flags.text("bundle") or ".")
+    bundle = bundle.replace(_granted.granted(bundle.spec, call.log.caution))
     detach = call.command == "create" or call.flags.flag("detach")
     check_terminal(call, bundle.spec, detach=detach)
     with call.runtime() as runtime:

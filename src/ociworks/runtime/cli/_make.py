@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 
+from ociworks._values import evolve
 from ociworks.errors import ContainerExists, CreateFailed, LauncherError
 from ociworks.runtime import state
 from ociworks.runtime._making import record_of, request_for
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import check_root
 from ociworks.runtime.cli import _create
+from ociworks.runtime.cli._granted import granted
 from ociworks.runtime.plan.build import build
 from ociworks.runtime.seccomp.stored import compile_once
 from ociworks.spec import _config
@@ -37,7 +39,7 @@ _ASKING: Final = frozenset({"network_devices", "reach", "seccomp_listener"})
 
 def make(call: Call) -> int:
     """Make a container that is nobody's child but the nearest subreaper's. Raises what ``Runtime.create`` raises."""
-    loaded = _load(call.flags.text("bundle") or ".")
+    loaded = _granted(call, _load(call.flags.text("bundle") or "."))
     _create.check_terminal(call, loaded.spec, detach=True)
     root = call.root
     planned = build(
@@ -69,6 +71,11 @@ def _load(path: str) -> Loaded:
         return _config.load(_absolute(path))
     except FileNotFoundError:
         raise ValueError("JSON specification file config.json not found") from None
+
+
+def _granted(call: Call, loaded: Loaded) -> Loaded:
+    spec = granted(loaded.spec, call.log.caution)
+    return loaded if spec is loaded.spec else evolve(loaded, spec=spec)
 
 
 def _absolute(path: str) -> str:

@@ -10,6 +10,7 @@ from ociworks.errors import SpecError
 from ociworks.runtime import Container
 from ociworks.runtime.cli import _files
 from ociworks.runtime.cli._call import Call
+from ociworks.runtime.cli._granted import granted_process
 from ociworks.spec import parse
 from ociworks.spec.numbers import parse_uint
 from ociworks.spec.runtime import Capabilities, Process, User
@@ -25,6 +26,10 @@ _CHANGES: Final = (
 
 def process_of(call: Call, container: Container) -> Process:
     """The process to run. Raises SpecError for flags that mean nothing, or contradict a file."""
+    return granted_process(_asked(call, container), call.log.caution)
+
+
+def _asked(call: Call, container: Container) -> Process:
     flags, command = call.flags, tuple(call.arguments[1:])
     path = flags.text("process")
     if not path:

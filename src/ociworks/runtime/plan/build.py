@@ -36,7 +36,7 @@ from ociworks.spec.validate import broken_rules, validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Final, TypeAlias
 
     from ociworks.runtime.overlay import RootfsOverlay
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.plan.sources import Maps
     from ociworks.runtime.systemd.scope import Driver
     from ociworks.spec import Bundle
-    from ociworks.spec.runtime import Hook, Process, Seccomp, Spec
+    from ociworks.spec.runtime import Process, Seccomp, Spec
 
     Compiler: TypeAlias = Callable[[Seccomp], filters.CompiledFilter]
 
@@ -205,16 +205,16 @@ class _Builder:
             self._pin_root(),
             *self._mounts(groups, group, sources),
             *self.before_hooks,
-            *self._hooks(container_id, self.hooks.create_container, "creating"),
+            *self._hooks(container_id, "createContainer", "creating"),
             *self.before_pivot,
             self._enter_root(no_pivot=no_pivot),
             *self.root_propagation,
             *processes.every_cpu(),
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
-            *self._hooks(container_id, self.hooks.start_container, "created"),
-            *((ops.listen(options.listen_fds),) if options.listen_fds else ()),
             *(processes.home_ops(self.process) if options.home else ()),
+            *self._hooks(container_id, "startContainer", "created"),
+            *((ops.listen(options.listen_fds),) if options.listen_fds else ()),
             *self.final,
         )
         return Plan(
@@ -366,10 +366,14 @@ class _Builder:
         if self.linux.rootfs_propagation:
             yield ops.root_propagation(_propagation(self.linux.rootfs_propagation))
 
-    def _hooks(self, container_id: str, hooks: Sequence[Hook], status: str) -> Iterator[ops.Op]:
-        for hook in hooks:
+    def _hooks(self, container_id: str, point: str, status: str) -> Iterator[ops.Op]:
+        """Those of one point; at the start they inherit the environment of the program, as with runc."""
+        started = point == "startContainer"
+        found = self.hooks.start_container if started else self.hooks.create_container
+        inherited = self.process.env if started else ()
+        for number, hook in enumerate(found):
             state = state_around_pid(self.spec, container_id, self.bundle, status)
-            yield ops.hook(hook.path, hook.args, hook.env, hook.timeout or 0, state)
+            yield ops.hook(f"{point} hook #{number}", hook, inherited, state)
 
 
 def state_around_pid(spec: Spec, container_id: str, bundle: str, status: str) -> tuple[bytes, bytes]:

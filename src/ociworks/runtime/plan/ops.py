@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final, TypeAlias
 
+    from ociworks.spec.runtime import Hook
+
 __all__ = [
     "NOT_GIVEN",
     "UNCHANGED",
@@ -252,11 +254,16 @@ def reach(point: str) -> Op:
     return Op("reach", (point,))
 
 
-def hook(
-    program: str, args: Sequence[str], env: Sequence[str], timeout: int, state: tuple[bytes, bytes]
-) -> Op:
-    """Run a hook inside the container's namespaces; ``timeout`` in seconds, 0 for none."""
-    return Op("hook", (program, tuple(args), tuple(env), timeout, state))
+def hook(which: str, given: Hook, inherited: Sequence[str], state: tuple[bytes, bytes]) -> Op:
+    """Run a hook inside the container's namespaces; ``which`` it is, for messages.
+
+    One that brings no environment has ``inherited``, completed as that of the program is.
+    """
+    environment, completed = (given.env, False) if given.env else (inherited, bool(inherited))
+    return Op(
+        "hook",
+        (which, given.path, tuple(given.args), tuple(environment), given.timeout or 0, state, completed),
+    )
 
 
 def prepare_cwd(cwd: str) -> Op:

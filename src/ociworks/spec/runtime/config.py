@@ -27,7 +27,7 @@ VERSION = "1.3.0"
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Root(Model):
+class Root(Model, nulls=True):
     """The root filesystem (runtime-spec config.md, Root)."""
 
     path: str
@@ -36,7 +36,7 @@ class Root(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Spec(Model, required=("oci_version",)):
+class Spec(Model, required=("oci_version",), nulls=True):
     """The contents of config.json (runtime-spec config.md, Specification version and what follows)."""
 
     oci_version: str = VERSION

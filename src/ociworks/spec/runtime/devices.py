@@ -13,7 +13,7 @@ __all__ = ["Device", "DeviceRule"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Device(Model):
+class Device(Model, nulls=True):
     """A device node to create (runtime-spec config-linux.md, Devices)."""
 
     type: str
@@ -27,7 +27,7 @@ class Device(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class DeviceRule(Model):
+class DeviceRule(Model, nulls=True):
     """An entry of the allowed-device list (runtime-spec config-linux.md, Allowed Device list)."""
 
     allow: bool

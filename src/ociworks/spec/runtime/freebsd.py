@@ -13,7 +13,7 @@ __all__ = ["FreeBSD", "FreeBSDDevice", "Jail", "JailAllow"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class FreeBSDDevice(Model):
+class FreeBSDDevice(Model, nulls=True):
     """A device to show in devfs (runtime-spec config-freebsd.md, Devices)."""
 
     path: str | None = None
@@ -21,7 +21,7 @@ class FreeBSDDevice(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class JailAllow(Model):
+class JailAllow(Model, nulls=True):
     """Permissions of a jail (runtime-spec config-freebsd.md, Jail)."""
 
     set_hostname: bool | None = None
@@ -36,7 +36,7 @@ class JailAllow(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Jail(Model):
+class Jail(Model, nulls=True):
     """The jail (runtime-spec config-freebsd.md, Jail)."""
 
     parent: str | None = None
@@ -56,7 +56,7 @@ class Jail(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class FreeBSD(Model):
+class FreeBSD(Model, nulls=True):
     """Everything that only FreeBSD has."""
 
     devices: tuple[FreeBSDDevice, ...] = ()

@@ -13,7 +13,7 @@ __all__ = ["Hook", "Hooks"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Hook(Model):
+class Hook(Model, nulls=True):
     """One program; it gets the state on its standard input."""
 
     path: str
@@ -24,7 +24,7 @@ class Hook(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Hooks(Model):
+class Hooks(Model, nulls=True):
     """The hooks of each point, run in order."""
 
     prestart: tuple[Hook, ...] = ()

@@ -29,7 +29,7 @@ __all__ = [
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Namespace(Model):
+class Namespace(Model, nulls=True):
     """A namespace to create, or with ``path`` to join (runtime-spec config-linux.md, Namespaces)."""
 
     type: str
@@ -37,7 +37,7 @@ class Namespace(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class NetDevice(Model):
+class NetDevice(Model, nulls=True):
     """A host network interface to move into the container (runtime-spec config-linux.md, Network Devices)."""
 
     name: str | None = None
@@ -45,7 +45,7 @@ class NetDevice(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class TimeOffset(Model):
+class TimeOffset(Model, nulls=True):
     """What to add to a clock (runtime-spec config-linux.md, Offset for Time Namespace)."""
 
     secs: I64 | None = None
@@ -53,7 +53,7 @@ class TimeOffset(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class TimeOffsets(Model):
+class TimeOffsets(Model, nulls=True):
     """The clocks of a time namespace (runtime-spec config-linux.md, Offset for Time Namespace)."""
 
     monotonic: TimeOffset | None = None
@@ -61,7 +61,7 @@ class TimeOffsets(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class IntelRdt(Model, names={"clos_id": "closID"}):
+class IntelRdt(Model, names={"clos_id": "closID"}, nulls=True):
     """Resource control by CPU cache and memory bandwidth (runtime-spec config-linux.md, IntelRdt)."""
 
     clos_id: str | None = None
@@ -72,7 +72,7 @@ class IntelRdt(Model, names={"clos_id": "closID"}):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class MemoryPolicy(Model):
+class MemoryPolicy(Model, nulls=True):
     """The NUMA memory policy (runtime-spec config-linux.md, Memory policy)."""
 
     mode: str | None = None
@@ -81,7 +81,7 @@ class MemoryPolicy(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Personality(Model):
+class Personality(Model, nulls=True):
     """The execution domain (runtime-spec config-linux.md, Personality)."""
 
     domain: str | None = None
@@ -89,7 +89,7 @@ class Personality(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Linux(Model):
+class Linux(Model, nulls=True):
     """Everything that only Linux has (runtime-spec config-linux.md)."""
 
     devices: tuple[Device, ...] = ()

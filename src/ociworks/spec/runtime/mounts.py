@@ -13,7 +13,7 @@ __all__ = ["IDMapping", "Mount"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class IDMapping(Model, names={"container_id": "containerID", "host_id": "hostID"}):
+class IDMapping(Model, names={"container_id": "containerID", "host_id": "hostID"}, nulls=True):
     """A range of user or group IDs (runtime-spec config-linux.md, User namespace mappings)."""
 
     container_id: U32
@@ -22,7 +22,7 @@ class IDMapping(Model, names={"container_id": "containerID", "host_id": "hostID"
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Mount(Model):
+class Mount(Model, nulls=True):
     """One mount on top of the root filesystem, in the order of the list (runtime-spec config.md, Mounts)."""
 
     destination: str

@@ -13,7 +13,7 @@ __all__ = ["Box", "Capabilities", "ExecCPUAffinity", "IOPriority", "Process", "R
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Box(Model):
+class Box(Model, nulls=True):
     """The size of a console in characters (runtime-spec config.md, Process)."""
 
     height: U64
@@ -21,7 +21,7 @@ class Box(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class User(Model):
+class User(Model, nulls=True):
     """Who the process runs as (runtime-spec config.md, POSIX-platform User and Windows User)."""
 
     uid: U32 = 0
@@ -34,7 +34,7 @@ class User(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Capabilities(Model):
+class Capabilities(Model, nulls=True):
     """The five capability sets, as names such as ``CAP_KILL`` (runtime-spec config.md, Linux Process)."""
 
     bounding: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Capabilities(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Rlimit(Model):
+class Rlimit(Model, nulls=True):
     """One resource limit; ``2**64 - 1`` is unlimited (runtime-spec config.md, POSIX process)."""
 
     type: str
@@ -55,7 +55,7 @@ class Rlimit(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Scheduler(Model):
+class Scheduler(Model, nulls=True):
     """The scheduling policy (runtime-spec config.md, Linux Process)."""
 
     policy: str
@@ -69,7 +69,7 @@ class Scheduler(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class IOPriority(Model):
+class IOPriority(Model, nulls=True):
     """The I/O priority (runtime-spec config.md, Linux Process)."""
 
     class_: str
@@ -77,7 +77,7 @@ class IOPriority(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class ExecCPUAffinity(Model):
+class ExecCPUAffinity(Model, nulls=True):
     """CPU lists for a process that joins a running container (runtime-spec config.md, Linux Process)."""
 
     initial: str | None = None
@@ -87,7 +87,7 @@ class ExecCPUAffinity(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Process(Model, names={"exec_cpu_affinity": "execCPUAffinity"}):
+class Process(Model, names={"exec_cpu_affinity": "execCPUAffinity"}, nulls=True):
     """What to execute, and with which rights (runtime-spec config.md, Process)."""
 
     terminal: bool | None = None

@@ -29,7 +29,7 @@ __all__ = [
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Memory(Model, names={"kernel_tcp": "kernelTCP", "disable_oom_killer": "disableOOMKiller"}):
+class Memory(Model, names={"kernel_tcp": "kernelTCP", "disable_oom_killer": "disableOOMKiller"}, nulls=True):
     """Memory limits in bytes; -1 is unlimited (runtime-spec config-linux.md, Memory)."""
 
     limit: I64 | None = None
@@ -45,7 +45,7 @@ class Memory(Model, names={"kernel_tcp": "kernelTCP", "disable_oom_killer": "dis
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class CPU(Model):
+class CPU(Model, nulls=True):
     """CPU shares and bandwidth; times in microseconds (runtime-spec config-linux.md, CPU)."""
 
     shares: U64 | None = None
@@ -60,14 +60,14 @@ class CPU(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Pids(Model):
+class Pids(Model, nulls=True):
     """The number of tasks; -1 is unlimited (runtime-spec config-linux.md, PIDs)."""
 
     limit: I64 | None = None
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WeightDevice(Model):
+class WeightDevice(Model, nulls=True):
     """Weights for one block device (runtime-spec config-linux.md, Block IO)."""
 
     major: I64
@@ -77,7 +77,7 @@ class WeightDevice(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class ThrottleDevice(Model):
+class ThrottleDevice(Model, nulls=True):
     """A rate for one block device, in bytes or operations per second (runtime-spec config-linux.md, Block IO)."""
 
     major: I64
@@ -105,7 +105,7 @@ class BlockIO(
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class HugepageLimit(Model):
+class HugepageLimit(Model, nulls=True):
     """A limit in bytes for one page size, such as ``2MB`` (runtime-spec config-linux.md, Huge page limits)."""
 
     page_size: str
@@ -113,7 +113,7 @@ class HugepageLimit(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class InterfacePriority(Model):
+class InterfacePriority(Model, nulls=True):
     """The priority of traffic on one interface (runtime-spec config-linux.md, Network)."""
 
     name: str
@@ -121,7 +121,7 @@ class InterfacePriority(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Network(Model, names={"class_id": "classID"}):
+class Network(Model, names={"class_id": "classID"}, nulls=True):
     """Marks on network traffic (runtime-spec config-linux.md, Network)."""
 
     class_id: U32 | None = None
@@ -129,7 +129,7 @@ class Network(Model, names={"class_id": "classID"}):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Rdma(Model):
+class Rdma(Model, nulls=True):
     """Limits of one RDMA device (runtime-spec config-linux.md, RDMA)."""
 
     hca_handles: U32 | None = None
@@ -137,7 +137,7 @@ class Rdma(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Resources(Model, names={"block_io": "blockIO"}):
+class Resources(Model, names={"block_io": "blockIO"}, nulls=True):
     """All limits (runtime-spec config-linux.md, Control groups)."""
 
     unified: Mapping[str, str] = FrozenDict()

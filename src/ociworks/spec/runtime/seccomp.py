@@ -13,7 +13,7 @@ __all__ = ["Seccomp", "Syscall", "SyscallArg"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class SyscallArg(Model):
+class SyscallArg(Model, nulls=True):
     """A condition on one argument."""
 
     index: U32
@@ -23,7 +23,7 @@ class SyscallArg(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Syscall(Model):
+class Syscall(Model, nulls=True):
     """What to do for some system calls."""
 
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Syscall(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Seccomp(Model):
+class Seccomp(Model, nulls=True):
     """A whole filter."""
 
     default_action: str

@@ -9,14 +9,14 @@ __all__ = ["Anet", "CappedCPU", "CappedMemory", "Solaris"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class CappedCPU(Model):
+class CappedCPU(Model, nulls=True):
     """The share of CPUs (runtime-spec config-solaris.md, cappedCPU)."""
 
     ncpus: str | None = None
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class CappedMemory(Model):
+class CappedMemory(Model, nulls=True):
     """Memory caps (runtime-spec config-solaris.md, cappedMemory)."""
 
     physical: str | None = None
@@ -24,7 +24,7 @@ class CappedMemory(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Anet(Model):
+class Anet(Model, nulls=True):
     """An automatic network interface (runtime-spec config-solaris.md, Automatic Network)."""
 
     linkname: str | None = None
@@ -37,7 +37,7 @@ class Anet(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Solaris(Model, names={"capped_cpu": "cappedCPU"}):
+class Solaris(Model, names={"capped_cpu": "cappedCPU"}, nulls=True):
     """Everything that only Solaris has."""
 
     milestone: str | None = None

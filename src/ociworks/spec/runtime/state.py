@@ -17,7 +17,7 @@ __all__ = ["ContainerProcessState", "State"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class State(Model, required=("oci_version",)):
+class State(Model, required=("oci_version",), nulls=True):
     """What a runtime tells about a container, to its caller and to hooks."""
 
     oci_version: str = VERSION
@@ -31,7 +31,7 @@ class State(Model, required=("oci_version",)):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class ContainerProcessState(Model, required=("oci_version",)):
+class ContainerProcessState(Model, required=("oci_version",), nulls=True):
     """What a seccomp agent gets with the file descriptors (runtime-spec config-linux.md, Container Process State)."""
 
     oci_version: str = VERSION

@@ -13,7 +13,7 @@ __all__ = ["VM", "HWConfig", "Hypervisor", "IOMem", "Image", "Kernel"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Hypervisor(Model):
+class Hypervisor(Model, nulls=True):
     """The hypervisor (runtime-spec config-vm.md, Hypervisor Object)."""
 
     path: str
@@ -21,7 +21,7 @@ class Hypervisor(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Kernel(Model):
+class Kernel(Model, nulls=True):
     """The guest kernel (runtime-spec config-vm.md, Kernel Object)."""
 
     path: str
@@ -30,7 +30,7 @@ class Kernel(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Image(Model):
+class Image(Model, nulls=True):
     """The root image (runtime-spec config-vm.md, Image Object)."""
 
     path: str
@@ -38,7 +38,7 @@ class Image(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class IOMem(Model, names={"first_gfn": "firstGFN", "first_mfn": "firstMFN", "nr_mfns": "nrMFNs"}):
+class IOMem(Model, names={"first_gfn": "firstGFN", "first_mfn": "firstMFN", "nr_mfns": "nrMFNs"}, nulls=True):
     """Memory of the host to map into the guest (runtime-spec config-vm.md, HWConfig Object)."""
 
     first_gfn: U64 | None = None
@@ -47,7 +47,7 @@ class IOMem(Model, names={"first_gfn": "firstGFN", "first_mfn": "firstMFN", "nr_
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class HWConfig(Model):
+class HWConfig(Model, nulls=True):
     """The guest's hardware (runtime-spec config-vm.md, HWConfig Object)."""
 
     device_tree: str | None = None
@@ -59,7 +59,7 @@ class HWConfig(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class VM(Model):
+class VM(Model, nulls=True):
     """Everything about the virtual machine."""
 
     hypervisor: Hypervisor | None = None

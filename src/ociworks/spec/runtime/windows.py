@@ -25,7 +25,7 @@ __all__ = [
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsDevice(Model):
+class WindowsDevice(Model, nulls=True):
     """A device to map into the container (runtime-spec config-windows.md, Devices)."""
 
     id: str
@@ -33,14 +33,14 @@ class WindowsDevice(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsMemory(Model):
+class WindowsMemory(Model, nulls=True):
     """Memory in bytes (runtime-spec config-windows.md, Memory)."""
 
     limit: U64 | None = None
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsCPUAffinity(Model):
+class WindowsCPUAffinity(Model, nulls=True):
     """Processors of one group (runtime-spec config-windows.md, CPU)."""
 
     mask: U64 | None = None
@@ -48,7 +48,7 @@ class WindowsCPUAffinity(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsCPU(Model):
+class WindowsCPU(Model, nulls=True):
     """CPU counts and shares (runtime-spec config-windows.md, CPU)."""
 
     count: U64 | None = None
@@ -58,7 +58,7 @@ class WindowsCPU(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsStorage(Model):
+class WindowsStorage(Model, nulls=True):
     """Rates and size of the sandbox (runtime-spec config-windows.md, Storage)."""
 
     iops: U64 | None = None
@@ -67,7 +67,7 @@ class WindowsStorage(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class WindowsResources(Model):
+class WindowsResources(Model, nulls=True):
     """Resource limits (runtime-spec config-windows.md, Resources)."""
 
     memory: WindowsMemory | None = None
@@ -90,14 +90,14 @@ class WindowsNetwork(
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class HyperV(Model, names={"utility_vm_path": "utilityVMPath"}):
+class HyperV(Model, names={"utility_vm_path": "utilityVMPath"}, nulls=True):
     """Isolation in a virtual machine (runtime-spec config-windows.md, HyperV)."""
 
     utility_vm_path: str | None = None
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class Windows(Model):
+class Windows(Model, nulls=True):
     """Everything that only Windows has."""
 
     layer_folders: tuple[str, ...]

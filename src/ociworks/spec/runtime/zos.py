@@ -9,7 +9,7 @@ __all__ = ["ZOS", "ZOSNamespace"]
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class ZOSNamespace(Model):
+class ZOSNamespace(Model, nulls=True):
     """A namespace to create, or with ``path`` to join (runtime-spec config-zos.md, Namespaces)."""
 
     type: str
@@ -17,7 +17,7 @@ class ZOSNamespace(Model):
 
 
 @frozen(kw_only=True, slots=False, eq=False, repr=False)
-class ZOS(Model):
+class ZOS(Model, nulls=True):
     """Everything that only z/OS has."""
 
     namespaces: tuple[ZOSNamespace, ...] = ()
