@@ -246,9 +246,15 @@ def _make(directory: str, parents: Sequence[str], *, adopt: bool) -> list[str]:
 def _take_over(directory: str) -> None:
     """Use a group that somebody made for the container. Processes in it would share its limits, and its end."""
     if processes([directory]):
-        raise OSError(errno.EBUSY, "the container's cgroup is not empty: there are processes in it", directory)
+        raise OSError(
+            errno.EBUSY, "the container's cgroup is not empty: there are processes in it", directory
+        )
     if frozen([directory]):
-        raise OSError(errno.EBUSY, "the container's cgroup unexpectedly frozen: it exists, and nobody resumes it", directory)
+        raise OSError(
+            errno.EBUSY,
+            "the container's cgroup unexpectedly frozen: resume it, or remove it",
+            directory,
+        )
     try:
         os.setxattr(directory, _MARKS[0], b"", os.XATTR_CREATE, follow_symlinks=False)
     except PermissionError:

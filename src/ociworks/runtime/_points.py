@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
+from ociworks.errors import CreateFailed
 from ociworks.runtime._hooks import run_before
 from ociworks.runtime._init import wire
+from ociworks.runtime._init.context import StepError
 from ociworks.spec.runtime import Linux, State
 
 TYPE_CHECKING = False
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Points", "listener_point", "points"]
 
 Points = Mapping[str, Callable[..., None]]
-"""An action by the point's name; it gets the descriptor that comes with it, if any, and closes that."""
+"""An action by the point's name; it gets the descriptors that come with it, if any, and closes them."""
 
 
 def points(spec: Spec, container_id: str, bundle: str, pid: int) -> Points:
@@ -30,10 +33,25 @@ def points(spec: Spec, container_id: str, bundle: str, pid: int) -> Points:
         move_devices((spec.linux or Linux()).net_devices, pid, channel)
 
     return {
+        wire.MAP_IDS: functools.partial(_map_ids, recursive=False),
+        wire.MAP_ALL_IDS: functools.partial(_map_ids, recursive=True),
         wire.CREATE_RUNTIME: hooks,
         wire.NETWORK_DEVICES: devices,
         **listener_point(spec, State(id=container_id, status="created", bundle=bundle, pid=pid), pid),
     }
+
+
+def _map_ids(tree: int, user_namespace: int, *, recursive: bool) -> None:
+    """What an init in a user namespace may not: map the owners of a tree that it opened, as a namespace has them."""
+    from ociworks.runtime._init import sources
+
+    try:
+        sources.map_ids(tree, user_namespace, recursive=recursive)
+    except (OSError, StepError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.text
+        raise CreateFailed(f"mapping the owners of a mount: {why}", step="bind") from error
+    finally:
+        wire.close_all((tree, user_namespace))
 
 
 def listener_point(spec: Spec, state: State, pid: int) -> Points:

@@ -80,7 +80,8 @@ class Follower:
         return kind, body, fds
 
     def _reach(self, name: bytes, fds: list[int]) -> None:
-        action = self._points.pop(name.decode("ascii", "replace"), None)
+        point = name.decode("ascii", "replace")
+        action = self._points.get(point) if point in wire.REPEATED else self._points.pop(point, None)
         if action is None:
             wire.close_all(fds)
             raise LauncherError(f"a container's init reached point {name!r}, which is unknown or behind it")
@@ -97,7 +98,8 @@ def failure(body: bytes) -> CreateFailed:
     text, shown = _shown(said or _meaning(number, step, path)), _shown(path)
     if step in ("execute", "find_program"):
         kind: type[CreateFailed] = CommandNotFound if number in _NOT_FOUND else CreateFailed
-        return kind(f"exec: {shown}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
+        named = f"exec {shown}" if step == "execute" and "/" in path else f"exec: {shown}"
+        return kind(f"{named}: {text}" if path else f"exec: {text}", step=step, errno=number, path=path)
     where = f" ({shown})" if path else ""
     return CreateFailed(f"step {index}, {_shown(step)}: {text}{where}", step=step, errno=number, path=path)
 

@@ -11,7 +11,7 @@ import os
 import stat
 
 from ociworks._linux import mount, path
-from ociworks.runtime._init import copyup, sources, targets
+from ociworks.runtime._init import copyup, identity, sources, targets, wire
 from ociworks.runtime._init.context import StepError
 
 TYPE_CHECKING = False
@@ -108,6 +108,9 @@ def bind(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
         if mine:
             if how == "idmap":
                 sources.map_ids(made, context.given[number], recursive=below)
+            elif how == "ask":
+                point = wire.MAP_ALL_IDS if below else wire.MAP_IDS
+                identity.reach(context, point, (made, context.given[number]))
             sources.change(made, attributes)
     try:
         is_directory = stat.S_ISDIR(os.stat(made).st_mode)

@@ -52,12 +52,18 @@ KEEP: Final = b"K"
 CREATE_RUNTIME: Final = "createRuntime"
 NETWORK_DEVICES: Final = "netDevices"
 LISTENER: Final = "seccompFd"
-"""The points that an init reaches: for hooks, and with a descriptor to do something with, attached."""
+MAP_IDS: Final = "mapIds"
+MAP_ALL_IDS: Final = "mapAllIds"
+"""The points that an init reaches: for hooks, and with descriptors to do something with, attached."""
+REPEATED: Final = frozenset({MAP_IDS, MAP_ALL_IDS})
+"""Those that it may reach more than once: for each bind that only shows in the container what is to be mapped."""
 
 _ATTACHED: Final = {
     (CONSOLE, b""): 1,
     (POINT, NETWORK_DEVICES.encode()): 1,
     (POINT, LISTENER.encode()): 1,
+    (POINT, MAP_IDS.encode()): 2,
+    (POINT, MAP_ALL_IDS.encode()): 2,
 }
 """How many descriptors come with what an init says, where it is not none."""
 

@@ -225,7 +225,8 @@ def limits(resources: Resources, place: Callable[[str], Place]) -> tuple[Setting
         version, directory = place(v2.unified_controller(name))
         if version != 2:
             raise NotSupported(
-                f"invalid configuration: $.linux.resources.unified: {name} is in a version 1 hierarchy on this host")
+                f"invalid configuration: $.linux.resources.unified: {name} is in a version 1 hierarchy on this host"
+            )
         settings += v2.unified({name: resources.unified[name]}, directory)
     return tuple(settings)
 

@@ -9,6 +9,7 @@ from ociworks.runtime.cli import _files, _sockets, _tty
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._process import process_of, sub_groups
 from ociworks.runtime.cli._words import of
+from ociworks.spec.runtime import Process
 
 __all__ = ["main"]
 
@@ -52,8 +53,18 @@ def _options(call: Call, *, detach: bool) -> ExecOptions:
     )
 
 
+def _target(call: Call, container: Container) -> Process:
+    target = process_of(call, container)
+    if call.log.debugs:
+        from ociworks.runtime.cli._debug import tell_affinity
+
+        affinity = target.exec_cpu_affinity
+        tell_affinity(call.log, affinity.initial if affinity is not None else None)
+    return target
+
+
 def _detached(call: Call, container: Container) -> int:
-    target, path = process_of(call, container), call.flags.text("console-socket")
+    target, path = _target(call, container), call.flags.text("console-socket")
     _tty.check_socket(path, terminal=bool(target.terminal), detach=True)
     process = container.spawn(target, stdin=None, options=_options(call, detach=True))
     try:
@@ -71,7 +82,7 @@ def _detached(call: Call, container: Container) -> int:
 def _attached(call: Call, container: Container) -> int:
     from ociworks.runtime.cli._follow import caught_signals, exit_status, follow
 
-    target = process_of(call, container)
+    target = _target(call, container)
     _tty.check_socket(call.flags.text("console-socket"), terminal=bool(target.terminal), detach=False)
     with (
         caught_signals() as signals,

@@ -1,7 +1,9 @@
-"""Capabilities that cannot be had are logged as a warning and left out (runtime-spec config.md, Linux Process).
+"""What the command goes on without, after a warning in its log; the library refuses it.
 
-The library refuses the names that it does not know (RT-24); clients of a command expect what the specification says,
-and that a container with fewer rights than asked for runs.
+- Capabilities that cannot be had: the specification wants a warning (runtime-spec config.md, Linux Process), and
+  clients expect that a container with fewer rights than asked for runs.
+- ``linux.mountLabel`` on a kernel without SELinux, which has nobody to ask for the labels of files. It confines no
+  process, unlike ``process.selinuxLabel``, which is refused there.
 """
 
 from __future__ import annotations
@@ -11,26 +13,24 @@ from ociworks._values import evolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Final
+    from collections.abc import Callable, Sequence
 
-    from ociworks.spec.runtime import Capabilities, Process, Spec
+    from ociworks.spec.runtime import Capabilities, Linux, Process, Spec
 
 __all__ = ["granted", "granted_process"]
 
-_SETS: Final = ("bounding", "effective", "inheritable", "permitted", "ambient")
-
 
 def granted(spec: Spec, caution: Callable[[str], None]) -> Spec:
-    """The configuration with those that there are; ``caution`` is told of the others."""
-    if spec.process is None:
+    """The configuration with what can be had; ``caution`` is told of the rest."""
+    process = spec.process and granted_process(spec.process, caution)
+    linux = spec.linux and _granted_linux(spec.linux, caution)
+    if process is spec.process and linux is spec.linux:
         return spec
-    process = granted_process(spec.process, caution)
-    return spec if process is spec.process else evolve(spec, process=process)
+    return evolve(spec, process=process, linux=linux)
 
 
 def granted_process(process: Process, caution: Callable[[str], None]) -> Process:
-    """The same for one process."""
+    """The same for one process: its capabilities."""
     sets = process.capabilities
     if sets is None:
         return process
@@ -48,10 +48,31 @@ def granted_process(process: Process, caution: Callable[[str], None]) -> Process
     return process
 
 
+def _granted_linux(linux: Linux, caution: Callable[[str], None]) -> Linux:
+    if not linux.mount_label:
+        return linux
+    from ociworks.runtime.plan import labels
+
+    labels.check_context(linux.mount_label, labels.MOUNT_LABEL)
+    if labels.selinux_enabled():
+        return linux
+    caution(f"ignoring {labels.MOUNT_LABEL}: this kernel has no SELinux, so nobody would read the label")
+    return evolve(linux, mount_label=None)
+
+
 def _known() -> tuple[str, ...]:
     return CAPABILITIES[: last_capability() + 1]
 
 
 def _without(sets: Capabilities, missing: set[str]) -> Capabilities:
-    kept = {name: tuple(member for member in getattr(sets, name) if member not in missing) for name in _SETS}
-    return evolve(sets, **kept)
+    def kept(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in missing)
+
+    return evolve(
+        sets,
+        bounding=kept(sets.bounding),
+        effective=kept(sets.effective),
+        inheritable=kept(sets.inheritable),
+        permitted=kept(sets.permitted),
+        ambient=kept(sets.ambient),
+    )

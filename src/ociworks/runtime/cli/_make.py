@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.cli._call import Call
     from ociworks.runtime.launcher import Launcher, Spawned
     from ociworks.runtime.plan import Plan
+    from ociworks.runtime.plan.ops import Op
     from ociworks.spec._config import Loaded
 
 __all__ = ["make"]
@@ -126,11 +127,16 @@ def _until_created(call: Call, root: str, planned: Plan, spawned: Spawned, raw: 
 
 def _points(planned: Plan, pid: int) -> Points | None:
     """What is to be done when the first process asks for it; most never do."""
-    if not any(op.name in _ASKING for op in planned.operations):
+    if not any(op.name in _ASKING or _asks_to_map(op) for op in planned.operations):
         return None
     from ociworks.runtime._points import points
 
     return points(planned.spec, planned.container_id, planned.bundle, pid)
+
+
+def _asks_to_map(op: Op) -> bool:
+    given = op.args[-1] if op.name == "bind" else None
+    return isinstance(given, tuple) and given[0] == "ask"
 
 
 def _undo(call: Call, root: str, launcher: Launcher, planned: Plan) -> None:

@@ -340,8 +340,7 @@ class _Builder:
         user = self.process.user
         yield from device_ops(self.spec, self.linux, bind=self.has_user_namespace)
         if self.process.terminal:
-            size = self.process.console_size
-            yield ops.open_terminal((size.width, size.height) if size else (0, 0), user.uid, own_root=True)
+            yield ops.open_terminal(processes.console_size(self.process), user.uid, own_root=True)
         if self.linux.net_devices:
             self._own_network()
             yield ops.network_devices()
@@ -414,11 +413,8 @@ def build_exec(
     operations.append(ops.session())
     operations += labels.open_label_ops(target, own_root=False)
     if target.terminal:
-        size = target.console_size
-        owner = target.user.uid
-        operations.append(
-            ops.open_terminal((size.width, size.height) if size else (0, 0), owner, own_root=False)
-        )
+        size = processes.console_size(target)
+        operations.append(ops.open_terminal(size, target.user.uid, own_root=False))
     operations += processes.every_cpu()
     operations += processes.setup_ops(target, linux, joins=True)
     if detached:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ociworks.spec.runtime import Process
 
 __all__ = [
+    "MOUNT_LABEL",
     "apparmor_enabled",
+    "check_context",
     "check_mount_label",
     "label_ops",
     "open_label_ops",
@@ -37,6 +39,7 @@ __all__ = [
     "with_context",
 ]
 
+MOUNT_LABEL: Final = "$.linux.mountLabel"
 APPARMOR: Final = "apparmor"
 SELINUX: Final = "selinux"
 _UNCONFINED: Final = "unconfined"
@@ -111,7 +114,7 @@ def _loaded_profiles() -> frozenset[str] | None:
 
 def check_mount_label(label: str) -> None:
     """Raise for a ``linux.mountLabel`` that is none, or that this kernel cannot give to a mount."""
-    _check_selinux(label, "$.linux.mountLabel")
+    _check_selinux(label, MOUNT_LABEL)
 
 
 def with_context(op: ops.Op, label: str) -> ops.Op:
@@ -125,10 +128,15 @@ def with_context(op: ops.Op, label: str) -> ops.Op:
     return evolve(op, args=(*op.args[:place], (*options, ("context", label)), *op.args[place + 1 :]))
 
 
-def _check_selinux(label: str, where: str) -> None:
+def check_context(label: str, where: str) -> None:
+    """Raise InvalidSpec for what is no SELinux context."""
     if not _is(label, _CONTEXT) or len(label) > _MAX_CONTEXT:
         message = f"expected user:role:type or user:role:type:level, got {quote(label)}"
         raise InvalidSpec([Problem(where, message)])
+
+
+def _check_selinux(label: str, where: str) -> None:
+    check_context(label, where)
     if not selinux_enabled():
         raise NotSupported(f"{where}: this kernel has no SELinux, so the label would not be in force")
 

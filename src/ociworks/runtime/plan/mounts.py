@@ -102,7 +102,7 @@ def _mount(each: Mount, where: str, layout: Layout, groups: Groups, sources: Sou
     options = parse_options(each.options, f"{where}.options", bind=each.type == "bind")
     target = target_of(each, where, layout.rootfs)
     if options.bind:
-        return _bind(each, where, os.path.join(layout.bundle, each.source or ""), target, options, sources)
+        return _bind(each, where, layout, target, options, sources)
     if each.uid_mappings or each.gid_mappings:
         raise NotSupported(f"{where}.uidMappings: only bind mounts can have ids mapped")
     if each.type in ("none", None, ""):
@@ -135,8 +135,10 @@ def _settings(each: Mount, options: MountOptions, rootfs: str) -> tuple[ops.Opti
 
 
 def _bind(
-    each: Mount, where: str, source: str, target: str, options: MountOptions, sources: Sources
+    each: Mount, where: str, layout: Layout, target: str, options: MountOptions, sources: Sources
 ) -> ops.Op:
+    source = os.path.join(layout.bundle, each.source or "")
+    in_root = posixpath.normpath(source).startswith(f"{layout.rootfs}/")
     return ops.bind(
         source,
         target,
@@ -144,7 +146,7 @@ def _bind(
         attributes=options.bind_attributes,
         propagation=options.propagation,
         follow=options.follow,
-        given=sources.give(each, where, source, options),
+        given=sources.give(each, where, source, options, in_root=in_root),
     )
 
 

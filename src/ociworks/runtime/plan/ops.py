@@ -93,7 +93,8 @@ Attributes: TypeAlias = tuple[int, int, int, int, int, int]
 to clear on all below too."""
 Given: TypeAlias = tuple[str, int, bool]
 """What the launcher prepared for a bind, and its number (:mod:`ociworks._init.sources`): ``tree`` to be used, ``spare``
-when the source cannot be reached from here, ``idmap`` a user namespace to map by (recursively or not); or ``""``."""
+when the source cannot be reached from here, ``idmap`` a user namespace to map by (recursively or not), ``ask`` one that
+the caller is asked to map by; or ``""``."""
 UNCHANGED: Final[Attributes] = (0, 0, 0, 0, 0, 0)
 """A bind keeps the attributes of its source."""
 NOT_GIVEN: Final[Given] = ("", -1, False)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "capability_mask",
+    "console_size",
     "entry_ops",
     "every_cpu",
     "final_ops",
@@ -52,6 +53,8 @@ _SCHEDULER_FLAGS: Final = {
 _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES: Final = {"LINUX": 0x0000, "LINUX32": 0x0008}
 _AFFINITY: Final = "$.process.execCPUAffinity"
+_MOST_CHARACTERS: Final = (1 << 16) - 1
+"""What the kernel has room for (ioctl_tty(2), TIOCSWINSZ)."""
 _DEFAULT_UMASK: Final = 0o022
 _last_capability = kept(1)(last_capability)
 _configured = kept(1)(os.sysconf)
@@ -76,6 +79,19 @@ def initial_affinity(process: Process) -> tuple[int, ...]:
     if affinity is None or not affinity.initial:
         return ()
     return numbers(affinity.initial, f"{_AFFINITY}.initial")
+
+
+def console_size(process: Process) -> tuple[int, int]:
+    """Width and height of the terminal in characters; zeros when they are not given. InvalidSpec for too many."""
+    size = process.console_size
+    if size is None:
+        return 0, 0
+    if size.width > _MOST_CHARACTERS or size.height > _MOST_CHARACTERS:
+        found = f"{size.width} by {size.height}"
+        raise InvalidSpec(
+            [Problem("$.process.consoleSize", f"expected at most {_MOST_CHARACTERS} each, got {found}")]
+        )
+    return size.width, size.height
 
 
 def entry_ops(process: Process) -> Iterator[ops.Op]:

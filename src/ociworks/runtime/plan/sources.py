@@ -2,7 +2,8 @@
 
 Three cases: ids that are mapped need a user namespace, and inside a container's own user namespace the right to map;
 and sources that root can reach may be closed to the root of a user namespace. The launcher opens these trees and
-namespaces on the host, and the init finds them by number.
+namespaces on the host, and the init finds them by number. A source in the container's own root may be what an earlier
+mount shows: that is opened by the init, who asks the caller to map it.
 """
 
 from __future__ import annotations
@@ -43,16 +44,20 @@ class Sources:
         """In the order of their numbers."""
         return tuple(self._asked)
 
-    def give(self, mount: Mount, where: str, path: str, options: MountOptions) -> ops.Given:
-        """What the launcher has to prepare for one bind; nothing for most."""
+    def give(self, mount: Mount, where: str, path: str, options: MountOptions, *, in_root: bool) -> ops.Given:
+        """What the launcher has to prepare for one bind; nothing for most.
+
+        ``in_root``: earlier mounts may show there what is bound, so it is opened when its turn comes.
+        """
         maps = self._maps(mount, where, options)
         tree = (path, options.recursive, options.follow, options.bind_attributes)
         if maps is not None:
             _check_may_map(where)
             below = options.idmap == "ridmap"
-            if self._inside:
+            if self._inside and not in_root:
                 return ("tree", self._ask((*tree, maps, below, False)), False)
-            return ("idmap", self._ask(("", False, False, ops.UNCHANGED, maps, False, False)), below)
+            namespace = self._ask(("", False, False, ops.UNCHANGED, maps, False, False))
+            return ("ask" if self._inside else "idmap", namespace, below)
         if self._inside and os.geteuid() == 0:
             return ("spare", self._ask((*tree, None, False, True)), False)
         return ops.NOT_GIVEN

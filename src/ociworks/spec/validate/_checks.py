@@ -23,6 +23,7 @@ __all__ = [
     "check_range",
     "check_unique",
     "check_version",
+    "count_cpus",
     "version_order",
 ]
 
@@ -34,6 +35,7 @@ _SEMVER = (
 )
 _SUPPORTED_MAJOR = "1"
 _LONGEST_VERSION = 256
+_MOST_DIGITS = 9
 
 
 def check_version(text: str, at: str, section: str) -> Iterator[Problem]:
@@ -127,6 +129,17 @@ def check_cpu_list(text: str | None, at: str, section: str) -> Iterator[Problem]
 def _is_cpu_range(part: str) -> bool:
     first, dash, last = part.partition("-")
     return all(number.isascii() and number.isdigit() for number in ((first, last) if dash else (first,)))
+
+
+def count_cpus(text: str) -> str:
+    """How many a list has, ``many`` when it has more than any machine, or is none."""
+    count = 0
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if not _is_cpu_range(part) or max(len(first), len(last)) > _MOST_DIGITS:
+            return "many"
+        count += int(last) - int(first) + 1 if dash else 1  # trusted: a few ASCII digits
+    return str(count)
 
 
 def check_annotations(annotations: Mapping[str, str], at: str, section: str) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from ociworks.spec.validate._checks import (
     check_namespaces,
     check_range,
     check_unique,
+    count_cpus,
 )
 from ociworks.spec.validate._common import is_interface_name
 from ociworks.spec.validate.mounts import check_mappings
@@ -159,7 +160,8 @@ def _memory_policy(value: MemoryPolicy, at: str) -> Iterator[Problem]:
     yield from check_choice(value.mode, _MODES, f"{at}.mode", section)
     yield from check_cpu_list(value.nodes, f"{at}.nodes", section)
     if value.mode in _MODES_WITHOUT_NODES and value.nodes:
-        yield Problem(f"{at}.nodes", f"{value.mode} takes no nodes", f"{section}; set_mempolicy(2)")
+        message = f"this mode requires 0 nodes but got {count_cpus(value.nodes)}: {value.mode}"
+        yield Problem(f"{at}.nodes", message, f"{section}; set_mempolicy(2)")
     if value.mode in _MODES_WITH_NODES and not value.nodes:
         yield Problem(f"{at}.nodes", f"{value.mode} needs nodes", f"{section}; set_mempolicy(2)")
     for index, flag in enumerate(value.flags):
