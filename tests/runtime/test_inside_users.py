@@ -170,6 +170,37 @@ def test_owners_in_a_user_namespace(runtime: Runtime, remapped: spec.Bundle, dat
     assert lines == expected
 
 
+@needs_maps
+@pytest.mark.parametrize("inside", [False, True], ids=["host's users", "own users"])
+def test_owners_of_what_the_container_shows_itself(
+    runtime: Runtime, bundle: spec.Bundle, remapped: spec.Bundle, data: Path, inside: bool
+) -> None:
+    """A source that is there only since an earlier mount of the same container; also with all below."""
+    own = remapped if inside else bundle
+    root = str(own.rootfs)
+
+    def mapped_bind(to: str, source: str, *options: str) -> Mount:
+        uids, gids = ids(100, FIRST + 7), ids(210, FIRST + 8)
+        return Mount(
+            destination=to,
+            type="bind",
+            source=source,
+            options=options,
+            uid_mappings=uids,
+            gid_mappings=gids,
+        )
+
+    mounts = (
+        Mount(destination="/shown", type="bind", source=str(data), options=("rbind",)),
+        Mount(destination="/shown/below/more", type="tmpfs", source="more", options=("mode=755",)),
+        mapped_bind(f"{root}/one", f"{root}/shown", "rbind", "idmap"),
+        mapped_bind("/below", f"{root}/shown/below", "bind"),
+    )
+    lines = look(runtime, mounted(own, *mounts), "stat -c %u:%g /one/file /below/file /one/below/file")
+    mapped = "7:9" if inside else f"{FIRST + 7}:{FIRST + 9}"
+    assert lines == [mapped, mapped, "65534:65534" if inside else "100:211"]
+
+
 def test_an_ordinary_user_maps_no_mount(bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused with its path, before anything exists."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

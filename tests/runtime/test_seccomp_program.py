@@ -104,7 +104,7 @@ def test_flags_and_listener() -> None:
     asking = evolve(
         base,
         listener_path="/run/x",
-        flags=(*base.flags, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        flags=(*(base.flags or ()), "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
         syscalls=(Syscall(names=("mkdir",), action="SCMP_ACT_NOTIFY"),),
     )
     result = filters.compile(asking)

@@ -77,7 +77,9 @@ def test_links_are_not_followed(root: Path, compiled: list[Seccomp], tmp_path: P
     (tmp_path / "elsewhere").mkdir(0o700)
     moved = file_of(root).rename(tmp_path / "elsewhere/file")
     (root / "@filters" / "x").symlink_to(moved)
-    (root / "@filters" / "x").rename(root / "@filters" / source_hash(1, repr(PROFILE).encode()).hex())
+    (root / "@filters" / "x").rename(
+        root / "@filters" / source_hash(stored._FORMAT, repr(PROFILE).encode()).hex()
+    )
     stored.compile_once(PROFILE)
     assert len(compiled) == 2
     file_of(root).unlink()
@@ -103,7 +105,7 @@ def test_a_file_of_another_profile_says_nothing(data: st.DataObject) -> None:
     right = compile_filter(OTHER)
     library = stored._library()
     parts = (os.fsencode(library), stored._makers(library), repr(OTHER).encode(), right.program)
-    raw = " ".join(map(str, (1, right.flags, 0, *map(len, parts)))).encode() + b"\n" + b"".join(parts)
+    raw = " ".join(map(str, (2, right.flags, 0, *map(len, parts)))).encode() + b"\n" + b"".join(parts)
     assert stored._parse(raw, repr(OTHER).encode()) == right
     assert stored._parse(raw, repr(PROFILE).encode()) is None
     place = data.draw(st.integers(0, len(raw) - len(right.program) - 1))

@@ -5,6 +5,7 @@ Used by the caller for the hooks of the runtime namespace and by the init for th
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import select
@@ -95,12 +96,18 @@ def run(
         code = os.waitstatus_to_exitcode(status)
         if code:
             said = output.decode("utf-8", "backslashreplace").strip()
-            raise StepError(f"hook ended with status {code}" + (f": {said}" if said else ""), program)
+            raise StepError(f"hook {_fate(code)}" + (f": {said}" if said else ""), program)
     finally:
         os.close(state_fd)
         os.close(reader)
         if writer >= 0:
             os.close(writer)
+
+
+def _fate(code: int) -> str:
+    if code > 0:
+        return f"ended with status {code}"
+    return f"was killed by signal {-code}, {(_signal.strsignal(-code) or 'unknown').lower()}"
 
 
 def _wait(pid: int, reader: int, timeout: int) -> tuple[bytes, bool]:

@@ -129,9 +129,15 @@ def rlimit(context: Context, number: int, soft: int, hard: int) -> None:  # noqa
         raise StepError(str(error), "", errno.EPERM) from None
 
 
-def scheduler(context: Context, values: tuple[int, ...]) -> None:  # noqa: ARG001
-    """sched_setattr(2)."""
-    process.set_scheduler(values)
+def scheduler(context: Context, values: tuple[int, ...], cpus: bool) -> None:  # noqa: ARG001, FBT001
+    """sched_setattr(2). ``cpus``: the container has only some of the CPUs, which deadlines do not go together with."""
+    try:
+        process.set_scheduler(values)
+    except OSError as error:
+        if not cpus or error.errno != errno.EPERM:
+            raise
+        said = "process scheduler can't be used together with AllowedCPUs, or not with these rights"
+        raise StepError(said, "", errno.EPERM) from None
 
 
 def memory_policy(context: Context, mode: int, nodes: bytes) -> None:  # noqa: ARG001

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ociworks.runtime import Runtime
 from ociworks.runtime.plan.numa import numbers
+from ociworks.runtime.seccomp.names import TSYNC, TSYNC_ESRCH
 
 if TYPE_CHECKING:
     from ociworks.runtime import Event
@@ -23,6 +24,13 @@ _STEPS: Final = {
     "exec": "nsexec container setup, child process in init(), setns_init: about to exec",
 }
 """What comes before an event."""
+
+_SEALED: Final = (
+    "the program that sets it up is sealed in memory; where runc would say "
+    "'runc exeseal: using /proc/self/exe clone' or 'runc exeseal: using overlayfs for sealed /proc/self/exe'"
+)
+_OF_THREADS: Final = TSYNC | TSYNC_ESRCH
+"""Flags without effect on a process that has one thread."""
 
 
 def tell_affinity(log: Log, initial: str | None) -> None:
@@ -41,9 +49,13 @@ class Told(Runtime):
     def edit_plan(self, plan: Plan) -> Plan:
         """Log it and leave it as it is."""
         self._log.detail(f"container {plan.container_id}: nsexec container setup")
+        self._log.detail(_SEALED)
         for number, operation in enumerate(plan.operations):
             shown = operation.name if operation.name == "hook" else operation
             self._log.detail(f"container {plan.container_id}: operation {number}: {shown}")
+            flags = operation.args[1] if operation.name in ("seccomp", "seccomp_listener") else None
+            if isinstance(flags, int):
+                self._log.detail(f"seccomp filter flags: {flags & ~_OF_THREADS}")
         return plan
 
     def on_event(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 - Capabilities that cannot be had: the specification wants a warning (runtime-spec config.md, Linux Process), and
   clients expect that a container with fewer rights than asked for runs.
+- Letters of a device rule that mean nothing: they allow nothing, and deny everything.
 - ``linux.mountLabel`` on a kernel without SELinux, which has nobody to ask for the labels of files. It confines no
   process, unlike ``process.selinuxLabel``, which is refused there.
 """
@@ -10,14 +11,18 @@ from __future__ import annotations
 
 from ociworks._linux.numbers import CAPABILITIES, last_capability
 from ociworks._values import evolve
+from ociworks.errors import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Final
 
-    from ociworks.spec.runtime import Capabilities, Linux, Process, Spec
+    from ociworks.spec.runtime import Capabilities, DeviceRule, Linux, Process, Spec
 
 __all__ = ["granted", "granted_process"]
+
+_LETTERS: Final = frozenset("rwm")
 
 
 def granted(spec: Spec, caution: Callable[[str], None]) -> Spec:
@@ -49,6 +54,12 @@ def granted_process(process: Process, caution: Callable[[str], None]) -> Process
 
 
 def _granted_linux(linux: Linux, caution: Callable[[str], None]) -> Linux:
+    resources = linux.resources
+    if resources is not None and any(
+        not _LETTERS.issuperset(rule.access or "") for rule in resources.devices
+    ):
+        rules = tuple(_granted_rule(rule, caution) for rule in resources.devices)
+        linux = evolve(linux, resources=evolve(resources, devices=rules))
     if not linux.mount_label:
         return linux
     from ociworks.runtime.plan import labels
@@ -58,6 +69,15 @@ def _granted_linux(linux: Linux, caution: Callable[[str], None]) -> Linux:
         return linux
     caution(f"ignoring {labels.MOUNT_LABEL}: this kernel has no SELinux, so nobody would read the label")
     return evolve(linux, mount_label=None)
+
+
+def _granted_rule(rule: DeviceRule, caution: Callable[[str], None]) -> DeviceRule:
+    access = rule.access or ""
+    if _LETTERS.issuperset(access):
+        return rule
+    taken = "".join(letter for letter in "rwm" if letter in access or not rule.allow)
+    caution(f"the access {quote(access)} of a device rule is not made of rwm; taken as {quote(taken)}")
+    return evolve(rule, access=taken)
 
 
 def _known() -> tuple[str, ...]:

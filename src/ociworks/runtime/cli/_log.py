@@ -56,6 +56,13 @@ class Log:
             sys.stderr.write(f"{_quoted(message)[1:-1]}\n")
         return status
 
+    def last_words(self, message: str, status: int) -> int:
+        """Say something in the place of a program, and in a log file; give back ``status``."""
+        if self._file >= 0:
+            return self.fatal(message, status)
+        sys.stderr.write(f"{_quoted(message)[1:-1]}\n")
+        return status
+
     def _write(self, level: str, message: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         quoted = _quoted(message)

@@ -76,7 +76,11 @@ def _load(path: str) -> Loaded:
 
 def _granted(call: Call, loaded: Loaded) -> Loaded:
     spec = granted(loaded.spec, call.log.caution)
-    return loaded if spec is loaded.spec else evolve(loaded, spec=spec)
+    if spec is loaded.spec:
+        return loaded
+    from ociworks.spec import to_json
+
+    return evolve(loaded, spec=spec, raw=to_json(spec))
 
 
 def _absolute(path: str) -> str:

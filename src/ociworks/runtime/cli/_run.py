@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
+from ociworks.errors import CommandNotFound
 from ociworks.runtime import Container
 from ociworks.runtime.cli._call import Call
 from ociworks.runtime.cli._create import run_options, tell
@@ -13,12 +15,24 @@ from ociworks.spec import Bundle
 
 __all__ = ["run"]
 
+_NOT_EXECUTED: Final = 255
+
 
 def run(call: Call, bundle: Bundle) -> int:
     """Run a container to its end and remove it; the exit status.
 
-    We adopt it, so that it goes on when we are killed. With ``--no-subreaper`` we adopt nobody, and it ends with us.
+    What the kernel did not execute ends with 255 and one line on its standard error, as if it had said so itself.
     """
+    try:
+        return _run(call, bundle)
+    except CommandNotFound as error:
+        if error.step != "execute":
+            raise
+        return call.log.last_words(str(error), _NOT_EXECUTED)
+
+
+def _run(call: Call, bundle: Bundle) -> int:
+    """We adopt it, so that it goes on when we are killed. With ``--no-subreaper`` it ends with us."""
     adopt = not call.flags.flag("no-subreaper")
     if adopt:
         prctl(PR_SET_CHILD_SUBREAPER, 1)

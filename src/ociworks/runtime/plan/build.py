@@ -213,9 +213,10 @@ class _Builder:
             *self.setup,
             *(processes.waiting_ops(self.process, detached=detached) if wait else ()),
             *(processes.home_ops(self.process) if options.home else ()),
-            *self._hooks(container_id, "startContainer", "created"),
             *((ops.listen(options.listen_fds),) if options.listen_fds else ()),
-            *self.final,
+            *self.final[:-1],
+            *self._hooks(container_id, "startContainer", "created"),
+            self.final[-1],
         )
         return Plan(
             container_id=container_id,
@@ -366,7 +367,10 @@ class _Builder:
             yield ops.root_propagation(_propagation(self.linux.rootfs_propagation))
 
     def _hooks(self, container_id: str, point: str, status: str) -> Iterator[ops.Op]:
-        """Those of one point; at the start they inherit the environment of the program, as with runc."""
+        """Those of one point.
+
+        At the start they are programs of the container, so they get the rights of its own, and its environment.
+        """
         started = point == "startContainer"
         found = self.hooks.start_container if started else self.hooks.create_container
         inherited = self.process.env if started else ()

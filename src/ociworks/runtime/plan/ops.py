@@ -327,9 +327,9 @@ def rlimit(number: int, soft: int, hard: int) -> Op:
     return Op("rlimit", (number, soft, hard))
 
 
-def scheduler(values: Sequence[int]) -> Op:
-    """sched_setattr(2): policy, flags, nice, priority, runtime, deadline, period."""
-    return Op("scheduler", (tuple(values),))
+def scheduler(values: Sequence[int], *, cpus: bool) -> Op:
+    """sched_setattr(2): policy, flags, nice, priority, runtime, deadline, period; ``cpus``: only some are given."""
+    return Op("scheduler", (tuple(values), cpus))
 
 
 def io_priority(class_: int, level: int) -> Op:

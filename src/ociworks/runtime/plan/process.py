@@ -135,7 +135,8 @@ def setup_ops(process: Process, linux: Linux, *, joins: bool = False) -> Iterato
             )
         yield ops.rlimit(number, limit.soft, limit.hard)
     if process.scheduler is not None:
-        yield ops.scheduler(_scheduler(process.scheduler))
+        cpu = linux.resources.cpu if linux.resources is not None else None
+        yield ops.scheduler(_scheduler(process.scheduler), cpus=cpu is not None and bool(cpu.cpus))
     if process.io_priority is not None:
         yield ops.io_priority(*_io_priority(process.io_priority))
     if linux.memory_policy is not None:
@@ -146,7 +147,7 @@ def setup_ops(process: Process, linux: Linux, *, joins: bool = False) -> Iterato
 
 
 def final_ops(process: Process, compiled: CompiledFilter | None, *, may_set_groups: bool) -> Iterator[ops.Op]:
-    """From the last rights to the program. A filter comes last of all when no-new-privileges lets it."""
+    """From the last rights to the program. A filter is the last before that when no-new-privileges lets it."""
     user = process.user
     early = compiled is not None and not process.no_new_privileges
     if process.no_new_privileges:

@@ -37,7 +37,7 @@ def _problems(seccomp: Seccomp) -> Iterator[tuple[str, str]]:
     for index, name in enumerate(seccomp.architectures):
         if name not in ARCHITECTURES:
             yield f"architectures[{index}]", f"unknown architecture {quote(name)}"
-    for index, name in enumerate(seccomp.flags):
+    for index, name in enumerate(seccomp.flags or ()):
         if name not in FLAGS:
             yield f"flags[{index}]", f"unknown flag {quote(name)}"
     for index, rule in enumerate(seccomp.syscalls):
@@ -54,7 +54,10 @@ def _rule(where: str, rule: Syscall) -> Iterator[tuple[str, str]]:
     yield from _action(where, "", rule.action, rule.errno_ret)
     for name in rule.names:
         if rule.action == "SCMP_ACT_NOTIFY" and name in _NEVER_NOTIFY:
-            yield f"{where}names", f"{name} hands over the listener and cannot be asked about"
+            yield (
+                f"{where}names",
+                (f"SCMP_ACT_NOTIFY cannot be used for the {name} syscall, which hands over the listener"),
+            )
     for index, arg in enumerate(rule.args):
         if arg.index > 5:
             yield f"{where}args[{index}].index", f"expected 0 to 5, got {arg.index}"

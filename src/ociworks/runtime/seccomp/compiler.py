@@ -26,6 +26,7 @@ from ociworks.runtime.seccomp.names import (
     STRICTNESS,
     TSYNC,
     TSYNC_ESRCH,
+    UNLESS_GIVEN,
     WAIT_KILLABLE_RECV,
 )
 from ociworks.runtime.seccomp.newer import unknown_calls
@@ -249,7 +250,7 @@ def _alternatives(rule: Syscall) -> Iterator[tuple[object, ...]]:
 
 def _flags(seccomp: Seccomp) -> int:
     flags = 0
-    for name in seccomp.flags:
+    for name in UNLESS_GIVEN if seccomp.flags is None else seccomp.flags:
         flags |= FLAGS[name]
     if not notifies(seccomp):
         return flags & ~WAIT_KILLABLE_RECV  # it is about waiting for a listener, and needs one

@@ -39,7 +39,8 @@ def hand_over(filtered: Seccomp, state: State, pid: int, listener: int) -> None:
         _send(path, to_json(told), listener)
     except OSError as error:
         raise CreateFailed(
-            f"seccomp: nobody takes the listener at {quote(path)}: {error.strerror or error}",
+            f"failed to connect with seccomp agent: nobody takes the listener at {quote(path)}: "
+            f"{error.strerror or error}",
             step="seccomp",
             errno=error.errno or 0,
             path=path,

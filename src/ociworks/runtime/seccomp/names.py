@@ -18,6 +18,7 @@ __all__ = [
     "STRICTNESS",
     "TSYNC",
     "TSYNC_ESRCH",
+    "UNLESS_GIVEN",
     "WAIT_KILLABLE_RECV",
 ]
 
@@ -110,3 +111,5 @@ FLAGS: Final = MappingProxyType(
     }
 )
 """Flag → the bit for seccomp(2)."""
+UNLESS_GIVEN: Final = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
+"""As runc and Docker have it: a filter is no reason to switch off speculation, which older kernels do otherwise."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_once"]
 
 _DIRECTORY: Final = "@filters"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MOST: Final = 64
 """Files; when there are more, all go and the directory fills anew."""
 _LARGEST: Final = 4 << 20

@@ -39,7 +39,8 @@ class Seccomp(Model, nulls=True):
     default_action: str
     default_errno_ret: U32 | None = None
     architectures: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] | None = None
+    """None lets the runtime choose: it then leaves speculation as it is (``SECCOMP_FILTER_FLAG_SPEC_ALLOW``)."""
     listener_path: str | None = None
     listener_metadata: str | None = None
     syscalls: tuple[Syscall, ...] = ()

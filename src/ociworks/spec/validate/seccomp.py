@@ -40,7 +40,7 @@ def _seccomp(value: Seccomp, at: str) -> Iterator[Problem]:
     yield from _errno(value.default_action, value.default_errno_ret, f"{at}.defaultErrnoRet")
     for index, architecture in enumerate(value.architectures):
         yield from check_choice(architecture, ARCHITECTURES, f"{at}.architectures[{index}]", _SECTION)
-    for index, flag in enumerate(value.flags):
+    for index, flag in enumerate(value.flags or ()):
         yield from check_choice(flag, FLAGS, f"{at}.flags[{index}]", _SECTION)
     yield from _listener(value, at)
 
