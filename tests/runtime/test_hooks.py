@@ -40,7 +40,7 @@ def test_each_at_its_time(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path)
     """In order, each with the state of that moment."""
     log = tmp_path / "log"
     points = {name: (noting(log, name), noting(log, f"{name}-2")) for name in HOST}
-    inside = Hook(path="/bin/sh", args=("sh", "-c", "cat > /state; test -e /proc/1/root/bin/busybox"))
+    inside = Hook(path="/bin/sh", args=("sh", "-c", "cat > /state; test -e /bin/busybox && test -d /proc/1"))
     hooked = changed(
         bundle, hooks=hooks_at(**points, start_container=(inside,)), annotations={"org.example.a": "b"}
     )

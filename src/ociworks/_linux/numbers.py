@@ -33,6 +33,7 @@ __all__ = [
     "MS_SHARED",
     "MS_SLAVE",
     "MS_UNBINDABLE",
+    "known_capabilities",
     "last_capability",
 ]
 
@@ -81,3 +82,8 @@ def last_capability() -> int:
     """The highest capability number of the running kernel (``/proc/sys/kernel/cap_last_cap``)."""
     with open("/proc/sys/kernel/cap_last_cap", "rb") as stream:
         return int(stream.read(16))  # trusted: the kernel's
+
+
+def known_capabilities() -> frozenset[str]:
+    """The names of those that the running kernel has and we know."""
+    return frozenset(CAPABILITIES[: last_capability() + 1])

@@ -33,8 +33,8 @@ def run_in_container(  # noqa: PLR0913, PLR0917 - the arguments of an operation
     args: tuple[str, ...],
     env: tuple[str, ...],
     timeout: int,
-    state: tuple[bytes, bytes],
     completed: bool,  # noqa: FBT001 - an operation's arguments are positional
+    state: tuple[bytes, bytes],
 ) -> None:
     """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ociworks._linux.numbers import known_capabilities
 from ociworks.errors import InvalidSpec, Problem
-from ociworks.runtime.cli import _files, _granted
+from ociworks.runtime.cli import _files
 from ociworks.runtime.cli._flags import FALSE, TRUE
 
 TYPE_CHECKING = False
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from ociworks.spec import Bundle
     from ociworks.spec.runtime import Spec
 
-__all__ = ["check_terminal", "main", "run_options", "tell"]
+_LETTERS = frozenset("rwm")
+
+__all__ = ["check_terminal", "granted", "main", "run_options", "tell"]
 
 
 def main(call: Call) -> int:
@@ -69,7 +72,7 @@ def tell(call: Call, pid: int) -> None:
 def _main(call: Call) -> int:
     """The same by a Runtime, which knows more than ``create`` mostly needs."""
     bundle = _bundle(call.flags.text("bundle") or ".")
-    bundle = bundle.replace(_granted.granted(bundle.spec, call.log.caution))
+    bundle = bundle.replace(granted(call, bundle.spec))
     detach = call.command == "create" or call.flags.flag("detach")
     check_terminal(call, bundle.spec, detach=detach)
     with call.runtime() as runtime:
@@ -101,6 +104,25 @@ def check_terminal(call: Call, spec: Spec, *, detach: bool) -> None:
         from ociworks.runtime.cli import _tty
 
         _tty.check_socket(path, terminal=terminal, detach=detach)
+
+
+def granted(call: Call, spec: Spec) -> Spec:
+    """The configuration with what can be had of it (``_granted``, which is loaded for unusual ones only)."""
+    linux, sets = spec.linux, spec.process.capabilities if spec.process is not None else None
+    names = (
+        (*sets.bounding, *sets.effective, *sets.inheritable, *sets.permitted, *sets.ambient) if sets else ()
+    )
+    rules = linux.resources.devices if linux is not None and linux.resources is not None else ()
+    if (
+        known_capabilities().issuperset(names)
+        and not (sets and sets.ambient)
+        and not (linux and linux.mount_label)
+        and all(_LETTERS.issuperset(rule.access or "") for rule in rules)
+    ):
+        return spec
+    from ociworks.runtime.cli import _granted
+
+    return _granted.granted(spec, call.log.caution)
 
 
 def run_options(call: Call) -> RunOptions:

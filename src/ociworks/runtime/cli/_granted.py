@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from ociworks._linux.numbers import CAPABILITIES, last_capability
+from ociworks._linux.numbers import known_capabilities
 from ociworks._values import evolve
 from ociworks.errors import quote
 
@@ -40,7 +40,7 @@ def granted_process(process: Process, caution: Callable[[str], None]) -> Process
     if sets is None:
         return process
     asked = {*sets.bounding, *sets.effective, *sets.inheritable, *sets.permitted, *sets.ambient}
-    missing = asked.difference(_known())
+    missing = asked.difference(known_capabilities())
     if missing:
         caution(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(missing))}]")
         sets = _without(sets, missing)
@@ -78,10 +78,6 @@ def _granted_rule(rule: DeviceRule, caution: Callable[[str], None]) -> DeviceRul
     taken = "".join(letter for letter in "rwm" if letter in access or not rule.allow)
     caution(f"the access {quote(access)} of a device rule is not made of rwm; taken as {quote(taken)}")
     return evolve(rule, access=taken)
-
-
-def _known() -> tuple[str, ...]:
-    return CAPABILITIES[: last_capability() + 1]
 
 
 def _without(sets: Capabilities, missing: set[str]) -> Capabilities:

@@ -16,7 +16,6 @@ from ociworks.runtime._making import record_of, request_for
 from ociworks.runtime._progress import Follower
 from ociworks.runtime._root import check_root
 from ociworks.runtime.cli import _create
-from ociworks.runtime.cli._granted import granted
 from ociworks.runtime.plan.build import build
 from ociworks.runtime.seccomp.stored import compile_once
 from ociworks.spec import _config
@@ -75,7 +74,7 @@ def _load(path: str) -> Loaded:
 
 
 def _granted(call: Call, loaded: Loaded) -> Loaded:
-    spec = granted(loaded.spec, call.log.caution)
+    spec = _create.granted(call, loaded.spec)
     if spec is loaded.spec:
         return loaded
     from ociworks.spec import to_json

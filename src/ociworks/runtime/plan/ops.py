@@ -263,7 +263,7 @@ def hook(which: str, given: Hook, inherited: Sequence[str], state: tuple[bytes, 
     environment, completed = (given.env, False) if given.env else (inherited, bool(inherited))
     return Op(
         "hook",
-        (which, given.path, tuple(given.args), tuple(environment), given.timeout or 0, state, completed),
+        (which, given.path, tuple(given.args), tuple(environment), given.timeout or 0, completed, state),
     )
 
 
