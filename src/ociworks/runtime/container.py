@@ -395,13 +395,20 @@ class Container(HasStreams):
     def __repr__(self) -> str:
         return f"<Container {self.id} {self.status}>"
 
+    def _end(self) -> None:
+        try:
+            self.kill("KILL")
+        except (ContainerError, ProcessLookupError):
+            if self.status != "stopped":  # it did not end by itself meanwhile
+                raise
+        self._first.wait_foreign(_KILL_TIMEOUT, reap=False)
+
     def _remove(self) -> None:
         if self._shim is not None:
             self._remove_held(self._shim)
         elif self._spawned is None or not self._host.remove(self.id):
             if self.status != "stopped":
-                self.kill("KILL")
-                self._first.wait_foreign(_KILL_TIMEOUT, reap=False)
+                self._end()
             self._sweep()
         if self._record.resctrl:
             resctrl.remove(
