@@ -124,6 +124,22 @@ def test_every_order_of_quota_and_burst(container: Container) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.root
+def test_every_order_of_a_real_time_budget(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """A period shorter than the time in it is refused by the kernel, so which is written first depends."""
+    machine = cgroups.detect()
+    top = machine.mounts.get("cpu", "")
+    if os.geteuid() != 0 or machine.mode == "v2" or not os.path.exists(f"{top}/cpu.rt_runtime_us"):
+        pytest.skip("needs root and a kernel that limits real-time processes by group")
+    path = f"/{NAME}-budget"
+    with runtime.create(NAME, with_linux(bundle, cgroups_path=path), ["sleep", "1000"]) as made:
+        made.start()
+        for period, budget in ((900_001, 600_001), (10_000, 3_000), (100_000, 20_000)):
+            made.update(Resources(cpu=CPU(realtime_period=period, realtime_runtime=budget)))
+            found = [int(Path(f"{top}{path}/cpu.rt_{name}_us").read_text()) for name in ("period", "runtime")]
+            assert found == [period, budget]
+
+
 def test_a_stopped_container_has_nothing_to_update(container: Container) -> None:
     container.kill("KILL")
     container.wait()

@@ -140,6 +140,7 @@ def _ordered(settings: Sequence[Setting]) -> list[Setting]:
     ordered = list(settings)
     _swap(ordered, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", when=_grows)
     _swap(ordered, "cpu.cfs_period_us", "cpu.cfs_quota_us", when=lambda _, quota: not _grows(_, quota))
+    _swap(ordered, "cpu.rt_period_us", "cpu.rt_runtime_us", when=lambda _, runtime: not _grows(_, runtime))
     _swap(ordered, "cpu.cfs_quota_us", "cpu.cfs_burst_us", when=lambda _, burst: not _grows(_, burst))
     _swap(ordered, "cpu.max", "cpu.max.burst", when=lambda _, burst: not _grows(_, burst))
     return ordered

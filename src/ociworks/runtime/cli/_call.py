@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "run"]
 
+_NOTIFYING = ("create", "run")
+
 
 class Call:
     """The command line of one call, and the state root that it names."""
@@ -85,10 +87,14 @@ class Call:
         from ociworks.runtime import Runtime
 
         systemd = self.globals.flag("systemd-cgroup")
-        if self.custom is None and self.log.debugs:
+        if self.custom is None and self.command in _NOTIFYING and os.environ.get("NOTIFY_SOCKET"):
+            from ociworks.runtime.cli import _notify
+
+            runtime: Runtime = _notify.runtime(self.root, self.log, systemd_cgroup=systemd)
+        elif self.custom is None and self.log.debugs:
             from ociworks.runtime.cli._debug import Told
 
-            runtime: Runtime = Told(self.root, self.log, systemd_cgroup=systemd)
+            runtime = Told(self.root, self.log, systemd_cgroup=systemd)
         elif self.custom is None:
             runtime = Runtime(self.root, systemd_cgroup=systemd)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ociworks._linux.numbers import known_capabilities
 from ociworks.errors import InvalidSpec, Problem
 from ociworks.runtime.cli import _files
@@ -25,7 +27,7 @@ def main(call: Call) -> int:
     try:
         _check(call)
         plain = call.custom is None and not call.log.debugs and not call.globals.flag("systemd-cgroup")
-        if call.command == "create" and plain:
+        if call.command == "create" and plain and not os.environ.get("NOTIFY_SOCKET"):
             from ociworks.runtime.cli._make import make
 
             return make(call)
@@ -79,7 +81,7 @@ def _main(call: Call) -> int:
         if detach:
             container = _create(call, runtime, bundle)
             if call.command == "run":
-                _start(container)
+                _start(call, container)
             return 0
     from ociworks.runtime.cli._run import run
 
@@ -156,9 +158,14 @@ def _create(call: Call, runtime: Runtime, bundle: Bundle) -> Container:
     return container
 
 
-def _start(container: Container) -> None:
+def _start(call: Call, container: Container) -> None:
     try:
-        container.start()
+        if os.environ.get("NOTIFY_SOCKET"):
+            from ociworks.runtime.cli import _notify
+
+            _notify.start(call.root, container)
+        else:
+            container.start()
     except BaseException:
         container.delete(force=True)
         raise

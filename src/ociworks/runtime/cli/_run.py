@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
@@ -44,7 +45,7 @@ def _run(call: Call, bundle: Bundle) -> int:
                 tell(call, container.pid)
                 if adopt:
                     runtime.close()
-                status = _to_its_end(container, signals)
+                status = _to_its_end(call.root, container, signals)
             except BaseException:
                 container.delete(force=True)
                 raise
@@ -55,10 +56,15 @@ def _run(call: Call, bundle: Bundle) -> int:
             runtime.close()
 
 
-def _to_its_end(container: Container, signals: int) -> int:
+def _to_its_end(root: str, container: Container, signals: int) -> int:
     pidfd = os.pidfd_open(container.pid)
     try:
-        follow(pidfd, signals, container.console, container.start)
+        with contextlib.ExitStack() as told:
+            if os.environ.get("NOTIFY_SOCKET"):
+                from ociworks.runtime.cli import _notify
+
+                told.enter_context(_notify.telling(root, container, pidfd))
+            follow(pidfd, signals, container.console, container.start)
         return container.wait()
     finally:
         os.close(pidfd)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ociworks.runtime import state
 from ociworks.runtime._gate import open_gate
 
@@ -14,6 +16,11 @@ __all__ = ["main"]
 
 def main(call: Call) -> int:
     """Let a created container run."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        from ociworks.runtime.cli import _notify
+
+        _notify.start(call.root, call.container())
+        return 0
     root, record = call.root, call.record()
     if call.custom is not None:
         call.container().start()
