@@ -12,7 +12,7 @@ import pytest
 
 from ociworks import errors, spec
 from ociworks.runtime import OverlayBundle, RootfsOverlay, Runtime, plan
-from ociworks.spec.runtime import IDMapping, Mount, Namespace, TimeOffset, TimeOffsets
+from ociworks.spec.runtime import IDMapping, Mount, Namespace, TimeOffset, TimeOffsets, User
 from tests.runtime.boxes import FIRST, MAPPED, changed, remapped_box, with_linux, with_process
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ids of others")]
@@ -199,6 +199,19 @@ def test_owners_of_what_the_container_shows_itself(
     lines = look(runtime, mounted(own, *mounts), "stat -c %u:%g /one/file /below/file /one/below/file")
     mapped = "7:9" if inside else f"{FIRST + 7}:{FIRST + 9}"
     assert lines == [mapped, mapped, "65534:65534" if inside else "100:211"]
+
+
+def test_streams_can_be_opened_again(runtime: Runtime, remapped: spec.Bundle) -> None:
+    """``/dev/stdout`` of a pipe that root made, in a user namespace; also for another user, and in an exec."""
+    script = "echo out > /dev/stdout; echo err > /dev/stderr"
+    for uid in (0, 1000):
+        own = with_process(remapped, user=User(uid=uid, gid=uid))
+        done = runtime.run(own, ["sh", "-c", script], capture_output=True, timeout=60)
+        assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+        with runtime.create("again", own, ["sleep", "1000"]) as container:
+            container.start()
+            done = container.exec(["sh", "-c", script])
+            assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
 
 
 def test_an_ordinary_user_maps_no_mount(bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,8 @@ def test_every_order_of_quota_and_burst(container: Container) -> None:
 def test_every_order_of_a_real_time_budget(runtime: Runtime, bundle: spec.Bundle) -> None:
     """A period shorter than the time in it is refused by the kernel, so which is written first depends."""
     machine = cgroups.detect()
-    top = machine.mounts.get("cpu", "")
+    hierarchy = machine.find("cpu")
+    top = hierarchy.mount_point if hierarchy is not None else ""
     if os.geteuid() != 0 or machine.mode == "v2" or not os.path.exists(f"{top}/cpu.rt_runtime_us"):
         pytest.skip("needs root and a kernel that limits real-time processes by group")
     path = f"/{NAME}-budget"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 import attrs
 
+from ociworks._linux import numbers as kernel
 from ociworks.errors import CreateFailed, InvalidSpec, Problem
 from ociworks.runtime import cgroups, plan, state
 from ociworks.runtime._points import Points, listener_point
@@ -112,6 +114,7 @@ class Further:
             oom_score_adj=planned.oom_score_adj,
             affinity=planned.affinity,
             passed=len(chosen.pass_fds),
+            owner=self._owner(target),
         )
         with self._first.pidfd() as pidfd:
             try:
@@ -119,6 +122,19 @@ class Further:
             except CreateFailed:
                 self._allow(options)  # it may have ended meanwhile
                 raise
+
+    def _owner(self, target: Process) -> int:
+        """Who is given pipes, on the host: see ``SpawnRequest.owner``."""
+        linux = self._container.spec.linux
+        if linux is None or os.geteuid() != 0 or not self._record.kinds & kernel.CLONE_NEWUSER:
+            return -1
+        uid = target.user.uid
+        outside = (
+            each.host_id + uid - each.container_id
+            for each in linux.uid_mappings
+            if each.container_id <= uid < each.container_id + each.size
+        )
+        return next(outside, -1)
 
     def _allow(self, options: ExecOptions) -> None:
         status = self._container.status

@@ -43,7 +43,16 @@ def request_for(
         shim=shim,
         resctrl=planned.resctrl.plain() if planned.resctrl is not None else None,
         passed=len(planned.passed),
+        owner=_owner(planned),
     )
+
+
+def _owner(planned: Plan) -> int:
+    """Who is given pipes before the root of a user namespace is taken on, to whom nobody's files can be given."""
+    process = planned.spec.process
+    if planned.maps is None or process is None or os.geteuid() != 0:
+        return -1
+    return planned.maps.host_uid(process.user.uid)
 
 
 def _early_score(planned: Plan) -> int | None:

@@ -18,7 +18,7 @@ import resource
 
 from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
-from ociworks.runtime._init import entry, execute, maps, sources, wire
+from ociworks.runtime._init import entry, execute, maps, sources, users, wire
 from ociworks.runtime._init.context import Context, StepError
 from ociworks.runtime._init.network import clone_inside
 
@@ -57,6 +57,8 @@ def spawn(
     (:func:`admit`); without that they are there already. ``network`` is a network namespace that was made ahead.
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
+    if request["owner"] >= 0:
+        users.give_pipes(fds[1:_STREAMS], request["owner"])
     listed = entry.spawn(request, fds, last_capability)
     if listed is not None:
         return listed

@@ -8,11 +8,12 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
     from ociworks.runtime._init.context import Context
 
-__all__ = ["home", "own_streams"]
+__all__ = ["give_pipes", "home", "own_streams"]
 
 _USERS: Final = b"/etc/passwd"
 _MOST: Final = 1 << 20
@@ -53,7 +54,12 @@ def _lines() -> list[bytes]:
 
 def own_streams(context: Context, uid: int) -> None:  # noqa: ARG001 - operations share one signature
     """Give pipes to the user. Files and devices stay whose they are: they have a life outside of the container."""
-    for fd in (0, 1, 2):
+    give_pipes((0, 1, 2), uid)
+
+
+def give_pipes(fds: Sequence[int], uid: int) -> None:
+    """Give those descriptors that are pipes to a user, who may open them again then (``/dev/stdout``)."""
+    for fd in fds:
         info = os.fstat(fd)
         if not stat.S_ISFIFO(info.st_mode) or info.st_uid == uid:
             continue

@@ -46,6 +46,8 @@ class SpawnRequest:
     sources: tuple[tuple[Any, ...], ...] = ()
     """Trees and user namespaces to open on the host for binds."""
     time_offsets: str = ""
+    owner: int = -1
+    """Who is given the pipes among the standard streams: whom, on the host, the root or user of a user namespace is."""
     shim: dict[str, Any] | None = None
     """What the shim of a detached container has to know (``detach.settings``); it is then the init's parent."""
 
