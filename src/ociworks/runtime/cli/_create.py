@@ -124,7 +124,7 @@ def granted(call: Call, spec: Spec) -> Spec:
         return spec
     from ociworks.runtime.cli import _granted
 
-    return _granted.granted(spec, call.log.caution)
+    return _granted.granted(spec, call.log.caution, names_must_be_known=call.command == "create")
 
 
 def run_options(call: Call) -> RunOptions:

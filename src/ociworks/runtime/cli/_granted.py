@@ -1,7 +1,8 @@
 """What the command goes on without, after a warning in its log; the library refuses it.
 
-- Capabilities that cannot be had: the specification wants a warning (runtime-spec config.md, Linux Process), and
-  clients expect that a container with fewer rights than asked for runs.
+- Capabilities that cannot be had: the specification wants a warning (runtime-spec config.md, Linux Process), and runc
+  gives one. It is read where somebody sits at a shell: ``run`` and ``exec``. ``create`` is what programs call, which
+  have to hear of a name that nobody knows: it refuses that, as crun does, and only warns of what this kernel lacks.
 - Letters of a device rule that mean nothing: they allow nothing, and deny everything.
 - ``linux.mountLabel`` on a kernel without SELinux, which has nobody to ask for the labels of files. It confines no
   process, unlike ``process.selinuxLabel``, which is refused there.
@@ -9,7 +10,7 @@
 
 from __future__ import annotations
 
-from ociworks._linux.numbers import known_capabilities
+from ociworks._linux.numbers import CAPABILITIES, known_capabilities
 from ociworks._values import evolve
 from ociworks.errors import quote
 
@@ -25,22 +26,26 @@ __all__ = ["granted", "granted_process"]
 _LETTERS: Final = frozenset("rwm")
 
 
-def granted(spec: Spec, caution: Callable[[str], None]) -> Spec:
+def granted(spec: Spec, caution: Callable[[str], None], *, names_must_be_known: bool = False) -> Spec:
     """The configuration with what can be had; ``caution`` is told of the rest."""
-    process = spec.process and granted_process(spec.process, caution)
+    process = spec.process and granted_process(spec.process, caution, names_must_be_known=names_must_be_known)
     linux = spec.linux and _granted_linux(spec.linux, caution)
     if process is spec.process and linux is spec.linux:
         return spec
     return evolve(spec, process=process, linux=linux)
 
 
-def granted_process(process: Process, caution: Callable[[str], None]) -> Process:
+def granted_process(
+    process: Process, caution: Callable[[str], None], *, names_must_be_known: bool = False
+) -> Process:
     """The same for one process: its capabilities."""
     sets = process.capabilities
     if sets is None:
         return process
     asked = {*sets.bounding, *sets.effective, *sets.inheritable, *sets.permitted, *sets.ambient}
     missing = asked.difference(known_capabilities())
+    if names_must_be_known:
+        missing.intersection_update(CAPABILITIES)
     if missing:
         caution(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(missing))}]")
         sets = _without(sets, missing)
