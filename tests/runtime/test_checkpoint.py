@@ -61,6 +61,8 @@ def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
         file_locks=True,
         lazy_pages=True,
         auto_dedup=True,
+        tcp_skip_in_flight=True,
+        link_remap=True,
         manage_cgroups_mode="strict",
         empty_ns=("network",),
         status_fd=9,
@@ -68,7 +70,8 @@ def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
     )
     request = requests.dump_request(options, there.spec, os.getpid(), "/freezer")
     same = ("tcp_established", "ext_unix_sk", "shell_job", "file_locks", "lazy_pages", "auto_dedup")
-    assert all(request[name] is True for name in (*same, "leave_running", "track_mem", "orphan_pts_master"))
+    more = ("leave_running", "track_mem", "orphan_pts_master", "tcp_skip_in_flight", "link_remap")
+    assert all(request[name] is True for name in (*same, *more))
     expected = {
         "pid": os.getpid(),
         "log_file": "dump.log",

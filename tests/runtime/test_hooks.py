@@ -183,3 +183,15 @@ def test_rt_31_a_flood_of_output(runtime: Runtime, bundle: spec.Bundle, tmp_path
         else:
             with pytest.raises(errors.CreateFailed, match="did not end"):
                 runtime.run(hooked, ["true"], timeout=60)
+
+
+def test_where_hooks_before_the_program_work(runtime: Runtime, bundle: spec.Bundle) -> None:
+    """The directory of createContainer's is the root to be, where they find files by relative names."""
+    make = Hook(path="/bin/sh", args=("sh", "-c", "echo here > ./made-by-a-hook"))
+    done = runtime.run(
+        changed(bundle, hooks=hooks_at(create_container=(make,))),
+        ["cat", "/made-by-a-hook"],
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stdout == b"here\n"

@@ -35,6 +35,10 @@ class CheckpointOptions:
     """Only the memory; the container goes on."""
     lazy_pages: bool = False
     auto_dedup: bool = False
+    tcp_skip_in_flight: bool = False
+    """Leave connections out that are not accepted yet."""
+    link_remap: bool = False
+    """Let criu give files a name again that have none any more, where it can."""
     manage_cgroups_mode: CgroupsMode = "soft"
     empty_ns: tuple[str, ...] = ()
     """Namespaces (``network``) whose properties are left out."""

@@ -78,6 +78,7 @@ def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str)
     """
     refuse(spec)
     found = {**_common(options, DUMP_LOG), "pid": pid, "orphan_pts_master": True}
+    found |= {name: True for name in ("tcp_skip_in_flight", "link_remap") if getattr(options, name)}
     found["external"] = tuple(_seen_from_outside(spec, pid))
     if options.leave_running and not options.pre_dump:
         found["leave_running"] = True

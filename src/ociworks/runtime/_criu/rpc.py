@@ -30,9 +30,10 @@ PRE_DUMP: Final = 13
 _OPTIONS: Final = {
     "images_dir_fd": 1, "pid": 2, "leave_running": 3, "ext_unix_sk": 4, "tcp_established": 5, "evasive_devices": 6,
     "shell_job": 7, "file_locks": 8, "log_level": 9, "log_file": 10, "ps": 11, "notify_scripts": 12, "root": 13,
-    "parent_img": 14, "track_mem": 15, "auto_dedup": 16, "work_dir_fd": 17, "cg_root": 25, "rst_sibling": 26,
-    "inherit_fd": 27, "manage_cgroups_mode": 34, "external": 37, "empty_ns": 38, "join_ns": 39, "freeze_cgroup": 44,
-    "lazy_pages": 48, "status_fd": 49, "orphan_pts_master": 50, "lsm_profile": 53, "lsm_mount_context": 63,
+    "parent_img": 14, "track_mem": 15, "auto_dedup": 16, "work_dir_fd": 17, "link_remap": 18, "cg_root": 25,
+    "rst_sibling": 26, "inherit_fd": 27, "manage_cgroups_mode": 34, "external": 37, "empty_ns": 38, "join_ns": 39,
+    "freeze_cgroup": 44, "tcp_skip_in_flight": 46, "lazy_pages": 48, "status_fd": 49, "orphan_pts_master": 50,
+    "lsm_profile": 53, "lsm_mount_context": 63,
 }  # fmt: skip
 """criu_opts by the names that they have there."""
 _TYPE, _OPTS, _NOTIFY_SUCCESS = 1, 2, 3

@@ -38,8 +38,11 @@ def run_in_container(  # noqa: PLR0913, PLR0917 - the arguments of an operation
 ) -> None:
     """An operation: run a hook here, inside the namespaces; ``state`` is cut where the init's pid belongs.
 
-    ``completed``: its environment is the program's, which has a ``HOME``.
+    ``completed``: its environment is the program's, which has a ``HOME``. Before the root changes, the working
+    directory is the new root: as with runc, whose hooks count on it.
     """
+    if context.root >= 0:
+        os.fchdir(context.root)
     passed = tuple(range(_FIRST, _FIRST + context.passed))
     if completed and context.home:
         env = (*env, "HOME=" + os.fsdecode(context.home))

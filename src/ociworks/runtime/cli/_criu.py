@@ -41,6 +41,8 @@ def _checkpoint(call: Call) -> int:
         shell_job=flags.flag("shell-job"),
         file_locks=flags.flag("file-locks"),
         pre_dump=flags.flag("pre-dump"),
+        tcp_skip_in_flight=flags.flag("tcp-skip-in-flight"),
+        link_remap=flags.flag("link-remap"),
         lazy_pages=flags.flag("lazy-pages"),
         auto_dedup=flags.flag("auto-dedup"),
         manage_cgroups_mode=_mode(call),

@@ -97,6 +97,8 @@ COMMANDS: Final = {
         {
             **_CRIU,
             "parent-path": ("text", "", "the images of an earlier pre-dump"),
+            "tcp-skip-in-flight": ("bool", "", "leave TCP connections out that are not accepted yet"),
+            "link-remap": ("bool", "", "give files a name again that have none any more, where possible"),
             "leave-running": ("bool", "", "let the container run on"),
             "status-fd": ("number", "", "criu writes a zero byte here when it serves pages"),
             "page-server": ("text", "", "ADDRESS:PORT of a page server"),
