@@ -110,6 +110,8 @@ def listening(root: str, container_id: str) -> Iterator[socket.socket | None]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             path = f"/proc/self/fd/{place}/{_NAME}"  # the whole path may be too long for an address
+            with contextlib.suppress(FileNotFoundError):  # of a start that was killed
+                os.unlink(_NAME, dir_fd=place)
             channel.bind(path)
             os.chmod(path, 0o777)  # noqa: S103 - whoever the program is may send
             yield channel
