@@ -70,7 +70,7 @@ class Follower:
     def _receive(self) -> tuple[bytes, bytes, list[int]]:
         """The next message; of one that is not in the table nothing stays open here (RT-23)."""
         try:
-            kind, body, fds = wire.receive(self._spawned.sync)
+            kind, body, fds = wire.receive(self._spawned.sync, wire.MOST_ATTACHED)
             wire.expect(kind, body, fds)
         except wire.ProtocolError as error:
             raise LauncherError(f"a container's init: {error}") from error

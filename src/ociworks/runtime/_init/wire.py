@@ -67,6 +67,8 @@ _ATTACHED: Final = {
 }
 """How many descriptors come with what an init says, where it is not none."""
 
+MOST_ATTACHED: Final = 2
+
 MAX_MESSAGE: Final = 16384
 MAX_FRAME: Final = 64 << 20
 MAX_FDS: Final = 200

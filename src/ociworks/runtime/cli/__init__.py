@@ -12,6 +12,7 @@ heavy (attrs, the specification, plans) is imported by the commands that need it
   ``_update``, ``_events``, ``_about`` (``features`` and ``spec``), ``_criu`` (``checkpoint`` and ``restore``)
 - ``_process``: the process of an ``exec`` from its flags; ``_follow``: waits for a process and passes signals on
 - ``_granted``: what is left out with a warning
+- ``_notify``: tells whoever started us that a container is ready
 - ``_tty``: terminals, the local one and a console socket; ``_sockets``: what is sent to sockets of callers
 - ``_files``: files named on the command line; ``_version``: what ``--version`` prints
 - ``_debug``: what ``--debug`` logs; ``_example``: the configuration that ``spec`` writes
