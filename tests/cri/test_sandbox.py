@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from ociworks._linux import calls
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.cri.records import ContainerRecord
 from ociworks.cri.sandbox import files, groups, logs, namespaces, pause, users
@@ -147,6 +148,12 @@ def test_a_user_namespace_owns_the_others(pods: Pods, place: Path) -> None:
     )
     enter = ["nsenter", f"--net={pods.sandboxes.namespaces(record)['net']}", sys.executable, "-c", code]
     assert subprocess.run(enter, capture_output=True, text=True, check=True).stdout == "ok\n"
+
+
+def test_a_user_namespace_by_a_helper(pods: Pods, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On machines that have no lists of system calls it is the same."""
+    monkeypatch.setattr(calls, "SUPPORTED", False)
+    test_a_user_namespace_owns_the_others(pods, place)
 
 
 # --- a shared process namespace ----------------------------------------------------------------------
@@ -468,6 +475,9 @@ STEPS = [
     (pause, "into_an_empty_root", "plain"),
     (pause.Holder, "keep", "plain mapped"),
     (users, "_request", "mapped"),
+    (users, "_list", "users"),
+    (users, "_expect", "users"),
+    (users, "_write", "users"),
     (files, "make_shm", "plain mapped"),
 ]
 
@@ -493,9 +503,11 @@ def test_a_failure_at_any_step_leaves_nothing(
         raise PodError(f"{name} fails, as it was told to")
 
     monkeypatch.setattr(owner, name, failing)
-    options: dict[str, Any] = {"userns_options": MAPPED} if kind == "mapped" else {}
+    options: dict[str, Any] = {} if kind == "plain" else {"userns_options": MAPPED}
+    if kind != "users":
+        options["pid"] = api.POD
     with pytest.raises(PodError, match="as it was told to"):
-        pods.sandboxes.run(config(place, pid=api.POD, **options), "")
+        pods.sandboxes.run(config(place, **options), "")
     monkeypatch.undo()
     assert pods.store.sandboxes.all() == ()
     assert list((place / "state" / "sandboxes").glob("*")) == []

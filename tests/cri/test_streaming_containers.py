@@ -1,10 +1,9 @@
-"""Streams of real containers of ociworks and of runc, through gRPC and the streaming server; crictl as a client."""
+"""Streams of real containers of ociworks and of runc, through gRPC and the streaming server; kubectl as a client."""
 
 from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.spec import FrozenDict
 from tests.cri.nodes import IMAGE, Client, config_below, container_config, pod_config, serving
 from tests.cri.streams import SpdyClient, WebSocketClient
+from tests.interop.kube import Kubectl, Query, kubectl
 
 pytestmark = pytest.mark.root
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
@@ -192,22 +192,63 @@ def test_ports_of_the_host(pod: Pod) -> None:
     assert client.received[data] == b"HELLO"
 
 
+@pytest.fixture(params=["spdy", "websocket"])
+def client(request: pytest.FixtureRequest, pod: Pod, place: Path) -> Iterator[Kubectl]:
+    """Kubectl, over either transport (one older than 1.29 knows SPDY alone)."""
+    main = pod.run("sh", "-c", "read line; echo attached to $line; sleep 1000", stdin=True)
+
+    def url_of(kind: str, query: Query) -> str:
+        runtime = pod.client.runtime
+        if kind == "portforward":
+            return str(runtime.PortForward(api.PortForwardRequest(pod_sandbox_id=pod.id)).url)
+        streams = {name: query.get(name) == ["true"] for name in ("stdin", "stdout", "stderr", "tty")}
+        if kind == "attach":
+            return str(runtime.Attach(api.AttachRequest(container_id=main, **streams)).url)
+        return str(runtime.Exec(api.ExecRequest(container_id=main, cmd=query["command"], **streams)).url)
+
+    with kubectl(place, url_of, websockets=request.param == "websocket") as found:
+        yield found
+
+
 @pytest.mark.interop
-@pytest.mark.parametrize("transport", ["spdy", "websocket"])
-def test_crictl(pod: Pod, transport: str) -> None:
-    crictl = shutil.which("crictl")
-    if crictl is None:
-        pytest.skip("crictl is not installed")
-    main = pod.run("sleep", "1000")
-    endpoint = pod.client.target.replace("unix:", "unix://")
-    command = [crictl, "--runtime-endpoint", endpoint, "exec", "-i", "--transport", transport, main]
-    done = subprocess.run(
-        [*command, "sh", "-c", "cat; echo oops >&2; exit 3"],
-        input=b"hello",
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stdout == b"hello"
+def test_kubectl_exec(client: Kubectl) -> None:
+    """A real client, behind a stand-in for what forwards its requests: input, both outputs, the exit code."""
+    done = client.run("exec", "-i", "pod", "--", "sh", "-c", "cat; echo oops >&2; exit 3", input=b"hello")
+    assert done.stdout == b"hello", done.stderr
     assert b"oops" in done.stderr
-    assert b"exit code 3" in done.stderr
+    assert done.returncode == 3
+    large = client.run("exec", "pod", "--", "sh", "-c", "head -c 3000000 /dev/zero")
+    assert len(large.stdout) == 3_000_000
+
+
+@pytest.mark.interop
+def test_kubectl_attach(client: Kubectl) -> None:
+    """The container's own input and output."""
+    with client.begun("attach", "-i", "pod") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"us\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"attached to us\n"
+
+
+@pytest.mark.interop
+def test_kubectl_port_forward(client: Kubectl) -> None:
+    """Two connections to one port, one after the other."""
+
+    def serve() -> None:
+        for _ in range(2):
+            sock, _ = listener.accept()
+            with sock:
+                while data := sock.recv(100):
+                    sock.sendall(data.upper())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with client.port_forward(listener.getsockname()[1]) as port:
+            for _ in range(2):
+                with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+                    sock.sendall(b"hello")
+                    assert sock.recv(100) == b"HELLO"
+        thread.join()

@@ -43,18 +43,18 @@ _OWN: Final = {"fail": 0xFFFFFFFF, "compare": 0xFFFFFFFE, "forget": 0xFFFFFFFD, 
 _NAMES: Final = (
     "read write close setsid umask chdir getcwd execve dup3 setgroups setresgid setresuid getuid geteuid getgid getegid"
     " getgroups fchown personality prctl capset rt_sigaction sched_setaffinity openat keyctl setns prlimit64 seccomp"
-    " exit_group clone3 close_range"
+    " exit_group clone3 close_range unshare"
 ).split()
 _NUMBERS: Final = {
     "x86_64": (
         *(0, 1, 3, 112, 95, 80, 79, 59, 292, 116, 119, 117, 102, 107, 104, 108),
         *(115, 93, 135, 157, 126, 13, 203, 257, 250, 308, 302, 317),
-        *(231, 435, 436),
+        *(231, 435, 436, 272),
     ),
     "aarch64": (
         *(63, 64, 57, 157, 166, 49, 17, 221, 24, 159, 149, 147, 174, 175, 176, 177),
         *(158, 55, 92, 167, 91, 134, 122, 56, 219, 268, 261, 277),
-        *(94, 435, 436),
+        *(94, 435, 436, 97),
     ),
 }
 _CALLS: Final = {

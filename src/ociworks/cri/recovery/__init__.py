@@ -14,7 +14,7 @@ an entry that cannot be believed       set aside in ``<state>/quarantine``, or l
 
 Each stands for itself: what goes wrong with one is reported, and the others are recovered (SV-05).
 
-- ``whole``: recover, all of it in order; ``report``: what came of it
+- ``whole``: recover, all of it in order; ``parallel``: several records at a time; ``report``: what came of it
 - ``pods``, ``containers``: those that are recorded
 - ``leftovers``: what no record knows; ``quarantine``: what cannot be believed
 """

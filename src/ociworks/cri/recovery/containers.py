@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from ociworks.cri.recovery.leftovers import expel, is_id
+from ociworks.cri.recovery.parallel import for_each
 from ociworks.cri.recovery.report import Report
 from ociworks.errors import ContainerError, ContainerNotFound, PodNotFound, quote
 from ociworks.runtime import cgroups
@@ -23,19 +24,22 @@ __all__ = ["recover_containers"]
 
 def recover_containers(node: Node, report: Report) -> None:
     """Bring every recorded container in order."""
-    for record in node.store.containers.all():
-        with report.each(f"container {quote(record.id)}"):
-            if not is_id(record.id):
-                node.store.containers.remove(record.id)
-                report.fail(f"container {quote(record.id)}: no ID of ours; its record is forgotten")
-            elif record.phase == "creating":
-                node.containers.unmake(record)
-                report.note(report.undone, f"container {record.id}")
-            elif record.phase == "removing" or not _has_pod(node, record):
-                node.containers.remove(record.id)
-                report.note(report.finished, f"container {record.id}")
-            elif record.phase != "exited":
-                _look(node, record, report)
+    for_each(node.store.containers.all(), lambda record: _recover(node, record, report))
+
+
+def _recover(node: Node, record: ContainerRecord, report: Report) -> None:
+    with report.each(f"container {quote(record.id)}"):
+        if not is_id(record.id):
+            node.store.containers.remove(record.id)
+            report.fail(f"container {quote(record.id)}: no ID of ours; its record is forgotten")
+        elif record.phase == "creating":
+            node.containers.unmake(record)
+            report.note(report.undone, f"container {record.id}")
+        elif record.phase == "removing" or not _has_pod(node, record):
+            node.containers.remove(record.id)
+            report.note(report.finished, f"container {record.id}")
+        elif record.phase != "exited":
+            _look(node, record, report)
 
 
 def _look(node: Node, record: ContainerRecord, report: Report) -> None:

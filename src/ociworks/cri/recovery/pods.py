@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from ociworks.cri.recovery.leftovers import is_id
+from ociworks.cri.recovery.parallel import for_each
 from ociworks.cri.recovery.report import Report
 from ociworks.cri.sandbox.messages import config_of
 from ociworks.cri.sandbox.namespaces import KINDS, pins_in
@@ -23,19 +24,22 @@ __all__ = ["recover_pods"]
 
 def recover_pods(node: Node, report: Report) -> None:
     """Bring every recorded pod in order. The kubelet stops and removes those that are not ready."""
-    for record in node.store.sandboxes.all():
-        with report.each(f"pod {quote(record.id)}"):
-            if not _is_ours(node, record):
-                node.store.sandboxes.remove(record.id)
-                report.fail(f"pod {quote(record.id)}: not in our directories; its record is forgotten")
-            elif record.phase == "creating":
-                _undo(node, record, report)
-            elif record.phase == "removing":
-                node.sandboxes.remove(record.id)
-                report.note(report.finished, f"pod {record.id}")
-            elif record.phase == "ready" and not _is_whole(record):
-                _end(node, record)
-                report.note(report.not_ready, f"pod {record.id}")
+    for_each(node.store.sandboxes.all(), lambda record: _recover(node, record, report))
+
+
+def _recover(node: Node, record: SandboxRecord, report: Report) -> None:
+    with report.each(f"pod {quote(record.id)}"):
+        if not _is_ours(node, record):
+            node.store.sandboxes.remove(record.id)
+            report.fail(f"pod {quote(record.id)}: not in our directories; its record is forgotten")
+        elif record.phase == "creating":
+            _undo(node, record, report)
+        elif record.phase == "removing":
+            node.sandboxes.remove(record.id)
+            report.note(report.finished, f"pod {record.id}")
+        elif record.phase == "ready" and not _is_whole(record):
+            _end(node, record)
+            report.note(report.not_ready, f"pod {record.id}")
 
 
 def _is_ours(node: Node, record: SandboxRecord) -> bool:
