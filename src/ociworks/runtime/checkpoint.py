@@ -88,6 +88,6 @@ def flags(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
                 found += [name, each]
         elif value is True:
             found.append(name)
-        elif value not in (False, "", -1):
+        elif value is not False and value not in ("", -1):  # 0 is a descriptor
             found += [name, str(value)]
     return tuple(found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+from attrs import fields
 
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_Options = TypeVar("_Options", CheckpointOptions, RestoreOptions)
 _IMAGES: Final = "checkpoint"
 """Where images go without ``--image-path``, as with runc."""
 
@@ -29,27 +32,7 @@ def main(call: Call) -> int:
 
 
 def _checkpoint(call: Call) -> int:
-    flags = call.flags
-    parent = flags.text("parent-path")
-    options = CheckpointOptions(
-        image_path=_images(call),
-        work_path=flags.text("work-path"),
-        parent_path=parent,
-        leave_running=flags.flag("leave-running"),
-        tcp_established=flags.flag("tcp-established"),
-        ext_unix_sk=flags.flag("ext-unix-sk"),
-        shell_job=flags.flag("shell-job"),
-        file_locks=flags.flag("file-locks"),
-        pre_dump=flags.flag("pre-dump"),
-        tcp_skip_in_flight=flags.flag("tcp-skip-in-flight"),
-        link_remap=flags.flag("link-remap"),
-        lazy_pages=flags.flag("lazy-pages"),
-        auto_dedup=flags.flag("auto-dedup"),
-        manage_cgroups_mode=_mode(call),
-        empty_ns=tuple(flags.texts("empty-ns")),
-        status_fd=flags.number("status-fd", -1),
-        page_server=flags.text("page-server"),
-    )
+    options = _options(call, CheckpointOptions)
     with call.runtime() as runtime:
         container = runtime.get(call.container_id)
         container.checkpoint(options)
@@ -59,21 +42,7 @@ def _checkpoint(call: Call) -> int:
 
 
 def _restore(call: Call) -> int:
-    flags = call.flags
-    options = RestoreOptions(
-        image_path=_images(call),
-        work_path=flags.text("work-path"),
-        tcp_established=flags.flag("tcp-established"),
-        ext_unix_sk=flags.flag("ext-unix-sk"),
-        shell_job=flags.flag("shell-job"),
-        file_locks=flags.flag("file-locks"),
-        lazy_pages=flags.flag("lazy-pages"),
-        auto_dedup=flags.flag("auto-dedup"),
-        manage_cgroups_mode=_mode(call),
-        empty_ns=tuple(flags.texts("empty-ns")),
-        lsm_profile=flags.text("lsm-profile"),
-        lsm_mount_context=flags.text("lsm-mount-context"),
-    )
+    flags, options = call.flags, _options(call, RestoreOptions)
     bundle = Bundle.load(flags.text("bundle") or ".")
     detach, process = flags.flag("detach"), bundle.spec.process
     terminal = process is not None and bool(process.terminal)
@@ -121,6 +90,25 @@ def _to_its_end(call: Call, bundle: Bundle, options: RestoreOptions) -> int:
             os.close(pidfd)
             container.delete(force=True)
         return exit_status(status)
+
+
+def _options(call: Call, kind: type[_Options]) -> _Options:
+    """Every field from the flag of its name; :func:`ociworks.runtime.checkpoint.flags` is the way back."""
+    flags = call.flags
+    given: dict[str, Any] = {}
+    for item in fields(kind):
+        name = item.name.replace("_", "-")
+        match item.default:
+            case bool():
+                given[item.name] = flags.flag(name)
+            case int(otherwise):
+                given[item.name] = flags.number(name, otherwise)
+            case tuple():
+                given[item.name] = tuple(flags.texts(name))
+            case _:
+                given[item.name] = flags.text(name)
+    given |= {"image_path": _images(call), "manage_cgroups_mode": _mode(call)}
+    return kind(**given)
 
 
 def _images(call: Call) -> str:
