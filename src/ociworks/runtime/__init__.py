@@ -1,6 +1,7 @@
 """Containers from Python: plan, launch, execute, end.
 
-Files: ``runtime`` (Runtime), ``_running`` (its ``run``), ``container`` (Container), ``_first`` (its first process),
+Files: ``runtime`` (Runtime), ``_running`` (its ``run``), ``container`` (Container), ``_alike`` (its half that is the
+same for other runtimes), ``_first`` (its first process),
 ``_further`` (begins others), ``process`` (ContainerProcess), ``execs`` (ExecOptions), ``options`` (RunOptions),
 ``netdevices`` and ``_rtnetlink`` (network devices), ``_points`` (what the following stops for), ``completed``
 (CompletedContainer), ``state`` (lifecycle table and state file), ``protocol`` (what every runtime can do), ``binary``

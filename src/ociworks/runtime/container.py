@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -25,6 +25,7 @@ from ociworks.errors import (
     NotSupported,
 )
 from ociworks.runtime import _ending, cgroups, state
+from ociworks.runtime._alike import Alike
 from ociworks.runtime._first import FirstProcess
 from ociworks.runtime._gate import open_gate
 from ociworks.runtime._hooks import run_started, run_stopped
@@ -36,7 +37,7 @@ from ociworks.runtime.execs import ExecOptions
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.process import ContainerProcess, check_terminal
 from ociworks.runtime.seams import Subject, undo_steps
-from ociworks.runtime.stdio import DEVNULL, PIPE, HasStreams, Stream, Streams
+from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
 from ociworks.spec import FrozenDict, to_json
 from ociworks.spec.runtime import Linux, Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
@@ -44,11 +45,8 @@ from ociworks.spec.signals import signal_number
 if TYPE_CHECKING:
     from ociworks.runtime._further import Further
     from ociworks.runtime._shim import Shim
-    from ociworks.runtime.attach import Attachment
     from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
-    from ociworks.runtime.detach import Exit, ExitWatch
-    from ociworks.runtime.logs import LogRecord
 
 __all__ = ["Container"]
 
@@ -57,7 +55,7 @@ _AS_USUAL = ExecOptions()
 _log = logging.getLogger(__name__)
 
 
-class Container(HasStreams):
+class Container(Alike):
     """A container of a :class:`Runtime`. As a context manager it is deleted, by force, at the end.
 
     Made by :meth:`Runtime.create`, found again by :meth:`Runtime.get`. One found in another process cannot report an
@@ -177,40 +175,6 @@ class Container(HasStreams):
                 f"container {self.id} has ended; only the parent of a process learns its status"
             )
         return status
-
-    @property
-    def exit(self) -> Exit | None:
-        """How it ended, when it is a detached one with a shim; None while it has not, or when its shim was killed."""
-        return self._held().exit
-
-    def watch_exit(self) -> ExitWatch | None:
-        """Something to wait with, among others, for the end of a detached container; None when its shim has ended."""
-        return self._held().watch_exit()
-
-    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
-        """Get the output of a detached container from now on, and with ``stdin`` type into it.
-
-        Raises ContainerError when it has ended, NotSupported when it was made without standard input or a shim.
-        """
-        return self._held().attach(stdin=stdin, stdout=stdout, stderr=stderr)
-
-    def logs(self, *, follow: bool = False) -> Iterator[LogRecord]:
-        """What is in the log files of a detached container, oldest first; with ``follow`` also what comes, to its end.
-
-        Raises NotSupported when it was made without a log.
-        """
-        return self._held().logs(follow=follow)
-
-    def reopen_log(self) -> None:
-        """Have a detached container's log file opened again by its name, after it was renamed."""
-        self._held().reopen_log()
-
-    def resize(self, width: int, height: int) -> None:
-        """Set the size of its terminal in characters. NotSupported when it has none that we can reach."""
-        if self.console is not None:
-            self.console.resize(width, height)
-        else:
-            self._held().resize(width, height)
 
     def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
         """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all`` in the control group."""
@@ -445,11 +409,6 @@ class Container(HasStreams):
         from ociworks.runtime._further import Further
 
         return Further(self, self._host, self._record, self._first)
-
-    def _held(self) -> Shim:
-        if self._shim is None:
-            raise NotSupported(f"container {self.id} has no shim: create it with detach=Detach(…)")
-        return self._shim
 
     def _kill_all(self, number: int) -> None:
         if number == signal.SIGKILL and self._record.cgroups:

@@ -12,7 +12,7 @@ from typing import IO, Final, TypeAlias
 
 from ociworks.runtime._standard import fill_standard
 
-__all__ = ["DEVNULL", "PIPE", "STDOUT", "HasStreams", "Stream", "Streams", "communicate"]
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "Stream", "Streams", "communicate"]
 
 PIPE: Final = subprocess.PIPE
 DEVNULL: Final = subprocess.DEVNULL
@@ -99,27 +99,6 @@ class Streams:
             if fd is not None:
                 os.close(fd)
                 setattr(self, name, None)
-
-
-class HasStreams:
-    """A container that may have been created with pipes."""
-
-    _streams: Streams | None = None
-
-    @property
-    def stdin(self) -> int | None:
-        """Our end of its standard input, when that was created as PIPE; a descriptor."""
-        return self._streams.stdin if self._streams is not None else None
-
-    @property
-    def stdout(self) -> int | None:
-        """Our end of its standard output, when that was created as PIPE; a descriptor."""
-        return self._streams.stdout if self._streams is not None else None
-
-    @property
-    def stderr(self) -> int | None:
-        """Our end of its standard error, when that was created as PIPE; a descriptor."""
-        return self._streams.stderr if self._streams is not None else None
 
 
 def communicate(  # noqa: C901 - one loop over three streams and an end

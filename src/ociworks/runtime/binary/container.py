@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -18,12 +18,12 @@ from ociworks.errors import (
     ContainerNotFound,
     ContainerTimeout,
     InvalidSpec,
-    NotSupported,
     Problem,
     SpecError,
     quote,
 )
 from ociworks.runtime import state
+from ociworks.runtime._alike import Alike
 from ociworks.runtime.binary.command import Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.held import remove_held, shim_of
 from ociworks.runtime.binary.stats import group_stats, parse_stats
@@ -31,20 +31,17 @@ from ociworks.runtime.checkpoint import flags
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.launcher import Spawned
 from ociworks.runtime.process import ContainerProcess, check_terminal, finish
-from ociworks.runtime.stdio import DEVNULL, PIPE, HasStreams, Stream, Streams
+from ociworks.runtime.stdio import DEVNULL, PIPE, Stream, Streams
 from ociworks.spec import parse, to_json
 from ociworks.spec.runtime import Process, Resources, Spec, State
 from ociworks.spec.signals import signal_number
 
 if TYPE_CHECKING:
     from ociworks.runtime._shim import Shim
-    from ociworks.runtime.attach import Attachment
     from ociworks.runtime.binary.runtime import RuntimeBinary
     from ociworks.runtime.cgroups import ContainerStats
     from ociworks.runtime.checkpoint import CheckpointOptions
     from ociworks.runtime.console import Console
-    from ociworks.runtime.detach import Exit, ExitWatch
-    from ociworks.runtime.logs import LogRecord
 
 __all__ = ["BinaryContainer", "listed", "read_state"]
 
@@ -52,7 +49,7 @@ _FIRST_FD = 3
 _LISTS = 10
 
 
-class BinaryContainer(HasStreams):
+class BinaryContainer(Alike):
     """A container of a :class:`RuntimeBinary`. As a context manager it is deleted, by force, at the end.
 
     Every question is one call of the program. One that was found, not created, cannot report an exit status, unless a
@@ -134,34 +131,6 @@ class BinaryContainer(HasStreams):
                 f"container {self._id} has ended; only the process that created it learns the status"
             )
         raise ContainerTimeout(f"container {self._id} has not ended yet", timeout=timeout or 0.0)
-
-    @property
-    def exit(self) -> Exit | None:
-        """How it ended, as :attr:`Container.exit`."""
-        return self._held().exit
-
-    def watch_exit(self) -> ExitWatch | None:
-        """Something to wait with for its end, as :meth:`Container.watch_exit`."""
-        return self._held().watch_exit()
-
-    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
-        """Get its output from now on, and type into it, as :meth:`Container.attach`."""
-        return self._held().attach(stdin=stdin, stdout=stdout, stderr=stderr)
-
-    def logs(self, *, follow: bool = False) -> Iterator[LogRecord]:
-        """What is in its log files, as :meth:`Container.logs`."""
-        return self._held().logs(follow=follow)
-
-    def reopen_log(self) -> None:
-        """Have its log file opened again by its name, as :meth:`Container.reopen_log`."""
-        self._held().reopen_log()
-
-    def resize(self, width: int, height: int) -> None:
-        """Set the size of its terminal, as :meth:`Container.resize`."""
-        if self._console is not None:
-            self._console.resize(width, height)
-        else:
-            self._held().resize(width, height)
 
     def kill(self, signum: int | str = "TERM", *, all: bool = False) -> None:
         """Send a signal (number, ``TERM`` or ``SIGTERM``) to the first process, or to ``all``."""
@@ -277,11 +246,6 @@ class BinaryContainer(HasStreams):
     @functools.cached_property
     def _shim(self) -> Shim | None:
         return None if self._spawned is not None else shim_of(self._runtime.program, self._id)
-
-    def _held(self) -> Shim:
-        if self._shim is None:
-            raise NotSupported(f"container {self._id} has no shim: create it with detach=Detach(…)")
-        return self._shim
 
     def _runs(self) -> bool:
         """Whether the first process is still there, by the program's word."""
