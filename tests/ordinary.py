@@ -39,7 +39,16 @@ def readable_copy(library: Path, *packages: str) -> None:
         assert found.origin is not None
         origin = Path(found.origin)
         if origin.name == "__init__.py":
-            shutil.copytree(origin.parent, library / package)
+            shutil.copytree(origin.parent, library / package, copy_function=_copy)
         else:
             shutil.copy(origin, library)
     subprocess.run(["chmod", "-R", "a+rX", library], check=True)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, unless it is compiled code that another process replaces just now."""
+    try:
+        shutil.copy2(source, target)
+    except FileNotFoundError:
+        if "/__pycache__/" not in source:
+            raise
