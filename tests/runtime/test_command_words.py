@@ -149,6 +149,11 @@ def test_control_groups(command: Command, bundle: spec.Bundle) -> None:
     with command.running("first", own):
         said = command.fails("exec", "--cgroup", "..", "first", "true", status=255)["msg"]
         assert "bad sub cgroup path" in said
+        said = command.fails("exec", "--cgroup", "missing", "first", "true", status=255)["msg"]
+        assert "adding pid to cgroup: " in said
+        assert "No such file or directory" in said
+        said = command.fails("exec", "--cgroup", "what:/", "first", "true", status=255)["msg"]
+        assert "unknown controller 'what'" in said
     if cgroups.detect().mode == "v1":
         written(with_linux(own, resources=Resources(unified={"memory.min": "131072"})))
         assert "invalid configuration" in command.fails("run", "--bundle", own.path, "unified")["msg"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ociworks._linux import numbers as kernel
-from ociworks.errors import CreateFailed, InvalidSpec, Problem
+from ociworks.errors import CreateFailed, InvalidSpec, Problem, quote
 from ociworks.runtime import cgroups, plan, state
 from ociworks.runtime._points import Points, listener_point
 from ociworks.runtime.execs import ExecOptions
@@ -147,6 +147,11 @@ def _places(record: state.Record, below: Mapping[str, str]) -> tuple[tuple[str, 
     """The files of version 1 by which a process enters the container's groups, and the group of version 2."""
     if not below:
         return record.tasks, record.unified_cgroup
+    mounts = cgroups.detect().mounts
+    known = {name.removeprefix("name=") for each in mounts for name in each.controllers}
+    for name in below:
+        if name and name not in known:
+            raise InvalidSpec([Problem("cgroup", f"unknown controller {quote(name)}")])
     moved = {path: _below(path, below) for path in record.cgroups}
     tasks = tuple(f"{moved[path]}/tasks" for path in record.cgroups if path != record.unified_cgroup)
     return tasks, moved.get(record.unified_cgroup, "")

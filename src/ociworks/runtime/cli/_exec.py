@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
+from ociworks.errors import CreateFailed
 from ociworks.runtime import Console, Container, ExecOptions
 from ociworks.runtime.cli import _files, _sockets, _tty
 from ociworks.runtime.cli._call import Call
@@ -22,7 +24,13 @@ def main(call: Call) -> int:
     try:
         return _exec(call)
     except Exception as error:  # noqa: BLE001 - the boundary of a process: clients read one line and a status
-        return call.log.fatal(f"exec failed: {of(error)}", _FAILED)
+        return call.log.fatal(f"exec failed: {_place(call, error)}{of(error)}", _FAILED)
+
+
+def _place(call: Call, error: Exception) -> str:
+    """What is said first of a control group that is not there."""
+    asked = isinstance(error, CreateFailed) and error.step == "spawn" and error.errno == errno.ENOENT
+    return "error adding pid to cgroup: " if asked and call.flags.given("cgroup") else ""
 
 
 def _exec(call: Call) -> int:
