@@ -99,9 +99,11 @@ COMMAND_STANDARD = {
 }
 CREATE_STANDARD = COMMAND_STANDARD | {"_thread", "itertools", "resource"}
 COMMANDS = {
-    "state": (("_state",), COMMAND_STANDARD, 15),
+    "state and list": (("_state",), COMMAND_STANDARD, 15),
     "start": (("_start",), COMMAND_STANDARD, 19),
     "kill": (("_kill",), COMMAND_STANDARD, 23),
+    "pause and resume": (("_pause",), COMMAND_STANDARD, 16),
+    "ps": (("_ps",), COMMAND_STANDARD, 15),
     "delete": (("_delete",), COMMAND_STANDARD, 21),
     "create": (("_create", "_make"), CREATE_STANDARD, 80),
 }
