@@ -12,6 +12,7 @@ import pytest
 from ociworks import image, testing
 from ociworks.cri.checkpoints.saved import CHECKPOINT_NAMES
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.recovery import recover
 from ociworks.image import remote
 from tests.cri.nodes import IMAGE, Client, container_config, pod_config
 from tests.cri.test_containers_served import connect
@@ -103,6 +104,7 @@ def test_a_container_comes_back_in_another_pod(cri: Client, place: Path, registr
     cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=as_image(location, registry))))
     config.image.image = "registry.example/saved:1"
     again = create(cri, two, config)
+    recover(cri.node)  # as a server does that starts now
     assert state_of(cri, again) == api.ContainerState.CONTAINER_CREATED
     start(cri, again)
     assert state_of(cri, again) == api.ContainerState.CONTAINER_RUNNING
