@@ -126,6 +126,31 @@ def as_image(archive: Path, registry: testing.Registry) -> str:
     return "registry.example/saved:1"
 
 
+def test_a_pod_with_users_never_comes_back(cri: Client, place: Path) -> None:
+    """It can be looked at: its containers are written. criu cannot join its user namespace."""
+    connect(place)
+    cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
+    ids = [api.IDMapping(host_id=200000, container_id=0, length=65536)]
+    users = api.UserNamespace(mode=api.NamespaceMode.POD, uids=ids, gids=ids)
+    pod = pod_config(place, "one")
+    options = pod.linux.security_context.namespace_options
+    options.network = api.NamespaceMode.POD
+    options.userns_options.CopyFrom(users)
+    made = cri.runtime.RunPodSandbox(api.RunPodSandboxRequest(config=pod)).pod_sandbox_id
+    config = container_config("sh", "-c", SCRIPT, stdin=True)
+    config.linux.security_context.namespace_options.userns_options.CopyFrom(users)
+    container = create(cri, (made, pod), config)
+    start(cri, container)
+    assert say(cri, container, b"a\n") == b"6 a\n"
+    location = str(place / "x.tar")
+    cri.runtime.CheckpointContainer(api.CheckpointContainerRequest(container_id=container, location=location))
+    assert say(cri, container, b"b\n") == b"7 b\n"
+    config.image.image = location
+    config.metadata.attempt = 1
+    with pytest.raises(grpc.RpcError, match="without a user namespace"):
+        create(cri, (made, pod), config)
+
+
 def test_a_pod_comes_back(cri: Client, place: Path) -> None:
     """All of its containers, in a pod of the request."""
     cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))

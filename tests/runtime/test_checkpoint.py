@@ -154,11 +154,17 @@ def test_devices_of_a_user_namespace(bundle: spec.Bundle) -> None:
 def test_what_is_refused(bundle: spec.Bundle) -> None:
     """What would come back as something else, before anything happens."""
     joined = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="cgroup", path="/x")))
-    theirs = with_linux(bundle, namespaces=(Namespace(type="mount"), Namespace(type="user", path="/x")))
+    theirs = with_linux(
+        with_users(bundle), namespaces=(Namespace(type="mount"), Namespace(type="user", path="/x"))
+    )
     ids = (IDMapping(container_id=0, host_id=5, size=1),)
     shifted = Mount(destination="/d", type="bind", source="/tmp", uid_mappings=ids, gid_mappings=ids)
     by_name = Mount(destination="/d", type="bind", source="/tmp", options=("rbind", "ridmap"))
-    for wrong in (joined, theirs, *(changed(bundle, mounts=(mount,)) for mount in (shifted, by_name))):
+    requests.dump_request(CheckpointOptions(image_path="/i"), theirs.spec, os.getpid(), "")
+    place = requests.Place(root="/r", groups={}, first_fd=4)
+    with pytest.raises(errors.NotSupported, match="user cannot be restored"):
+        requests.restore_request(RestoreOptions(image_path="/i"), theirs.spec, "/b", place=place)
+    for wrong in (joined, *(changed(bundle, mounts=(mount,)) for mount in (shifted, by_name))):
         refused(wrong, CheckpointOptions(image_path="/i"), "cannot be checkpointed")
     for names in (("ipc",), ("net", "pid")):
         refused(bundle, CheckpointOptions(image_path="/i", empty_ns=names), "network only")

@@ -97,7 +97,7 @@ def test_checkpoint_and_restore_in_a_scope() -> None:
 def test_checkpoint_and_restore_in_pods() -> None:
     """Containers that join a pod's namespaces, held by shims; and those of a server of the interface."""
     chosen = "held_in_a_pod or comes_back"
-    with_criu(3, "tests/runtime/test_checkpoint.py", "tests/cri/test_checkpoints_served.py", "-k", chosen)
+    with_criu(4, "tests/runtime/test_checkpoint.py", "tests/cri/test_checkpoints_served.py", "-k", chosen)
 
 
 @pytest.mark.slow

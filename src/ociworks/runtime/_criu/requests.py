@@ -45,6 +45,8 @@ RESTORE_LOG: Final = "restore.log"
 _EXTERNAL: Final = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 _JOINED_AGAIN: Final = ("ipc", "uts")
 """Kinds that criu joins by path when it restores."""
+_DUMPED: Final = ("user",)
+"""Kinds that are dumped as the container's own, too, but that criu cannot join: such a container does not come back."""
 _GROUPS_MODES: Final = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
 _SAME_NAME: Final = (
     "tcp_established", "ext_unix_sk", "shell_job", "file_locks", "lazy_pages", "auto_dedup",
@@ -76,7 +78,7 @@ def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str)
 
     Raises NotSupported for what criu cannot do.
     """
-    refuse(spec)
+    refuse(spec, dump=True)
     found = {**_common(options, DUMP_LOG), "pid": pid, "orphan_pts_master": True}
     found |= {name: True for name in ("tcp_skip_in_flight", "link_remap") if getattr(options, name)}
     found["external"] = tuple(_seen_from_outside(spec, pid))
@@ -137,11 +139,14 @@ def restore_request(
     return found, tuple(path for _, path in handed)
 
 
-def refuse(spec: Spec) -> None:
-    """Raise NotSupported for a container that criu cannot handle."""
+def refuse(spec: Spec, *, dump: bool = False) -> None:
+    """Raise NotSupported for a container that criu cannot handle: not restore, or not even ``dump``."""
     if os.geteuid() != 0:
         raise NotSupported("checkpoint and restore need root")
-    tuple(_joined(spec.linux or Linux()))
+    for kind, _ in _joined(spec.linux or Linux()):
+        if kind not in (*_EXTERNAL, *_JOINED_AGAIN, *(_DUMPED if dump else ())):
+            verb = "checkpointed" if dump else "restored"
+            raise NotSupported(f"$.linux.namespaces: a joined namespace of type {kind} cannot be {verb}")
     own_group(spec)
     for index, mount in enumerate(spec.mounts):
         if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options):
@@ -244,14 +249,8 @@ def _handed(linux: Linux) -> Iterator[tuple[str, str]]:
 
 
 def _joined(linux: Linux) -> Iterator[tuple[str, str]]:
-    """Namespaces that were joined by path: kind and path. NotSupported for those that criu neither skips nor joins."""
-    for namespace in linux.namespaces:
-        if namespace.path:
-            if namespace.type not in (*_EXTERNAL, *_JOINED_AGAIN):
-                raise NotSupported(
-                    f"$.linux.namespaces: a joined namespace of type {namespace.type} cannot be checkpointed"
-                )
-            yield namespace.type, namespace.path
+    """Namespaces that were joined by path: kind and path."""
+    return ((namespace.type, namespace.path) for namespace in linux.namespaces if namespace.path)
 
 
 def _mode(path: str) -> int:
