@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ociworks._values import evolve, frozen
 from ociworks.errors import NotSupported
+from ociworks.runtime._same import Same, kept
 from ociworks.runtime.cgroups import v1, v2
 from ociworks.runtime.cgroups.devices_bpf import device_program
 from ociworks.runtime.cgroups.paths import DEFAULT_PARENT, normalise
@@ -174,6 +175,11 @@ def _in_scope(
     )
 
 
+@kept(16)
+def _device_table(resources: Same[Resources | None]) -> DeviceTable:
+    return reduce_rules(resources.value.devices if resources.value else ())
+
+
 def _plan(
     hierarchies: Hierarchies,
     base: Mapping[Hierarchy, str],
@@ -183,7 +189,7 @@ def _plan(
     devices: bool,
     relative: bool,
 ) -> CgroupPlan:
-    table = reduce_rules(resources.devices if resources else ()) if devices else None
+    table = _device_table(Same(resources)) if devices else None
     settings, needed = _settings(hierarchies, resources, table, leaves)
     unified, cpuset = hierarchies.unified, hierarchies.find("cpuset")
     required, attempts = _subtree_control(unified, leaves, base[unified] if unified else "", needed)
