@@ -60,14 +60,16 @@ class ExecOptions:
     before_start: bool = False
     """Run it also in a container that was created and not started."""
     groups: Mapping[str, str] = field(factory=FrozenDict)
-    """Control groups below the container's, which exist: controller → relative path; ``""`` is for all the others."""
+    """Control groups below the container's, which exist: controller → relative path (``/``: its own); ``""`` is for all
+    the others.
+    """
 
     def __attrs_post_init__(self) -> None:
         check_passed(self.pass_fds, self.listen_fds)
         if self.cwd is not None and not self.cwd.startswith("/"):
             raise InvalidSpec([Problem("cwd", f"expected an absolute path, got {quote(self.cwd)}")])
         for path in self.groups.values():
-            if not set(path.strip("/").split("/")).isdisjoint(("", ".", "..")):
+            if path != "/" and not set(path.strip("/").split("/")).isdisjoint(("", ".", "..")):
                 message = f"expected a path below the container's, got {quote(path)}"
                 raise InvalidSpec([Problem("cgroup", message)])
         for name in self.env:
