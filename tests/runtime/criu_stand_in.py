@@ -44,6 +44,7 @@ def main(told: str) -> None:
         pid = _process(wanted) if wanted["does"] == "restore" else 1
         if not _notify(channel, "post-restore", pid):
             if wanted["does"] == "hang":
+                Path(sys.argv[0] + ".pid").write_text(str(os.getpid()))
                 signal.pause()
             os.kill(pid, signal.SIGKILL)
             sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ociworks.runtime._host import Host
 from ociworks.spec.runtime import Capabilities, Mount, Namespace, Seccomp, User
 from tests.runtime.boxes import changed, nothing_left, with_linux, with_process
 from tests.runtime.criu_stand_in import install
-from tests.runtime.shims import shim_of
+from tests.runtime.shims import shim_of, until_ended
 
 pytestmark = pytest.mark.root
 
@@ -82,6 +83,8 @@ def test_a_restore_that_fails_leaves_nothing(restoring: Restoring, tmp_path: Pat
         with pytest.raises(kind):
             restoring.held(runtime, does)
         assert runtime.list() == ()
+    with suppress(FileNotFoundError):
+        until_ended(int((tmp_path / "programs/criu.pid").read_text()))
 
 
 @pytest.mark.parametrize("held", [True, False])

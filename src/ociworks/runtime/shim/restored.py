@@ -18,6 +18,7 @@ import os
 import select
 
 from ociworks._linux import process
+from ociworks.runtime import _cgroupkill
 from ociworks.runtime._init import beside, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime.shim.adopting import Adopting
@@ -120,6 +121,5 @@ class _Restored(Adopting):
 
 def _children() -> list[int]:
     """The pids of our children, also those that have ended: nobody else reaps them."""
-    me = os.getpid()
-    with open(f"/proc/self/task/{me}/children", encoding="ascii") as stream:
-        return [int(word) for word in stream.read().split()]  # trusted: the kernel's
+    text = _cgroupkill.read_text(f"/proc/self/task/{os.getpid()}/children")
+    return [int(word) for word in text.split()]  # trusted: the kernel's
