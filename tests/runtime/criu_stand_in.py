@@ -42,9 +42,9 @@ def main(told: str) -> None:
             channel.send(rpc.message({1: rpc.RESTORE, 2: False}))
             sys.exit(1)
         pid = _process(wanted) if wanted["does"] == "restore" else 1
+        Path(sys.argv[0] + ".pid").write_text(str(os.getpid()))  # before it can be killed
         if not _notify(channel, "post-restore", pid):
             if wanted["does"] == "hang":
-                Path(sys.argv[0] + ".pid").write_text(str(os.getpid()))
                 signal.pause()
             os.kill(pid, signal.SIGKILL)
             sys.exit(1)
