@@ -26,8 +26,7 @@ _STEPS: Final = {
 """What comes before an event."""
 
 _SEALED: Final = (
-    "the program that sets it up is sealed in memory; where runc would say "
-    "'runc exeseal: using /proc/self/exe clone' or 'runc exeseal: using overlayfs for sealed /proc/self/exe'"
+    "what sets it up runs from a sealed copy in memory (runc exeseal: using /proc/self/exe clone)"
 )
 _OF_THREADS: Final = TSYNC | TSYNC_ESRCH
 """Flags without effect on a process that has one thread."""
