@@ -72,7 +72,8 @@ class Conmon:
         environment = {**os.environ, "_OCI_SYNCPIPE": str(writer)}
         null, log = subprocess.DEVNULL, self.path(f"{name}.conmon").open("wb")
         with log, subprocess.Popen(
-            self.call(name, *options), stdin=null, stdout=null, stderr=log, env=environment, pass_fds=(writer,)
+            self.call(name, *options), stdin=null, stdout=null, stderr=log, env=environment, pass_fds=(writer,),
+            cwd=self.path("."),  # it writes a file there, too
         ) as process:  # fmt: skip
             os.close(writer)
             with open(reader) as said:

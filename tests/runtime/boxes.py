@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,19 @@ def remapped_box(bundle: spec.Bundle) -> spec.Bundle:
 def descendants(pid: int) -> set[int]:
     """Every descendant of a process."""
     found: set[int] = set()
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
-            found |= {int(child), *_descend(int(child))}
+    for child in _children(pid):
+        found |= {child, *descendants(child)}
     return found
 
 
-def _descend(pid: int) -> set[int]:
-    try:
-        return descendants(pid)
-    except FileNotFoundError:
-        return set()
+def _children(pid: int) -> list[int]:
+    """Those of all its threads; a process or a thread that has ended has none."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
 
 
 def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
