@@ -6,7 +6,6 @@ from typing import Final
 
 import attrs
 
-from ociworks._linux.numbers import CAPABILITIES
 from ociworks.errors import SpecError, quote
 from ociworks.runtime import Container
 from ociworks.runtime.cli import _files
@@ -90,12 +89,12 @@ def _with_capabilities(own: Capabilities | None, names: list[str]) -> Capabiliti
     """Those that were asked for, in the sets that a program gets them from; never inheritable.
 
     Ambient ones must be inheritable, so they are asked for only where the configuration has some that are.
-    A name that is none is refused: who types it would not look for a warning.
+    A word that is no such name (``all``) is refused; of a capability that there is not, a warning tells.
     """
     if not names:
         return own
     for name in names:
-        if name not in CAPABILITIES:
+        if not name.startswith("CAP_"):
             raise SpecError(f"--cap: expected the name of a capability, such as CAP_KILL, got {quote(name)}")
     sets = own or Capabilities()
     return attrs.evolve(
