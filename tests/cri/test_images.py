@@ -165,8 +165,8 @@ def test_removal_takes_every_name_and_leaves_nothing(place: Path, source: testin
         pull(images, f"{NAME}:2")
         pull(images, "registry.example/other:1")
         assert len(listed(images)[found].repo_tags) == 3
-        with pytest.raises(InvalidRequest, match="12 digits"):
-            remove(images, found[7:18])
+        with pytest.raises(InvalidRequest, match="whole ID"):
+            remove(images, found[7:20])
         remove(images, f"{NAME}:2")
         remove(images, f"{NAME}:2")
         remove(images, found)
@@ -402,15 +402,9 @@ def test_cr_08_ids_of_images(place: Path, source: testing.Registry) -> None:
         for call in (status, remove, listed):
             with pytest.raises(InvalidRequest, match="2 image IDs begin"):
                 call(images, found[7:11])
-        for number in (5, 11):
-            with pytest.raises(InvalidRequest, match="12 digits"):
-                remove(images, found[7 : 7 + number])
-        remove(images, f"{found[7:19]}{'0' if found[19] != '0' else '1'}")
+        with pytest.raises(InvalidRequest, match="whole ID"):
+            remove(images, found[7:40])
         assert len(listed(images)) == 2
-        for name in (found[7:20], found[7:20]):
-            remove(images, name)
-        assert found not in listed(images)
-        assert len(listed(images)) == 1
 
 
 def test_cr_08_a_name_that_begins_an_id_removes_nothing_else(place: Path, source: testing.Registry) -> None:
@@ -418,7 +412,7 @@ def test_cr_08_a_name_that_begins_an_id_removes_nothing_else(place: Path, source
     with opened(place, source) as images:
         pushed(source, random_image(1), "app:1")
         found = pull(images)
-        with pytest.raises(InvalidRequest, match="12 digits"):
+        with pytest.raises(InvalidRequest, match="whole ID"):
             remove(images, found[7:13])
         remove(images, f"{found[7:13]}:latest")
         assert list(listed(images)) == [found]

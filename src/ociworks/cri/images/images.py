@@ -99,18 +99,16 @@ class Images:
         return api.ImageStatusResponse(image=described(found), info=described_fully(found) if verbose else {})
 
     def remove(self, spec: api.ImageSpec) -> None:
-        """Remove an image with all its names, by one of them or its ID; again is harmless.
+        """Remove an image with all its names, by one of them or its whole ID; again is harmless.
 
-        What containers have of it stays for them. An ID may be cut down to its first 12 digits, as clients print it.
-        Raises :class:`~ociworks.errors.InvalidRequest` for fewer of them, and when several images begin so.
+        What containers have of it stays for them. Raises :class:`~ociworks.errors.InvalidRequest` for the beginning of
+        an ID.
         """
-        found = self._local.find(spec.image)
+        found = self._local.exactly(spec.image)
         if found is None:
+            if self._local.find(spec.image) is not None:
+                raise InvalidRequest(f"image.image: expected a name or a whole ID, got {quote(spec.image)}")
             return
-        if not self._local.names_one(spec.image):
-            raise InvalidRequest(
-                f"image.image: expected a name, or 12 digits of an ID at least, got {quote(spec.image)}"
-            )
         for digest in found.entries:
             with contextlib.suppress(ImageNotFound):  # another call was faster
                 self._layout.delete(digest)

@@ -39,7 +39,6 @@ __all__ = ["LocalImage", "LocalImages", "reference_of"]
 _logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
-_SHORT_ID: Final = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}", re.ASCII)
 _PREFIX: Final = re.compile(r"(?:sha256:)?([0-9a-f]{4,63})", re.ASCII)
 _DAMAGED: Final = (ContentError, ImageError, LimitExceeded, NotSupported, SpecError)
 
@@ -130,13 +129,6 @@ class LocalImages:
         if len(begun) > 1:
             raise InvalidRequest(f"image.image: {len(begun)} image IDs begin with {quote(text)}")
         return begun[0] if begun else None
-
-    def names_one(self, text: str) -> bool:
-        """Whether this is meant as one image and no other: a name that is here, or enough of an ID.
-
-        The name of an image that is gone may well begin an ID: ``cafe`` does, twelve digits by chance do not.
-        """
-        return _SHORT_ID.fullmatch(text) is not None or self.exactly(text) is not None
 
     def _now(self) -> _Found:
         with self._lock:
