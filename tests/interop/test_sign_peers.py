@@ -9,7 +9,6 @@ import pytest
 
 from ociworks import testing
 from ociworks.image import remote, sign
-from ociworks.image.auth import ANONYMOUS
 from tests.image.certificates import Wishes, authority, issue
 from tests.interop.peers import docker_registry
 from tests.interop.skopeo import ACCEPT, REJECT, Skopeo
@@ -17,12 +16,6 @@ from tests.interop.skopeo import ACCEPT, REJECT, Skopeo
 pytestmark = pytest.mark.interop
 
 IMAGE = testing.random_image(1)
-
-
-@pytest.fixture
-def client() -> Iterator[remote.Client]:
-    with remote.Client(keychain=ANONYMOUS) as made:
-        yield made
 
 
 @pytest.fixture

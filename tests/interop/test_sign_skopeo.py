@@ -15,7 +15,6 @@ import pytest
 
 from ociworks import testing
 from ociworks.image import remote, sign
-from ociworks.image.auth import ANONYMOUS
 from ociworks.image.sign.keys import KeyKind
 from tests.interop.peers import docker_registry
 from tests.interop.skopeo import REJECT, Skopeo
@@ -23,12 +22,6 @@ from tests.interop.skopeo import REJECT, Skopeo
 pytestmark = pytest.mark.interop
 
 IMAGE = testing.random_image(1)
-
-
-@pytest.fixture
-def client() -> Iterator[remote.Client]:
-    with remote.Client(keychain=ANONYMOUS) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ociworks import spec
 from ociworks.runtime import OCIRuntime, Runtime, RuntimeBinary
 from tests.interop.peers import crun, peer
-from tests.runtime.boxes import box, nothing_left
 from tests.runtime.commands import program
+from tests.runtime.fixtures import bundle, runtime
+
+__all__ = ["Make", "bundle", "make", "place", "runtime"]
 
 Make = Callable[[], OCIRuntime]
 
@@ -24,20 +25,6 @@ def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ociworks-tests-") as name:
         os.chmod(name, 0o755)
         yield Path(name)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    """A bundle with busybox and the default configuration."""
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    """A runtime with a state root of its own; after the test nothing may be left of its containers."""
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
 
 
 @pytest.fixture(

@@ -1,26 +1,7 @@
-"""Fixtures of the attacks on containers: a bundle that runs, and a runtime that must leave nothing behind."""
+"""Fixtures of the attacks on containers: those of the runtime's tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from tests.runtime.fixtures import bundle, runtime
 
-import pytest
-
-from ociworks import spec
-from ociworks.runtime import Runtime
-from tests.runtime.boxes import box, nothing_left
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> spec.Bundle:
-    """A bundle with busybox and the default configuration."""
-    return box(tmp_path / "bundle")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    """A runtime with a state root of its own; after the test nothing may be left of its containers."""
-    root = tmp_path / "root"
-    with nothing_left(root), Runtime(root) as made:
-        yield made
+__all__ = ["bundle", "runtime"]
