@@ -30,6 +30,7 @@ from ociworks.cri.streaming.service import Streaming
 from ociworks.runtime.console import Console
 from ociworks.spec.runtime import Process, User
 from tests.cri.nodes import config_below
+from tests.descriptors import changed_since, descriptors
 
 __all__ = [
     "CONTAINER",
@@ -155,7 +156,7 @@ class Node:
 @contextlib.contextmanager
 def node(place: Path, **settings: Any) -> Iterator[Node]:
     """Listening, with one running container; nothing of it is left afterwards."""
-    threads, fds = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    threads, opened = threading.active_count(), descriptors()
     config = config_below(place, **settings)
     os.makedirs(config.root, exist_ok=True)
     with Store(os.path.join(config.root, "streams.db")) as store:
@@ -179,7 +180,7 @@ def node(place: Path, **settings: Any) -> Iterator[Node]:
             streaming.close()
     assert all(program.pidfd == -1 for program in containers.begun)
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) <= fds
+    assert not changed_since(opened)
 
 
 class Upgraded:

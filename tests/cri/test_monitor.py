@@ -20,6 +20,7 @@ from ociworks.cri.monitor import Monitor
 from ociworks.cri.records import ContainerRecord
 from ociworks.runtime import Detach, OCIContainer, OCIRuntime, Runtime, RuntimeBinary
 from ociworks.runtime.detach import Exit, ExitWatch
+from tests.descriptors import changed_since, descriptors
 from tests.interop.peers import peer
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import parent, until_ended
@@ -208,7 +209,7 @@ def test_thousands_with_one_thread() -> None:
             done.set()
         return evolve(running(id), phase="exited")
 
-    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    threads, opened = threading.active_count(), descriptors()
     with Monitor(_Handlers(fake), settle) as monitor:
         for number in range(3000):
             monitor.watch(running(str(number)))
@@ -222,7 +223,7 @@ def test_thousands_with_one_thread() -> None:
     assert threading.active_count() == threads
     for left in fake.ends.values():
         left.close()
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert not changed_since(opened)
 
 
 def test_a_shim_without_room_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from ociworks.errors import (
 from ociworks.runtime import cgroups
 from tests.cri.nodes import pod_config
 from tests.cri.sandboxes import Pods, group_of, pods_below, traces
+from tests.descriptors import changed_since, descriptors
 
 pytestmark = pytest.mark.root
 
@@ -43,13 +44,14 @@ OWN = {"network": api.POD, "pid": api.CONTAINER}
 @pytest.fixture
 def pods(place: Path) -> Iterator[Pods]:
     """Sandboxes below ``place``; afterwards nothing may be left of them."""
-    before = traces(place)
+    before, opened = traces(place), descriptors()
     with pods_below(place) as made:
         yield made
         for record in made.store.sandboxes.all():
             made.network.fails.clear()
             made.sandboxes.remove(record.id)
     assert traces(place) == before
+    assert not changed_since(opened)
     assert list((place / "state").glob("sandboxes/*")) == []
 
 

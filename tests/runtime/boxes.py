@@ -16,6 +16,7 @@ from ociworks import spec
 from ociworks.runtime import cgroups
 from ociworks.spec.defaults import default_spec
 from ociworks.spec.runtime import IDMapping, Namespace
+from tests.descriptors import changed_since, descriptors
 from tests.interop.peers import busybox
 from tests.runtime.groups import groups_below
 
@@ -114,7 +115,6 @@ def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
         "processes": lambda: descendants(os.getpid()),
         "mounts": lambda: set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "control groups": lambda: set(groups_below(cgroups.detect())),
-        "descriptors": lambda: set(os.listdir("/proc/self/fd")),
         "state": lambda: set(os.listdir(root)) if root.exists() else set(),
     }
 
@@ -122,10 +122,12 @@ def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
 @contextmanager
 def nothing_left(root: Path) -> Iterator[None]:
     """The no-leak oracle: processes, mounts, control groups, our descriptors, and the state directory."""
-    before = {name: fact() for name, fact in _facts(root).items()}
+    before, opened = {name: fact() for name, fact in _facts(root).items()}, descriptors()
     yield
     after = {name: fact() for name, fact in _facts(root).items()}
-    changed = {
+    changed: dict[str, object] = {
         name: sorted(value ^ before[name], key=str) for name, value in after.items() if value != before[name]
     }
+    if found := changed_since(opened):
+        changed["descriptors"] = found
     assert not changed, f"not the same as before: {changed}"
