@@ -21,8 +21,6 @@ from ociworks.errors import (
     AlreadyReserved,
     CommandNotFound,
     ContainerError,
-    ContainerNotFound,
-    ExitStatusUnknown,
     ImageNotFound,
     InvalidRequest,
     OciworksError,
@@ -578,18 +576,3 @@ def left(node: Stand, id: str) -> list[str]:
     ]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return found + [line for line in mounts if id in line]
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_an_end_that_was_written_down_meanwhile(node: Stand, *, known: bool) -> None:
-    """The runtime has forgotten the container by the time that somebody who stops it looks."""
-
-    class Gone:
-        def wait(self, timeout: float | None = None) -> int:
-            raise ContainerNotFound("gone") if known else ExitStatusUnknown("nobody was told")
-
-        @property
-        def status(self) -> str:
-            raise ContainerNotFound("gone")
-
-    assert node.containers._has_ended(Gone(), 1)  # type: ignore[arg-type]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from attrs import evolve
 
@@ -32,6 +34,9 @@ from tests.runtime.shims import until_ended
 pytestmark = pytest.mark.root
 
 COUNTING = "n=0; while :; do echo line $n; n=$((n + 1)); sleep 0.01; done"
+
+
+STUBBORN = "trap 'touch /shared/asked' TERM; touch /shared/up; while :; do sleep 0.1; done"
 
 
 def pid_of(server: Server, container: str) -> str:
@@ -157,6 +162,29 @@ def test_what_was_cut_short(place: Path) -> None:
         assert node.recovered.finished == [f"container {removed}", f"pod {gone}"]
         assert node.recovered.failed == []
         assert not log.exists()  # a kubelet counts by the logs how often one ran
+
+
+def test_a_server_that_ends_while_a_container_is_asked_to(place: Path) -> None:
+    """It does not wait for the container's time: the client is told to try again, and the next server does it."""
+    with running_server(place) as server:
+        config, shared = a_pod(place, "pod", own_network=False), place / "addresses"
+        container = server.create(server.run_pod(config), a_container(STUBBORN, shared=shared), config)
+        server.begin(container)
+        until((shared / "up").exists, bool)
+        asked = server.runtime.StopContainer.future(
+            api.StopContainerRequest(container_id=container, timeout=10_000)
+        )
+        until((shared / "asked").exists, bool)
+        server.kill(signal.SIGTERM)
+        error = asked.exception()
+        assert isinstance(error, grpc.RpcError)
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        server.start()
+        assert server.status(container).state == api.CONTAINER_RUNNING
+        server.runtime.StopContainer(api.StopContainerRequest(container_id=container), timeout=60)
+        assert server.status(container).exit_code == 137
+        for name in ("up", "asked"):
+            (shared / name).unlink()
 
 
 def test_after_the_machine_was_started_anew(place: Path) -> None:

@@ -19,7 +19,7 @@
 - ``monitor``: notices the ends of containers; ``_again``: what it has to try again; ``recovery``: brings records and
   reality together at the start
 - ``stats``: what containers and pods use, and metrics; ``checkpoints``: containers and pods on disk
-- ``locks``: one for each pod and container
+- ``locks``: one for each pod and container; ``_ending``: whether somebody may still wait for long
 - ``_status``: errors as gRPC statuses; ``proto``: the messages
 """
 

@@ -6,6 +6,7 @@
 ``AlreadyReserved``, ``ContainerExists``               ALREADY_EXISTS
 ``PodStateError``, ``IllegalTransition``               FAILED_PRECONDITION
 ``NetworkError``, registries that cannot be reached    UNAVAILABLE
+``ServerEnding``                                       UNAVAILABLE
 ``TooMany``, ``RateLimited``, ``LimitExceeded``        RESOURCE_EXHAUSTED
 ``DeadlinePassed``, ``ContainerTimeout``               DEADLINE_EXCEEDED
 ``NotSupported``, ``MissingDependency``                UNIMPLEMENTED
@@ -41,6 +42,7 @@ _TABLE: Final[tuple[tuple[type[errors.OciworksError], grpc.StatusCode], ...]] = 
     (errors.RegistryUnavailable, grpc.StatusCode.UNKNOWN),
     (errors.SignatureValidationFailed, grpc.StatusCode.UNKNOWN),
     (errors.NetworkError, grpc.StatusCode.UNAVAILABLE),
+    (errors.ServerEnding, grpc.StatusCode.UNAVAILABLE),
     (errors.RegistryUnreachable, grpc.StatusCode.UNAVAILABLE),
     (errors.TooMany, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -12,6 +12,7 @@ from typing import Self
 
 import attrs
 
+from ociworks.cri._ending import Ending
 from ociworks.cri._podnetworks import PodNetworks
 from ociworks.cri.checkpoints import Checkpoints
 from ociworks.cri.config import CriConfig
@@ -80,6 +81,7 @@ class Node:
             self._closing.enter_context(_directories(config))
             self.store = self._closing.enter_context(Store(os.path.join(config.root, "cri.db")))
             self.locks = KeyedLocks()
+            self._ending = Ending()
             self.recovered = Report()
             self.events = Events(self._describe)
             self._closing.callback(self.events.close)
@@ -91,7 +93,11 @@ class Node:
         self.streaming.start()
 
     def wind_down(self) -> None:
-        """Let those go who wait for what may be long in coming: followers of events, and pulls. Again is harmless."""
+        """Let those go who wait for what may be long in coming: followers of events, pulls, and stops of containers.
+
+        Again is harmless.
+        """
+        self._ending.begin()
         self.events.close()
         self.images.stop_pulls()
 
@@ -152,6 +158,7 @@ class Node:
             sandboxes=self.sandboxes,
             publish=self.events.publish,
             watch=self._watch,
+            ending=self._ending,
         )
 
     def _watch(self, record: ContainerRecord) -> None:

@@ -86,9 +86,10 @@ class CriService:
                 self._node = self._started()
 
     def wind_down(self) -> None:
-        """End what would keep a server from ending: followers of events, and pulls. Again is harmless.
+        """End what would keep a server from ending: followers of events, pulls, and stops of containers that take long.
 
-        Other calls go on. A server that waits for the calls under way calls it once it takes no new ones.
+        A stop is UNAVAILABLE for its client then, and the next service does it when it is asked again. Other calls go
+        on. Again is harmless. A server that waits for the calls under way calls it once it takes no new ones.
         """
         if (node := self._node) is not None:
             node.wind_down()

@@ -61,6 +61,7 @@
     │   ├── SignatureValidationFailed    an image must not be used
     │   ├── TooMany                      a bound is reached
     │   ├── DeadlinePassed
+    │   ├── ServerEnding                 the server ends meanwhile; the next one can be asked
     │   ├── StoreError                   what is recorded cannot be read or written
     │   ├── StreamError                  a client of the streaming server breaks its protocol or a bound
     │   └── ConfigError (ValueError)     the configuration of the server
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
         PodNotFound,
         PodStateError,
         RegistryUnavailable,
+        ServerEnding,
         SignatureValidationFailed,
         StoreError,
         StreamError,
@@ -237,6 +239,7 @@ __all__ = [
     "RegistryResponseError",
     "RegistryUnavailable",
     "RegistryUnreachable",
+    "ServerEnding",
     "ShortNameError",
     "SignatureError",
     "SignatureValidationFailed",

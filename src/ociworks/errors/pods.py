@@ -15,6 +15,7 @@ __all__ = [
     "PodNotFound",
     "PodStateError",
     "RegistryUnavailable",
+    "ServerEnding",
     "SignatureValidationFailed",
     "StoreError",
     "StreamError",
@@ -84,6 +85,10 @@ class TooMany(PodError):
 
 class DeadlinePassed(PodError):
     """It took longer than the request allows (DEADLINE_EXCEEDED)."""
+
+
+class ServerEnding(PodError):
+    """The server ends while this is under way; what was done stays, and the next one does the rest (UNAVAILABLE)."""
 
 
 class StoreError(PodError):

@@ -5,8 +5,8 @@
 - ``sources``: what the host has at the paths that are to be mounted; ``volumes``: those that an image declares;
   ``logpath``: where the log goes
 - ``restoring``: what one that is restored has of its checkpoint
-- ``exits``: how one ended; ``messages``: what status and lists say; ``names``: which are allowed
-- ``scores``: the OOM scores of one that runs
+- ``waiting``: until one has ended; ``exits``: how; ``messages``: what status and lists say
+- ``names``: which are allowed; ``scores``: the OOM scores of one that runs
 """
 
 from ociworks.cri.container.containers import Containers

@@ -24,6 +24,7 @@ from ociworks.cri.container.names import reserved_name
 from ociworks.cri.container.parts import Others
 from ociworks.cri.container.scores import changed_scores
 from ociworks.cri.container.translate.limits import merged, oom_score, resources
+from ociworks.cri.container.waiting import has_ended, is_stopped
 from ociworks.cri.images import LocalImage
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -33,7 +34,6 @@ from ociworks.errors import (
     CommandNotFound,
     ContainerError,
     ContainerNotFound,
-    ContainerTimeout,
     DeadlinePassed,
     IllegalTransition,
     ImageNotFound,
@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 _AFTER_KILL: Final = 60.0
 """Seconds in which a killed container has to be gone."""
+_SPARE: Final = 5.0
+"""As many of them as it has when the server ends."""
 _STATUS: Final = 10.0
 """Seconds in which a shim has to say how its container ended, once that has."""
 _ALIVE: Final = ("created", "running")
@@ -139,20 +141,22 @@ class Containers:
     def stop(self, id: str, timeout: int) -> None:
         """Ask a container to end, and end it after ``timeout`` seconds. Again, or without a container, is harmless.
 
-        One that was not started is ended at once. Raises InvalidRequest for the beginning of an ID, and DeadlinePassed
-        when the kernel does not let it end.
+        One that was not started is ended at once. Raises InvalidRequest for the beginning of an ID, DeadlinePassed when
+        the kernel does not let it end, and ServerEnding when the server ends meanwhile: whoever asks the next one again
+        gives the container its whole time once more.
         """
         if timeout < 0:
             raise InvalidRequest(f"timeout: expected 0 or more seconds, got {timeout}")
         container = self._ask_to_end(id, gently=timeout > 0)
         if container is None:
             return
-        if timeout > 0 and self._has_ended(container, timeout):
+        ending = self._others.ending
+        if timeout > 0 and has_ended(container, timeout, ending):
             self.settle(id)
             return
         with contextlib.suppress(IllegalTransition, ContainerNotFound):
             container.kill("KILL", all=True)
-        if not self._has_ended(container, _AFTER_KILL):
+        if not has_ended(container, _AFTER_KILL, ending, spare=_SPARE):
             raise DeadlinePassed(f"container {id}: killed, but not gone after {_AFTER_KILL:g} seconds")
         self.settle(id)
 
@@ -307,23 +311,6 @@ class Containers:
                     container.kill(signal)
             return container
 
-    def _has_ended(self, container: OCIContainer, timeout: float) -> bool:
-        try:
-            container.wait(timeout)
-        except ContainerTimeout:
-            return False
-        except ContainerNotFound:  # it ended, was written down and deleted meanwhile
-            return True
-        except ContainerError:  # nobody knows how; whether, its state says
-            return self._is_stopped(container)
-        return True
-
-    def _is_stopped(self, container: OCIContainer) -> bool:
-        try:
-            return container.status == "stopped"
-        except ContainerNotFound:
-            return True
-
     def _ended(self, record: ContainerRecord, found: Exit | None) -> ContainerRecord:
         """Write an end down, then take away what is left of the processes and the runtime's state."""
         record = self._store.containers.update(record.id, lambda now: with_exit(now, found))
@@ -338,7 +325,7 @@ class Containers:
             with changed_scores(container, *scores):
                 container.update(limits)
         except ContainerError:
-            if not self._is_stopped(container):
+            if not is_stopped(container):
                 raise
 
     def _start(self, record: ContainerRecord) -> None:

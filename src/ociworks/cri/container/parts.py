@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
+from ociworks.cri._ending import Ending
 from ociworks.cri.config import Handler
 from ociworks.cri.images import ContainerRoot, LocalImage, UserNamespace
 from ociworks.cri.proto import runtime_v1_pb2 as api
@@ -100,3 +101,5 @@ class Others:
     """Tells followers what happened: what, to which container, of which pod."""
     watch: Callable[[ContainerRecord], None] | None = None
     """Has the end of a container noticed from now on; None: it is noticed when somebody asks."""
+    ending: Ending = field(factory=Ending)
+    """Interrupts those who wait for the end of a container."""
