@@ -11,8 +11,9 @@ from ociworks.cri.container.translate import PodFiles, Request, Translated, tran
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.spec import FrozenDict
 from ociworks.spec.image import Config, ImageConfiguration, RootFS
+from ociworks.spec.runtime import Linux, Mount, Process, Spec
 
-__all__ = ["MODES", "POD", "image", "linux", "request", "translated"]
+__all__ = ["MODES", "POD", "image", "linux", "linux_of", "mount_at", "process_of", "request", "translated"]
 
 MODES = api.NamespaceMode
 POD = FrozenDict({"network": "/pins/net", "ipc": "/pins/ipc", "uts": "/pins/uts"})
@@ -61,3 +62,22 @@ def request(**settings: Any) -> Request:
 def translated(**settings: Any) -> Translated:
     """What becomes of such a request."""
     return translate(request(**settings))
+
+
+def process_of(**settings: Any) -> Process:
+    """Its process."""
+    process = translated(**settings).spec.process
+    assert process is not None
+    return process
+
+
+def linux_of(**settings: Any) -> Linux:
+    """Its Linux section."""
+    section = translated(**settings).spec.linux
+    assert section is not None
+    return section
+
+
+def mount_at(spec_: Spec, place: str) -> Mount:
+    """The first mount at a place."""
+    return next(mount for mount in spec_.mounts if mount.destination == place)

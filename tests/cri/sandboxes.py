@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, field
 
 from ociworks.cri.config import CriConfig
 from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
+from ociworks.cri.records import ContainerRecord
 from ociworks.cri.sandbox.parts import NetworkAnswer
 from ociworks.cri.sandbox.sandboxes import Others, Sandboxes
 from ociworks.cri.store import Store
 from ociworks.errors import InvalidRequest, NetworkError
 from ociworks.runtime import cgroups
-from tests.cri.nodes import config_below
+from tests.cri.nodes import config_below, pod_config
 
-__all__ = ["Pods", "group_of", "pods_below", "traces"]
+__all__ = [
+    "MAPPED",
+    "Pods",
+    "a_container",
+    "config",
+    "directory_of",
+    "group_of",
+    "inside",
+    "pods_below",
+    "traces",
+]
+
+_MAPS = [api.IDMapping(container_id=0, host_id=200000, length=65536)]
+MAPPED = api.UserNamespace(mode=api.POD, uids=_MAPS, gids=_MAPS)
+_OWN = {"network": api.POD, "pid": api.CONTAINER}
 
 
 @define
@@ -121,3 +138,37 @@ def traces(place: Path) -> tuple[list[str], list[str]]:
     mounted = {mount.mount_point for mount in cgroups.detect().mounts}
     groups = [found for mount in sorted(mounted) if os.path.exists(found := mount + group_of(place))]
     return mounts, groups
+
+
+def config(place: Path, name: str = "pod", **namespaces: Any) -> api.PodSandboxConfig:
+    """A pod with namespaces of its own, except as said."""
+    made = pod_config(place, name)
+    made.linux.cgroup_parent = f"{group_of(place)}/{name}"
+    made.linux.security_context.namespace_options.CopyFrom(api.NamespaceOption(**{**_OWN, **namespaces}))
+    return made
+
+
+def inside(pods: Pods, id: str, *command: str) -> str:
+    """What a program says in the namespaces of a pod."""
+    pins = pods.sandboxes.namespaces(pods.sandboxes.get(id))
+    flags = [f"--{name}={path}" for name, path in pins.items()]
+    done = subprocess.run(["nsenter", *flags, *command], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def directory_of(parent: str, controller: str) -> Path:
+    """The directory of a group in the hierarchy of a controller."""
+    mount = cgroups.detect().find(controller)
+    if mount is None:
+        pytest.skip(f"no {controller} controller")
+    return Path(mount.mount_point + parent)
+
+
+# --- ends --------------------------------------------------------------------------------------------
+
+
+def a_container(pod: str) -> ContainerRecord:
+    """Running, as far as the records know."""
+    return ContainerRecord(
+        id="c" * 64, sandbox_id=pod, name="c", phase="running", handler="", config=b"", created_at=1
+    )

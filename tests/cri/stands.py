@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, field
 
 from ociworks.cri.config import CriConfig
@@ -27,9 +28,12 @@ from ociworks.runtime import cgroups
 from ociworks.runtime.protocol import OCIRuntime
 from tests.cri.nodes import IMAGE, config_below, container_config, pod_config
 
-__all__ = ["Pods", "Stand", "stand", "until"]
+__all__ = ["Pods", "Stand", "both", "left", "stand", "until"]
 
 MODES = api.NamespaceMode
+
+both = pytest.mark.parametrize("node", ["", "runc"], indirect=True)
+"""With our own runtime, and with somebody else's program as the default handler."""
 
 
 class Pods:
@@ -202,3 +206,16 @@ def until(condition: Callable[[], object]) -> None:
             return
         event.wait(0.05)
     raise AssertionError("it did not happen")
+
+
+def left(node: Stand, id: str) -> list[str]:
+    """What is still there of a container: directories, mounts, control groups."""
+    found = [
+        f"{directory}/{name}"
+        for top in (node.config.root, node.config.state, "/sys/fs/cgroup")
+        for directory, names, _ in os.walk(top)
+        for name in names
+        if id in name
+    ]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts if id in line]
