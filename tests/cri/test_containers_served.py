@@ -49,7 +49,10 @@ def test_a_pod_s_container(cri: Client, place: Path) -> None:
 
 
 def test_users_of_a_pod(cri: Client, place: Path) -> None:
-    """In a pod with a user namespace root is nobody on the host, and files of the image are root's inside."""
+    """In a pod with a user namespace root is nobody on the host, and files of the image are root's inside.
+
+    A volume on a file system that takes no mapped owners is what this host cannot do.
+    """
     cri.images.PullImage(api.PullImageRequest(image=api.ImageSpec(image=IMAGE)))
     ids = [api.IDMapping(host_id=200000, container_id=0, length=65536)]
     users = api.UserNamespace(mode=api.NamespaceMode.POD, uids=ids, gids=ids)
@@ -79,6 +82,12 @@ def test_users_of_a_pod(cri: Client, place: Path) -> None:
     told = [" ".join(line.split()[3:]) for line in lines]
     assert told == ["0", "0", "0 200000 65536"]
     assert (place / "data/new").stat().st_uid == 0
+    request.config.metadata.attempt = 1
+    request.config.mounts[0].host_path = "/sys"
+    with pytest.raises(grpc.RpcError) as caught:
+        cri.runtime.CreateContainer(request)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "does not take mapped owners" in str(caught.value.details())
     cri.runtime.RemovePodSandbox(api.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
 
 

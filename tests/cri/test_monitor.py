@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -197,6 +198,20 @@ class _FakeContainer:
         return ExitWatch(ours)
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as thousands of connections need, both ends; skipped where root's own limit is lower."""
+    needed = 8192
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"at most {hard} descriptors here (ulimit -Hn), {needed} are needed")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
 def test_thousands_with_one_thread() -> None:
     """A descriptor each, one thread for all and a few that write; nothing is open afterwards."""
     fake = Fake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_a_tmpfs_with_mapped_owners(
 def test_a_file_system_that_maps_no_owners(
     runtime: Runtime, bundle: spec.Bundle, remapped: spec.Bundle, inside: bool
 ) -> None:
-    """The error says so; nothing is created."""
+    """The error says so, also by its number; nothing is created."""
     mount = Mount(
         destination="/data",
         type="bind",
@@ -136,8 +137,9 @@ def test_a_file_system_that_maps_no_owners(
         uid_mappings=MAPPED,
         gid_mappings=MAPPED,
     )
-    with pytest.raises(errors.CreateFailed, match="does not take mapped owners"):
+    with pytest.raises(errors.CreateFailed, match="does not take mapped owners") as caught:
         runtime.create("x", mounted(remapped if inside else bundle, mount))
+    assert caught.value.errno == errno.EOPNOTSUPP
 
 
 def test_only_binds_have_mapped_owners(bundle: spec.Bundle) -> None:

@@ -47,11 +47,16 @@ def _map_ids(tree: int, user_namespace: int, *, recursive: bool) -> None:
 
     try:
         sources.map_ids(tree, user_namespace, recursive=recursive)
-    except (OSError, StepError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.text
-        raise CreateFailed(f"mapping the owners of a mount: {why}", step="bind") from error
+    except OSError as error:
+        raise _not_mapped(error.strerror or "", error.errno) from error
+    except StepError as error:
+        raise _not_mapped(error.text, error.number) from error
     finally:
         wire.close_all((tree, user_namespace))
+
+
+def _not_mapped(why: str, number: int | None) -> CreateFailed:
+    return CreateFailed(f"mapping the owners of a mount: {why}", step="bind", errno=number or 0)
 
 
 def listener_point(spec: Spec, state: State, pid: int) -> Points:

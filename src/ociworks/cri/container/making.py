@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,6 +33,7 @@ from ociworks.errors import (
     CheckpointFailed,
     CommandNotFound,
     ContainerNotFound,
+    CreateFailed,
     InvalidRequest,
     NotSupported,
     OciworksError,
@@ -48,6 +50,7 @@ from ociworks.spec.runtime import Process, Spec
 __all__ = ["Maker"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_IMPOSSIBLE: Final = (errno.ENOSYS, errno.EOPNOTSUPP)
 _KINDS: Final = {"net": "network"}
 """Pins whose names differ from the specification's."""
 
@@ -103,10 +106,8 @@ class Maker:
                 _restore(runtime, record.id, bundle, saved, detach)
                 told = evolve(told, restored=True)
             else:
-                try:
-                    runtime.create(record.id, bundle, detach=detach)
-                except CommandNotFound as error:  # a client expects to be told when it starts it
-                    told = evolve(told, reason=START_ERROR, message=str(error)[:MAX_MESSAGE])
+                missing = _create(runtime, record.id, bundle, detach)
+                told = evolve(told, reason=START_ERROR if missing else "", message=missing[:MAX_MESSAGE])
         return told, made.spec.process or Process(cwd="/")
 
     def unmake(self, record: ContainerRecord) -> None:
@@ -267,6 +268,22 @@ class Maker:
 
     def _own_path(self, id: str) -> str:
         return os.path.join(self._config.root, "containers", id)
+
+
+def _create(runtime: OCIRuntime, id: str, bundle: Bundle, detach: Detach) -> str:
+    """Have the runtime make it; what is said of a missing program, which a client expects to be told at the start.
+
+    NotSupported for what the kernel or a file system of this host cannot do.
+    """
+    try:
+        runtime.create(id, bundle, detach=detach)
+    except CommandNotFound as error:
+        return str(error)
+    except CreateFailed as error:
+        if error.errno in _IMPOSSIBLE:
+            raise NotSupported(f"this host cannot make container {id}: {error}") from error
+        raise
+    return ""
 
 
 def _restore(runtime: OwnRuntime, id: str, bundle: Bundle, saved: Saved, detach: Detach) -> None:

@@ -21,6 +21,7 @@ __all__ = ["change", "close_all", "map_ids", "open_all", "open_tree"]
 _AT_FDCWD: Final = -100
 _EPERM: Final = 1
 _EINVAL: Final = 22
+_EOPNOTSUPP: Final = 95
 
 
 def open_all(requests: Sequence[tuple[Any, ...]]) -> list[int]:
@@ -87,7 +88,7 @@ def map_ids(made: int, user_namespace: int, *, recursive: bool) -> None:
     except OSError as error:
         if error.errno != _EINVAL:
             raise
-        raise StepError("a file system here does not take mapped owners", number=_EINVAL) from None
+        raise StepError("a file system here does not take mapped owners", number=_EOPNOTSUPP) from None
 
 
 def _map_by(made: int, mapping: tuple[str, str], *, recursive: bool) -> None:
