@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ from ociworks.spec.runtime import (
     User,
 )
 from tests.runtime.boxes import changed, nothing_left, with_linux, with_process
+from tests.runtime.shims import until_ended
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users, and the rights to attack")
 SECRET = "sentinel-5f2c9a"
@@ -762,11 +764,13 @@ def test_rt_31_hooks_that_fail(
     inside = bundle.rootfs / "plain"
     inside.write_text("")
     plain = "/plain" if point == "start_container" else str(inside)
+    note = tmp_path / "pid"  # of what it leaves on the host; in the container that ends with it
+    tell = f"echo $! > {note}; " if point == "create_runtime" else ""
     hook = {
         "missing": Hook(path="/no/such/hook"),
         "not executable": Hook(path=plain),
         "a signal": Hook(path=shell_, args=("sh", "-c", "kill -9 $$")),
-        "forks away": Hook(path=shell_, args=("sh", "-c", "sleep 1000 & exit 3")),
+        "forks away": Hook(path=shell_, args=("sh", "-c", f"sleep 1000 & {tell}exit 3")),
     }[kind]
     ended = Hook(path=shell_, args=("sh", "-c", f"cat > {tmp_path}/ended"))
     hooks = at(**{point: (hook,), "poststop": (ended,)})
@@ -776,6 +780,10 @@ def test_rt_31_hooks_that_fail(
             runtime.run(hooked, ["touch", "/tmp/ran"], timeout=60)
         assert '"stopped"' in (tmp_path / "ended").read_text()
     assert not (bundle.rootfs / "tmp/ran").exists()
+    if note.exists():
+        left = int(note.read_text())
+        os.kill(left, signal.SIGKILL)
+        until_ended(left)
 
 
 @pytest.mark.parametrize("path_", ["bin/sh", "./sh", "../bin/sh", ""])
