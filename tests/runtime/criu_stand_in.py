@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ociworks._linux import process
 from ociworks.runtime._criu import rpc
@@ -17,12 +18,15 @@ __all__ = ["install"]
 
 _CLONE_PARENT = 0x8000
 _NOTIFY = 6
+_HANGS = ("deaf", "unseen")
 
 
-def install(directory: Path, does: str, procs: Sequence[str] = (), script: str = "") -> str:
+def install(
+    directory: Path, does: str, procs: Sequence[str] = (), script: str = "", interrupts: int = 0
+) -> str:
     """Write the program into a directory, for PATH; what it does, for :func:`main`."""
     directory.mkdir(exist_ok=True)
-    told = json.dumps({"does": does, "procs": list(procs), "script": script})
+    told = json.dumps({"does": does, "procs": list(procs), "script": script, "interrupts": interrupts})
     checkout = Path(__file__).parents[2]
     program = directory / "criu"
     program.write_text(
@@ -41,8 +45,10 @@ def main(told: str) -> None:
         if wanted["does"] == "fail":
             channel.send(rpc.message({1: rpc.RESTORE, 2: False}))
             sys.exit(1)
-        pid = _process(wanted) if wanted["does"] == "restore" else 1
-        Path(sys.argv[0] + ".pid").write_text(str(os.getpid()))  # before it can be killed
+        pid = _process(wanted) if wanted["does"] in ("restore", *_HANGS) else 1
+        Path(sys.argv[0] + ".pid").write_text(f"{os.getpid()} {pid}")  # before it can be killed
+        if wanted["does"] in _HANGS:
+            _hang(channel, wanted, pid)
         if not _notify(channel, "post-restore", pid):
             if wanted["does"] == "hang":
                 signal.pause()
@@ -50,6 +56,16 @@ def main(told: str) -> None:
             sys.exit(1)
         _notify(channel, "pre-resume", 0)
         channel.send(rpc.message({1: rpc.RESTORE, 2: True, 4: rpc.message({1: pid})}))
+
+
+def _hang(channel: socket.socket, wanted: Mapping[str, object], pid: int) -> NoReturn:
+    """Say, or not, which process there is; interrupt whoever waits, and neither do nor hear anything more."""
+    if wanted["does"] == "deaf":
+        _notify(channel, "setup-namespaces", pid)
+    if interrupted := int(str(wanted["interrupts"])):
+        os.kill(interrupted, signal.SIGINT)
+    while True:
+        signal.pause()
 
 
 def _process(wanted: Mapping[str, object]) -> int:
@@ -60,7 +76,8 @@ def _process(wanted: Mapping[str, object]) -> int:
         for path in wanted["procs"]:  # type: ignore[attr-defined]
             Path(path).write_text("0")
         os.setsid()
-        os.execv("/bin/sh", ["sh", "-c", str(wanted["script"])])
+        environment = os.environ if wanted["does"] == "unseen" else {"PATH": os.environ["PATH"]}
+        os.execve("/bin/sh", ["sh", "-c", str(wanted["script"])], environment)
     os.close(pidfd)
     os.close(running)
     os.read(runs, 1)

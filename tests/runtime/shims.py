@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ociworks import spec
-from ociworks.runtime import Container, Detach, Runtime
+from ociworks.runtime import Container, Detach, OCIContainer, Runtime
 from ociworks.runtime.attach import Attachment
 
 __all__ = [
@@ -53,7 +53,7 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])  # trusted: the kernel's
 
 
-def shim_of(container: Container) -> int:
+def shim_of(container: OCIContainer) -> int:
     """The pid of a container's shim."""
     shim = parent(container.pid)
     assert Path(f"/proc/{shim}/comm").read_text() == "ociworks-shim\n"

@@ -251,6 +251,7 @@ def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) ->
         for namespace in namespaces:
             name = "net" if namespace.type == "network" else namespace.type
             assert Path(f"/proc/{after.pid}/ns/{name}").stat().st_ino == os.stat(namespace.path or "").st_ino
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{after.pid}/status").read_text()
         assert after.exec(["cat", "/known"], timeout=60).stdout == b"to the overlay\n"
         assert after.exec(["hostname"], timeout=60).stdout == b"renamed\n"
         with after.attach(stdin=True) as attached:
@@ -293,18 +294,18 @@ def pinned(directory: Path) -> Iterator[tuple[Namespace, ...]]:
 
 
 def in_pod(bundle: spec.Bundle, namespaces: tuple[Namespace, ...], place: Path) -> OverlayBundle:
-    """The bundle in these namespaces, on an overlay; without a ban on new privileges, which older criu forgets."""
+    """The bundle in these namespaces, on an overlay."""
     for name in ("upper", "work", "root", "bundle"):
         (place / name).mkdir(parents=True, exist_ok=True)
     script = "echo to the overlay >/known; " + REMEMBER[2] + "; exit 7"
-    loose = with_process(changed(bundle, hostname=None), args=("sh", "-c", script), no_new_privileges=False)
-    linux, root = loose.spec.linux, loose.spec.root
+    unnamed = with_process(changed(bundle, hostname=None), args=("sh", "-c", script))
+    linux, root = unnamed.spec.linux, unnamed.spec.root
     assert linux is not None
     assert root is not None
     joined = {namespace.type for namespace in namespaces}
     own = tuple(namespace for namespace in linux.namespaces if namespace.type not in joined)
     configuration = attrs.evolve(
-        loose.spec,
+        unnamed.spec,
         root=attrs.evolve(root, path=str(place / "root")),
         linux=attrs.evolve(linux, namespaces=(*own, *namespaces), cgroups_path=f"/pod/{place.name}"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from ociworks import errors, spec
 from ociworks.runtime import Container, Detach, RestoreOptions, Runtime
+from ociworks.runtime._criu import running as running_
 from ociworks.runtime._criu import within
 from ociworks.runtime._host import Host
 from ociworks.spec.runtime import Capabilities, Mount, Namespace, Seccomp, User
@@ -42,10 +43,20 @@ class Restoring:
 
     def restore(self, runtime: Runtime, does: str, script: str = "", **keywords: Any) -> Container:
         procs = runtime.plan(self.bundle, "back").cgroup.procs
-        path = install(self.place / "programs", does, procs, script)
-        self._patch.setenv("PATH", path)
+        self.criu(does, procs, script)
         options = RestoreOptions(image_path=str(self.place / "images"))
         return runtime.restore("back", self.bundle, options, **keywords)
+
+    def criu(self, does: str, procs: Sequence[str] = (), script: str = "", interrupts: int = 0) -> None:
+        """Put the stand-in into the place of criu."""
+        self._patch.setenv("PATH", install(self.place / "programs", does, procs, script, interrupts))
+
+    def ended(self) -> None:
+        """Wait until the stand-in, and what it made, is gone; it may not have come that far."""
+        with suppress(FileNotFoundError):
+            for pid in (self.place / "programs/criu.pid").read_text().split():
+                if pid != "1":
+                    until_ended(int(pid))
 
     def held(self, runtime: Runtime, does: str, script: str = "") -> Container:
         return self.restore(runtime, does, script, detach=Detach(log=str(self.log), stdin=True))
@@ -83,8 +94,41 @@ def test_a_restore_that_fails_leaves_nothing(restoring: Restoring, tmp_path: Pat
         with pytest.raises(kind):
             restoring.held(runtime, does)
         assert runtime.list() == ()
-    with suppress(FileNotFoundError):
-        until_ended(int((tmp_path / "programs/criu.pid").read_text()))
+    if does == "hang":
+        restoring.ended()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Criu is given little time to give up by itself."""
+    monkeypatch.setattr(running_, "_GIVES_UP", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("does", ["deaf", "unseen"])
+def test_a_restore_that_takes_too_long(restoring: Restoring, tmp_path: Path, does: str, held: bool) -> None:
+    """Criu is ended, and what it had made so far, in no control group, whether it was named to us yet or not."""
+    restoring.criu(does, script="exec sleep 1000")
+    options = RestoreOptions(image_path=str(tmp_path / "images"), timeout=2)
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        with pytest.raises(errors.ContainerTimeout, match="criu did not end within 2 seconds"):
+            runtime.restore("back", restoring.bundle, options, detach=Detach() if held else False)
+        assert runtime.list() == ()
+        restoring.ended()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("held", [True, False])
+def test_a_restore_that_is_interrupted(restoring: Restoring, tmp_path: Path, held: bool) -> None:
+    """By Ctrl+C, say, while criu hangs: the caller is not held up by it, and nothing stays."""
+    restoring.criu("deaf", script="exec sleep 1000", interrupts=os.getpid())
+    options = RestoreOptions(image_path=str(tmp_path / "images"))
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        with pytest.raises(KeyboardInterrupt):
+            runtime.restore("back", restoring.bundle, options, detach=Detach() if held else False)
+        assert runtime.list() == ()
+        restoring.ended()
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -102,6 +146,17 @@ def test_what_cannot_be_written_down_is_ended(
         with pytest.raises(OSError, match="no space"):
             restore(runtime, "restore", "exec sleep 1000")
         assert runtime.list() == ()
+
+
+@pytest.mark.parametrize("confined", [True, False])
+def test_no_new_privileges_are_not_forgotten(restoring: Restoring, tmp_path: Path, confined: bool) -> None:
+    """Older criu does not restore that; it gets it itself, where it is configured, and passes it on."""
+    restoring.bundle = with_process(restoring.bundle, no_new_privileges=confined)
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        held = restoring.held(runtime, "restore", "grep NoNewPrivs /proc/self/status")
+        assert held.wait(timeout=60) == 0
+        assert [record.data for record in held.logs()] == [b"NoNewPrivs:\t%d\n" % confined]
+        held.delete()
 
 
 def test_one_that_is_there(restoring: Restoring, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from ociworks.errors import NotSupported
 
 __all__ = ["CgroupsMode", "CheckpointOptions", "RestoreOptions", "flags"]
 
-_OURS: Final = ("paused", "untrusted")
+_OURS: Final = ("paused", "untrusted", "timeout")
+"""What no runtime has a flag for."""
 
 CgroupsMode = Literal["soft", "full", "strict", "ignore"]
 """What criu does with control groups (criu(8), --manage-cgroups)."""
@@ -46,6 +47,9 @@ class CheckpointOptions:
     """A descriptor to which criu writes a zero byte when lazy pages can be asked for."""
     page_server: str = ""
     """``address:port`` of a page server."""
+    timeout: float | None = None
+    """Seconds that it may take, after which criu is ended, and the container goes on if it still can; None: as long as
+    it takes. No flag of runc's."""
 
 
 @frozen(kw_only=True)
@@ -71,6 +75,8 @@ class RestoreOptions:
     untrusted: bool = False
     """Somebody else may have written the images: what they make must keep within the configuration (namespaces, rights,
     mounts), or it is ended before it runs. No flag of runc's."""
+    timeout: float | None = None
+    """Seconds that it may take, after which everything is undone; None: as long as it takes. No flag of runc's."""
 
 
 def flags(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
@@ -80,7 +86,7 @@ def flags(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:
         value = getattr(options, item.name)
         name = f"--{item.name.replace('_', '-')}"
         if item.name in _OURS:
-            if value:
+            if value and item.name != "timeout":  # that is for whoever runs the program
                 raise NotSupported(f"{item.name}: another runtime's program has no such option")
             continue
         if item.name == "empty_ns":

@@ -183,8 +183,9 @@ class OCIRuntime(Protocol):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        detach: bool | Detach = False,
     ) -> OCIContainer:
-        """Make a running container of what a checkpoint wrote."""
+        """Make a running container of what a checkpoint wrote; with a :class:`Detach` as :meth:`create`."""
 
     def get(self, container_id: str) -> OCIContainer:
         """A container by its ID."""

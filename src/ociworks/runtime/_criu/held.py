@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ociworks.errors import ContainerExists, CreateFailed
 from ociworks.runtime import _shim
-from ociworks.runtime._criu.running import Making
+from ociworks.runtime._criu.running import Making, timely
 from ociworks.runtime._making import record_of, request_for
 from ociworks.runtime.shim.restored import CRIU
 from ociworks.spec import to_json
@@ -68,7 +68,8 @@ def _restored(
             given = (theirs.fileno(), *files)
             restoring = host.reaper().restore({**request, "given": len(given)}, (*given, *shim.fds))
         try:
-            response = making.ask(ours)
+            with timely("restore", making.id, making.options) as until:
+                response = making.ask(ours, until)
             ours.close()
             spawned = host.reaper().restored(restoring, making.id, detach.start_timeout)
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -81,20 +82,36 @@ class _Message:
 
 
 def ask(
-    channel: socket.socket, kind: int, options: Mapping[str, Value], notified: Callable[[Notified], object]
+    channel: socket.socket,
+    kind: int,
+    options: Mapping[str, Value],
+    notified: Callable[[Notified], object],
+    deadline: float | None = None,
 ) -> Response:
     """Have criu do something; ``notified`` is called while it waits, and what that raises makes it give up.
 
-    A criu that ended without an answer is one that failed. Raises CheckpointFailed for what it should not say.
+    A criu that ended without an answer is one that failed. Raises CheckpointFailed for what it should not say, and
+    TimeoutError when it says nothing until ``deadline``, of the monotonic clock.
     """
     opts = message({_OPTIONS[name]: value for name, value in options.items()})
     _send(channel, {_TYPE: kind, _OPTS: opts})
     while True:
+        channel.settimeout(_left(deadline))
         said, fd = _receive(channel)
         if said.number(_TYPE) != _NOTIFY:
             _close(fd)
             return Response(bool(said.number(_SUCCESS)), said.inner(_RESTORED).number(1))
         _notice(channel, said.inner(_NOTICE), fd, notified)
+
+
+def _left(deadline: float | None) -> float | None:
+    """The seconds until then. TimeoutError when there are none."""
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _notice(

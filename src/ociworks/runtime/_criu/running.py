@@ -7,10 +7,18 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ociworks.errors import CheckpointFailed, ContainerExists, NotSupported, quote
+from ociworks.errors import (
+    CheckpointFailed,
+    ContainerExists,
+    ContainerTimeout,
+    LauncherError,
+    NotSupported,
+    quote,
+)
 from ociworks.runtime import _cgroupkill, cgroups
 from ociworks.runtime._criu import requests, rpc, streams
 from ociworks.runtime._criu.shared import Shared
@@ -26,15 +34,17 @@ if TYPE_CHECKING:
     from ociworks.runtime.state import Record
     from ociworks.spec.runtime import Spec
 
-__all__ = ["CHANNEL", "Making", "dump", "reason", "restore"]
+__all__ = ["CHANNEL", "Making", "dump", "reason", "restore", "timely"]
 
 CHANNEL: Final = 3
 """The descriptor at which criu is spoken to."""
 _MAX_LOG: Final = 16 << 20
+_GIVES_UP: Final = 5.0
+"""Seconds for a criu that nobody waits for any more to put things in order before it is killed."""
 
 
 def dump(host: Host, record: Record, spec: Spec, options: CheckpointOptions) -> None:
-    """Dump a container. Raises CheckpointFailed, NotSupported, MissingDependency."""
+    """Dump a container. Raises CheckpointFailed, NotSupported, MissingDependency, ContainerTimeout."""
     request = requests.dump_request(options, spec, record.pid, _freezer(record.cgroups))
     command = _command(options)
     for directory in filter(None, (options.image_path, options.work_path)):
@@ -46,10 +56,14 @@ def dump(host: Host, record: Record, spec: Spec, options: CheckpointOptions) -> 
     with ours, _images(options) as images:
         with theirs, contextlib.closing(Streams(DEVNULL, DEVNULL, DEVNULL)) as none:
             running = host.reaper().start(command, (*none.child, theirs.fileno()))
-        with contextlib.closing(running):
-            kind = rpc.PRE_DUMP if options.pre_dump else rpc.DUMP
-            response = rpc.ask(ours, kind, request | images, _unexpected)
-            running.wait()
+        kind = rpc.PRE_DUMP if options.pre_dump else rpc.DUMP
+        with (
+            contextlib.closing(running),
+            _ended(running, ours, record.cgroups),
+            timely("checkpoint", record.id, options) as until,
+        ):
+            response = rpc.ask(ours, kind, request | images, _unexpected, until)
+            _wait(running, until)
     if not response.success:
         raise _failed("checkpoint", record.id, options, requests.DUMP_LOG)
 
@@ -90,7 +104,9 @@ class Making:
         self.id, self.options, self.directory = planned.container_id, options, directory
         self.place = os.path.join(directory, ROOT)
         points = tuple(requests.mount_points(planned.spec, planned.bundle))
-        self.root = (planned.rootfs, self.place, _layers(planned), points)
+        process = planned.spec.process
+        confined = process is not None and bool(process.no_new_privileges)  # criu before 3.19 forgets that
+        self.root = (planned.rootfs, self.place, _layers(planned), points, confined)
         self.pid_file = os.path.join(directory, PID)
         self.request, self._joined = requests.restore_request(
             options,
@@ -117,12 +133,12 @@ class Making:
                 stack.callback(os.close, fd)
             yield fds
 
-    def ask(self, channel: socket.socket) -> rpc.Response:
-        """Have the criu at the other end of a channel restore it."""
+    def ask(self, channel: socket.socket, until: float | None) -> rpc.Response:
+        """Have the criu at the other end of a channel restore it. TimeoutError as :func:`rpc.ask`."""
         self._shared = Shared(requests.joined_again(self._planned.spec))
         try:
             with _images(self.options, self._group) as images:
-                response = rpc.ask(channel, rpc.RESTORE, self.request | images, self.notified)
+                response = rpc.ask(channel, rpc.RESTORE, self.request | images, self.notified, until)
         finally:
             self._shared.set_back()
         if self.options.paused and response.success:
@@ -138,12 +154,13 @@ class Making:
             self.console = Console(said.fd)
         elif said.fd >= 0:
             os.close(said.fd)
+        if said.pid and said.pid != self._pid:
+            with open(self.pid_file, "w", encoding="ascii") as stream:
+                stream.write(str(said.pid))
+            self._pid = said.pid
         if said.script == "post-restore":
             with open(f"/proc/{said.pid}/cgroup", encoding="utf-8") as stream:
                 cgroups.verify_membership(self._planned.cgroup.membership, stream.read())
-            with open(self.pid_file, "x", encoding="ascii") as stream:
-                stream.write(str(said.pid))
-            self._pid = said.pid
         if said.script == "pre-resume":
             self._before_it_runs(self._pid)
 
@@ -201,19 +218,72 @@ def _restored(host: Host, making: Making, fds: Sequence[int], *, outlives: bool)
                 making.command, given, making.pid_file, root=making.root, outlives=outlives
             )
         try:
-            try:
-                response = making.ask(ours)
-            finally:
-                ours.close()  # one that waits for an answer gives up
-                status = running.wait()
+            with _ended(running, ours), timely("restore", making.id, making.options) as until:
+                response = making.ask(ours, until)
+                ours.close()
+                status = _wait(running, until)
             if status or not response.success:
                 raise making.failed()
             left = host.reaper().left_behind(running)
         except BaseException:
-            running.close()
+            with contextlib.closing(running):
+                _end_left_behind(host, running)
             raise
     os.close(running.pidfd)  # its channel is now that of the container
     return left
+
+
+def _end_left_behind(host: Host, running: Spawned) -> None:
+    """It was done after all, but nobody wants it any more."""
+    with contextlib.suppress(LauncherError):
+        if running.wait(0) == 0:
+            left = host.reaper().left_behind(running)
+            left.kill()
+            os.close(left.pidfd)
+
+
+@contextlib.contextmanager
+def timely(
+    verb: str, container_id: str, options: CheckpointOptions | RestoreOptions
+) -> Iterator[float | None]:
+    """Until when criu may take. TimeoutError is ContainerTimeout."""
+    try:
+        yield None if options.timeout is None else time.monotonic() + options.timeout
+    except TimeoutError as error:
+        if options.timeout is None:
+            raise
+        why = f"{verb} of container {container_id}: criu did not end within {options.timeout:g} seconds"
+        raise ContainerTimeout(why, timeout=options.timeout) from error
+
+
+@contextlib.contextmanager
+def _ended(running: Spawned, channel: socket.socket, groups: Sequence[str] = ()) -> Iterator[None]:
+    """When the block fails, criu has ended: it gives up when nobody speaks with it, or is killed.
+
+    What one that restores had made by then the reaper ends; in a container that it stopped (``groups``) all goes on.
+    """
+    stopped = bool(groups) and _cgroupkill.frozen(groups)
+    try:
+        yield
+    except BaseException:
+        channel.close()
+        with contextlib.suppress(LauncherError):
+            try:
+                running.wait(_GIVES_UP)
+            finally:
+                running.kill()
+                running.wait()
+        if groups and not stopped:
+            _cgroupkill.thaw_all(groups)
+        raise
+
+
+def _wait(running: Spawned, until: float | None) -> int:
+    """The status of a criu that has answered. Raises TimeoutError."""
+    status = running.wait(None if until is None else max(0.0, until - time.monotonic()))
+    if status is None:
+        raise TimeoutError
+    return status
 
 
 def _command(options: CheckpointOptions | RestoreOptions) -> tuple[str, ...]:

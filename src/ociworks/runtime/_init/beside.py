@@ -12,32 +12,27 @@ from ociworks.runtime._init import programs, rootfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Final
+    from typing import Any, Final
 
-    from ociworks.runtime._init.rootfs import Layers
 
-__all__ = ["NOT_STARTED", "start"]
+__all__ = ["MARK", "NOT_STARTED", "start"]
 
+MARK: Final = "OCIWORKS_RESTORE"
+"""The variable by which criu, and what it makes until that is another program, can be told from others."""
 NOT_STARTED: Final = 127
 """The status of one that could not be executed; why is on its standard error."""
 _HIGH: Final = 512
 _AT_FDCWD: Final = -100
 
 
-def start(
-    argv: Sequence[str],
-    env: Mapping[str, str],
-    fds: Sequence[int],
-    source: str,
-    target: str,
-    layers: Layers | None,
-    points: Sequence[tuple[str, bool]],
-) -> int:
+def start(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], root: Sequence[Any]) -> int:
     """Start a program with these descriptors as 0, 1, 2 and so on; its pid.
 
-    On the directory ``target`` it has the tree at ``source``, or an overlay of ``layers``; nobody else sees that. Each
-    of ``points`` (whether it is a directory) is made there if it is missing.
+    ``root`` is source, target, layers, points, and whether the program, and so all that it makes, may gain no
+    privileges. On the directory ``target`` it has the tree at ``source``, or an overlay of ``layers``; nobody else sees
+    that. Each of ``points`` (whether it is a directory) is made there if it is missing.
     """
+    source, target, layers, points, confined = root
     pid, pidfd = process.clone(process.CLONE_NEWNS)
     if pid:
         os.close(pidfd)
@@ -46,6 +41,8 @@ def start(
         mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
         rootfs.mount_root(source, target, layers)
         _make_points(target, points)
+        if confined:
+            process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
         for number in programs.DEFAULT:
             _signal.signal(number, _signal.SIG_DFL)
         for fd, free in [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH), at) for at, fd in enumerate(fds)]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import _signal
 import os
 
+from ociworks.runtime import _cgroupkill
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final
 
-__all__ = ["DEFAULT", "read_pid", "start"]
+__all__ = ["DEFAULT", "children", "read_pid", "start"]
 
 DEFAULT: Final = [_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD]
 """The signals that a helper handles or ignores, and a program is to have as a new process has them."""
@@ -33,6 +35,12 @@ def start(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> in
     finally:
         for fd in high:
             os.close(fd)
+
+
+def children() -> list[int]:
+    """The pids of our children, also those that have ended: nobody else reaps them."""
+    text = _cgroupkill.read_text(f"/proc/self/task/{os.getpid()}/children")
+    return [int(word) for word in text.split()]  # trusted: the kernel's
 
 
 def read_pid(name: str) -> int:

@@ -25,6 +25,7 @@ import select
 import sys
 
 from ociworks._linux import path, process
+from ociworks.runtime import _cgroupkill
 from ociworks.runtime._init import beside, programs, wire
 from ociworks.runtime.shim import foreign, restored
 
@@ -43,9 +44,11 @@ _NAME: Final = b"ociworks-reaper"
 class Command:
     """A program that runs."""
 
-    def __init__(self, monitor: _socket.socket, pid_file: str, *, outlives: bool) -> None:
+    def __init__(self, monitor: _socket.socket, pid_file: str, mark: str, *, outlives: bool) -> None:
         self.monitor = monitor
         self.pid_file = pid_file
+        self.mark = mark
+        """Of a criu that restores: by which its siblings are known; empty of other programs."""
         self.outlives = outlives
 
 
@@ -56,6 +59,8 @@ class Reaper:
         self.control = control
         self.caller = caller
         self.commands: dict[int, Command] = {}
+        self.restored = 0
+        """How many times criu was started."""
         self.adopted: dict[int, _socket.socket] = {}
         """Monitors of the processes that commands left behind, by pid."""
         self.kept: set[int] = set()
@@ -123,9 +128,14 @@ class Reaper:
 
     def _start(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         self._bury()
-        start = programs.start if request["root"] is None else beside.start
-        pid = start(request["argv"], request["env"], fds, *(request["root"] or ()))
-        self.commands[pid] = Command(monitor, request["pid_file"], outlives=request["outlives"])
+        mark = ""
+        if request["root"] is None:
+            pid = programs.start(request["argv"], request["env"], fds)
+        else:
+            self.restored += 1
+            mark = f"{os.getpid()}.{self.restored}"
+            pid = beside.start(request["argv"], {**request["env"], beside.MARK: mark}, fds, request["root"])
+        self.commands[pid] = Command(monitor, request["pid_file"], mark, outlives=request["outlives"])
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os.close(pidfd)
@@ -174,6 +184,8 @@ class Reaper:
     def _ended(self, pid: int, status: int) -> None:
         command = self.commands.pop(pid, None)
         if command is not None:
+            if status and command.mark:
+                self._end_unfinished(command)
             _tell(command.monitor, wire.EXITED, wire.pack_number(status))
             left = programs.read_pid(command.pid_file) if status == 0 and command.pid_file else 0
             if left:
@@ -201,12 +213,30 @@ class Reaper:
         else:
             self.adopted[pid] = command.monitor
 
+    def _end_unfinished(self, command: Command) -> None:
+        """Kill what criu had made so far, as siblings of its own, when it failed or was killed."""
+        known = {*self.commands, *self.adopted, *self.kept, *self.shims}
+        named = programs.read_pid(command.pid_file)
+        while found := [
+            pid
+            for pid in programs.children()
+            if pid not in known and (pid == named or _is_marked(pid, command.mark))
+        ]:
+            for pid in found:
+                os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
+                os.waitid(os.P_PID, pid, os.WEXITED)
+
     def _bury(self) -> None:
         """Reap those that were kept and have ended: we are asked for something else, and not about to end."""
         self.kept -= {pid for pid in self.kept if self._take(pid)}
 
     def _abandon(self) -> None:
-        """The caller is gone: run what it entrusted us with, and remove its scratch directories."""
+        """The caller is gone: end what it restores, run what it entrusted us with, remove its scratch directories."""
+        for pid, command in list(self.commands.items()):
+            if command.mark:
+                os.kill(pid, _signal.SIGKILL)
+                os.waitid(os.P_PID, pid, os.WEXITED)
+                self._end_unfinished(command)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for argv, env in self.trusts.values():
             try:
@@ -228,6 +258,15 @@ def _ended_child() -> int:
     except ChildProcessError:
         return 0
     return result.si_pid if result is not None else 0
+
+
+def _is_marked(pid: int, mark: str) -> bool:
+    """Whether a process is the criu that was started with a mark, or was made by that and is no other program yet."""
+    try:
+        environment = _cgroupkill.read_text(f"/proc/{pid}/environ")
+    except OSError:
+        return False
+    return f"{beside.MARK}={mark}" in environment.split("\0")
 
 
 def _tell(monitor: _socket.socket, kind: bytes, body: bytes = b"", fds: Sequence[int] = ()) -> None:

@@ -106,7 +106,13 @@ class Program:
         logs = ("--log", log, "--log-format", "json") if log else ()
         return (self.path, "--root", self.root, *self.options.flags, *logs, *verb)
 
-    def ask(self, *verb: str, data: bytes | None = None, pass_on: tuple[int, ...] = ()) -> bytes:
+    def ask(
+        self,
+        *verb: str,
+        data: bytes | None = None,
+        pass_on: tuple[int, ...] = (),
+        timeout: float | None = None,
+    ) -> bytes:
         """Run a verb to its end, with further descriptors from 3 on; what it printed.
 
         Raises Failed, ContainerTimeout.
@@ -114,21 +120,23 @@ class Program:
         streams = Streams(DEVNULL if data is None else PIPE, PIPE, PIPE)
         with contextlib.closing(streams), self._running(verb, streams, pass_on=pass_on) as (command, log):
             streams.started()
-            deadline = time.monotonic() + self.options.timeout
+            patience = self.options.timeout if timeout is None else timeout
+            deadline = time.monotonic() + patience
             output, said, late = communicate(streams, data, deadline, command.monitor.fileno(), command.kill)
-            self._check(command, log, verb, late=late, said=said)
+            self._check(command, log, verb, patience if late else None, said)
             return output
 
-    def leave(self, verb: Sequence[str], streams: Streams) -> Spawned:
+    def leave(self, verb: Sequence[str], streams: Streams, timeout: float | None = None) -> Spawned:
         """Run a verb that leaves a process behind; that process. Raises Failed, ContainerTimeout."""
         pid_file = self.scratch("pid")
         name, *rest = verb
         with self._running((name, "--pid-file", pid_file, *rest), streams, pid_file) as (command, log):
             streams.started()
-            late = command.wait(self.options.timeout) is None
+            patience = self.options.timeout if timeout is None else timeout
+            late = command.wait(patience) is None
             if late:
                 command.kill()
-            self._check(command, log, verb, late=late)
+            self._check(command, log, verb, patience if late else None)
             return self.reaper().left_behind(command)
 
     @contextlib.contextmanager
@@ -151,13 +159,13 @@ class Program:
                     os.unlink(name)
 
     def _check(
-        self, command: Spawned, log: str, verb: Sequence[str], *, late: bool, said: bytes = b""
+        self, command: Spawned, log: str, verb: Sequence[str], late: float | None, said: bytes = b""
     ) -> None:
+        """``late``: after how many seconds it was killed."""
         status = command.wait()
-        if late:
+        if late is not None:
             raise ContainerTimeout(
-                f"{self.path} {verb[0]} did not end within {self.options.timeout} seconds and was killed",
-                timeout=self.options.timeout,
+                f"{self.path} {verb[0]} did not end within {late:g} seconds and was killed", timeout=late
             )
         if status:
             message = _last_error(log) or said.decode("utf-8", "backslashreplace").strip()[-4096:]

@@ -221,7 +221,8 @@ class BinaryContainer(Alike):
         """Write the running container to disk; unless it is left running, the program may have deleted it then."""
         pass_on = (options.status_fd,) if options.status_fd >= 0 else ()
         given = attrs.evolve(options, status_fd=_FIRST_FD) if pass_on else options
-        self._do("checkpoint", "checkpoint", *flags(given), self._id, pass_on=pass_on)
+        verb = ("checkpoint", *flags(given), self._id)
+        self._do("checkpoint", *verb, pass_on=pass_on, timeout=options.timeout)
         if not options.leave_running and not options.pre_dump:
             self._deleted = self._id not in listed(self._runtime.program)
             if self._deleted:
@@ -274,10 +275,15 @@ class BinaryContainer(Alike):
         return f"<BinaryContainer {self._id} of {self._runtime.program.path}>"
 
     def _do(
-        self, operation: str, *verb: str, data: bytes | None = None, pass_on: tuple[int, ...] = ()
+        self,
+        operation: str,
+        *verb: str,
+        data: bytes | None = None,
+        pass_on: tuple[int, ...] = (),
+        timeout: float | None = None,
     ) -> bytes:
         try:
-            return self._runtime.program.ask(*verb, data=data, pass_on=pass_on)
+            return self._runtime.program.ask(*verb, data=data, pass_on=pass_on, timeout=timeout)
         except Failed as failed:
             self._explain(operation)
             raise error_for(verb[0], self._id, failed) from failed

@@ -7,14 +7,16 @@ configuration, if that is another than the bundle's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ociworks.errors import (
     ContainerError,
     ContainerExists,
     ContainerNotFound,
+    ContainerTimeout,
     CreateFailed,
     LauncherError,
     quote,
@@ -30,11 +32,17 @@ from ociworks.runtime.shim.foreign import LOG, PROGRAM
 from ociworks.spec import Bundle, to_json
 from ociworks.spec.runtime import Spec
 
-__all__ = ["create_held", "remove_held", "shim_of", "shims_root"]
+__all__ = ["Verb", "create_held", "remove_held", "shim_of", "shims_root"]
 
-_EEXIST: Final = 17
 _REPORT: Final = 30.0
 """Seconds more than the program has, for the shim to say that it took too long."""
+
+
+class Verb(NamedTuple):
+    """How the program makes a container: ``create`` or ``restore`` with its flags, and the seconds that it has."""
+
+    words: tuple[str, ...]
+    patience: float
 
 
 def shims_root(program: Program) -> str:
@@ -56,19 +64,22 @@ def remove_held(program: Program, container_id: str, shim: Shim) -> None:
         discard(f"{root}/{container_id}")
 
 
-def create_held(program: Program, container_id: str, bundle: Bundle, spec: Spec, options: Detach) -> None:
-    """Have a shim made that has the program create a container. ``spec`` is written when the bundle says another.
+def create_held(
+    program: Program, container_id: str, bundle: Bundle, spec: Spec, options: Detach, verb: Verb
+) -> None:
+    """Have a shim made that has the program make a container. ``spec`` is written when the bundle says another.
 
-    Raises ContainerExists, CreateFailed, CommandNotFound, LauncherError; nothing is left behind then.
+    Raises ContainerExists, CreateFailed, CommandNotFound, LauncherError, and for a restore CheckpointFailed and
+    ContainerTimeout; nothing is left behind then.
     """
     place = _place(program)
     directory = os.open(os.path.dirname(options.log) or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    request = _request(program, f"{place}/{container_id}", bundle, spec, options)
+    request = _request(program, f"{place}/{container_id}", bundle, spec, options, verb)
     try:
         fds = (directory,) if options.log else ()
-        spawned = program.reaper().hold(request, fds, options.start_timeout + _REPORT)
+        spawned = program.reaper().hold(request, fds, verb.patience + _REPORT)
     except CreateFailed as error:
-        raise _explained(program, container_id, error) from error
+        raise _explained(program, container_id, error, verb) from error
     except LauncherError:
         _sweep(program, container_id, request["shim"]["token"])
         raise
@@ -93,7 +104,9 @@ def _place(program: Program) -> str:
     return root
 
 
-def _request(program: Program, claim: str, bundle: Bundle, spec: Spec, options: Detach) -> dict[str, Any]:
+def _request(
+    program: Program, claim: str, bundle: Bundle, spec: Spec, options: Detach, verb: Verb
+) -> dict[str, Any]:
     container_id = claim.rpartition("/")[2]
     given = os.fspath(bundle.path)
     rewritten = spec is not bundle.spec
@@ -115,7 +128,10 @@ def _request(program: Program, claim: str, bundle: Bundle, spec: Spec, options: 
         "planned": _planned(program, spec),
         "state": f"{program.root}/{container_id}",
         "env": dict(os.environ),
-        "argv": (program.argv("create", log=log), ("--bundle", claim if rewritten else given, container_id)),
+        "argv": (
+            program.argv(*verb.words, log=log),
+            ("--bundle", claim if rewritten else given, container_id),
+        ),
         "delete": program.argv("delete", "--force", container_id),
         "kill": () if _is_first(spec) else program.argv("kill", "--all", container_id, "KILL"),
         "shim": {
@@ -125,7 +141,7 @@ def _request(program: Program, claim: str, bundle: Bundle, spec: Spec, options: 
             "stdin_once": options.stdin_once,
             "terminal": saved.terminal,
             "token": saved.token,
-            "patience": options.start_timeout,
+            "patience": verb.patience,
         },
     }
 
@@ -151,14 +167,18 @@ def _groups(pid: int) -> tuple[str, ...]:
     return ()
 
 
-def _explained(program: Program, container_id: str, error: CreateFailed) -> ContainerError:
-    if error.errno == _EEXIST and error.path:
+def _explained(program: Program, container_id: str, error: CreateFailed, verb: Verb) -> ContainerError:
+    name = verb.words[0]
+    if error.errno == errno.EEXIST and error.path:
         return ContainerExists(f"container {container_id} exists already in {program.root}")
+    if error.errno == errno.ETIMEDOUT and name == "restore":
+        why = f"{program.path} {name} did not end within {verb.patience:g} seconds and was killed"
+        return ContainerTimeout(why, timeout=verb.patience)
     if error.path != PROGRAM:
         return error
     text = str(error).removeprefix("create: ").removesuffix(f": {PROGRAM}")
     said = last_error(text.encode()) or (quote(text, 2000) if text else f"ended with status {error.errno}")
-    return error_for("create", container_id, Failed(error.errno, said))
+    return error_for(name, container_id, Failed(error.errno, said))
 
 
 def _undo(program: Program, container_id: str, token: str, spawned: Spawned, options: Detach) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
@@ -24,7 +24,7 @@ from ociworks.runtime._command import with_command
 from ociworks.runtime._running import Running
 from ociworks.runtime.binary.command import BinaryOptions, Failed, Program, console_socket, error_for
 from ociworks.runtime.binary.container import BinaryContainer, listed, read_state
-from ociworks.runtime.binary.held import create_held, shims_root
+from ociworks.runtime.binary.held import Verb, create_held, shims_root
 from ociworks.runtime.checkpoint import RestoreOptions, flags
 from ociworks.runtime.completed import CompletedContainer
 from ociworks.runtime.detach import FILE, Detach, load
@@ -36,6 +36,8 @@ from ociworks.spec import Bundle, parse
 from ociworks.spec.runtime import Features, Mount, Root, Spec
 
 __all__ = ["RuntimeBinary"]
+
+_NOT_ALONE: Final = "detach: a container of another program outlives us with Detach options only"
 
 
 class RuntimeBinary(Running):
@@ -88,7 +90,7 @@ class RuntimeBinary(Running):
         check_id(container_id)
         changed = bundle if args is None else with_command(bundle, args, None)
         if detach is True:
-            raise NotSupported("detach: a container of another program outlives us with Detach options only")
+            raise NotSupported(_NOT_ALONE)
         if detach:
             return self._create_held(container_id, changed, (stdin, stdout, stderr), detach)
         streams = Streams(stdin, stdout, stderr)
@@ -107,12 +109,25 @@ class RuntimeBinary(Running):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        detach: bool | Detach = False,
     ) -> BinaryContainer:
-        """Make a running container of what :meth:`BinaryContainer.checkpoint` wrote, as :meth:`Runtime.restore`."""
+        """Make a running container of what :meth:`BinaryContainer.checkpoint` wrote, as :meth:`Runtime.restore`.
+
+        Without a ``timeout`` of its own it may take as long as other verbs, or as the :class:`Detach` says.
+
+        Raises ContainerExists, CheckpointFailed, ContainerTimeout; NotSupported, before anything is done, for options
+        that other programs do not have.
+        """
         check_id(container_id)
+        verb = ("restore", "--detach", *flags(options))
+        if detach is True:
+            raise NotSupported(_NOT_ALONE)
+        if detach:
+            given = (stdin, stdout, stderr)
+            return self._create_held(container_id, bundle, given, detach, verb, options.timeout)
         streams = Streams(stdin, stdout, stderr)
         try:
-            return self._create(container_id, bundle, streams, ("restore", "--detach", *flags(options)))
+            return self._create(container_id, bundle, streams, verb, options.timeout)
         except BaseException:
             streams.close()
             raise
@@ -198,7 +213,12 @@ class RuntimeBinary(Running):
         self.program.reaper().forget(container.id)
 
     def _create(
-        self, container_id: str, bundle: Bundle, streams: Streams, verb: Sequence[str] = ("create",)
+        self,
+        container_id: str,
+        bundle: Bundle,
+        streams: Streams,
+        verb: Sequence[str] = ("create",),
+        timeout: float | None = None,
     ) -> BinaryContainer:
         program = self.program
         directory = self._written(bundle)
@@ -206,7 +226,8 @@ class RuntimeBinary(Running):
         terminal = process is not None and bool(process.terminal)
         try:
             with console_socket(program, wanted=terminal) as (more, take):
-                spawned = program.leave((*verb, "--bundle", directory, *more, container_id), streams)
+                command = (*verb, "--bundle", directory, *more, container_id)
+                spawned = program.leave(command, streams, timeout)
                 console = take()
         except Failed as failed:
             _discard(directory, bundle)
@@ -222,12 +243,19 @@ class RuntimeBinary(Running):
         return container
 
     def _create_held(
-        self, container_id: str, bundle: Bundle, streams: tuple[Stream, ...], options: Detach
+        self,
+        container_id: str,
+        bundle: Bundle,
+        streams: tuple[Stream, ...],
+        options: Detach,
+        verb: Sequence[str] = ("create",),
+        timeout: float | None = None,
     ) -> BinaryContainer:
         if streams != (None, None, None):
             raise ValueError("a container with a shim has the streams of its Detach options")
         spec = bundle.spec if _is_written(bundle) else _absolute(bundle)
-        create_held(self.program, container_id, bundle, spec, options)
+        patience = options.start_timeout if timeout is None else timeout
+        create_held(self.program, container_id, bundle, spec, options, Verb(tuple(verb), patience))
         return BinaryContainer(self, container_id, spec=bundle.spec)
 
     def _explain(self, container_id: str, failed: Failed) -> None:

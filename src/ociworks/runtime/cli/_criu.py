@@ -99,6 +99,8 @@ def _options(call: Call, kind: type[_Options]) -> _Options:
     for item in fields(kind):
         name = item.name.replace("_", "-")
         match item.default:
+            case None:
+                continue
             case bool():
                 given[item.name] = flags.flag(name)
             case int(otherwise):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 
 from ociworks.runtime._init import programs
@@ -25,6 +26,13 @@ class Adopting(Shim):
         except (ProcessLookupError, ChildProcessError):
             raise StepError("the process that the program left behind is not its child", "", 0) from None
         return pid, init
+
+    def end_children(self) -> None:
+        """Kill what a program left that did not make a container of it; nothing else is our child by then."""
+        while children := programs.children():
+            for pid in children:
+                os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
+                os.waitid(os.P_PID, pid, os.WEXITED)
 
     def unlink(self, name: str) -> None:
         """Remove a file from the state directory, if it is there."""

@@ -147,6 +147,7 @@ class _Foreign(Adopting):
     def _cut_short(self, pid: int, ended: int) -> NoReturn:
         os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
         os.waitid(os.P_PIDFD, ended, os.WEXITED)
+        self.end_children()
         self._half_made = self._absent
         raise StepError("the program did not end in time and was killed", "", errno.ETIMEDOUT)
 

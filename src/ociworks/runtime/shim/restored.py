@@ -18,7 +18,6 @@ import os
 import select
 
 from ociworks._linux import process
-from ociworks.runtime import _cgroupkill
 from ociworks.runtime._init import beside, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime.shim.adopting import Adopting
@@ -91,16 +90,13 @@ class _Restored(Adopting):
 
     def remove(self) -> None:
         """End whatever criu had made so far, too."""
-        while children := _children():
-            for pid in children:
-                os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
-                os.waitid(os.P_PID, pid, os.WEXITED)
+        self.end_children()
         self.claim.remove()
 
     def _run_criu(self, streams: Sequence[int]) -> int:
         """Its status. It may take as long as it needs, as long as whoever speaks with it waits."""
         fds = (*streams, *self._given)
-        pid = beside.start(self.request["argv"], self.request["env"], fds, *self.request["root"])
+        pid = beside.start(self.request["argv"], self.request["env"], fds, self.request["root"])
         for fd in self._given:
             os.close(fd)
         ended = os.pidfd_open(pid)
@@ -117,9 +113,3 @@ class _Restored(Adopting):
         if ended not in [fd for fd, _ in poll.poll()]:
             self.abandon()
         return wire.exit_status(os.waitid(os.P_PIDFD, ended, os.WEXITED))
-
-
-def _children() -> list[int]:
-    """The pids of our children, also those that have ended: nobody else reaps them."""
-    text = _cgroupkill.read_text(f"/proc/self/task/{os.getpid()}/children")
-    return [int(word) for word in text.split()]  # trusted: the kernel's
