@@ -154,8 +154,8 @@ class Making:
             self.console = Console(said.fd)
         elif said.fd >= 0:
             os.close(said.fd)
-        if said.pid and said.pid != self._pid:
-            with open(self.pid_file, "w", encoding="ascii") as stream:
+        if said.pid and not self._pid:
+            with open(self.pid_file, "x", encoding="ascii") as stream:
                 stream.write(str(said.pid))
             self._pid = said.pid
         if said.script == "post-restore":
