@@ -12,9 +12,9 @@ import pytest
 from ociworks.runtime import OCIRuntime, Runtime, RuntimeBinary
 from tests.interop.peers import crun, peer
 from tests.runtime.commands import program
-from tests.runtime.fixtures import bundle, runtime
+from tests.runtime.fixtures import bundle, root, runtime
 
-__all__ = ["Make", "bundle", "make", "place", "runtime"]
+__all__ = ["Make", "bundle", "make", "place", "root", "runtime"]
 
 Make = Callable[[], OCIRuntime]
 

@@ -11,7 +11,7 @@ from ociworks import spec
 from ociworks.runtime import Runtime
 from tests.runtime.boxes import box, nothing_left
 
-__all__ = ["bundle", "runtime"]
+__all__ = ["bundle", "root", "runtime"]
 
 
 @pytest.fixture
@@ -21,8 +21,13 @@ def bundle(tmp_path: Path) -> spec.Bundle:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
+def root(tmp_path: Path) -> Path:
+    """The state root of ``runtime``."""
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def runtime(root: Path) -> Iterator[Runtime]:
     """A runtime with a state root of its own; after the test nothing may be left of its containers."""
-    root = tmp_path / "root"
     with nothing_left(root), Runtime(root) as made:
         yield made

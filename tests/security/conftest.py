@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.runtime.fixtures import bundle, runtime
+from tests.runtime.fixtures import bundle, root, runtime
 
-__all__ = ["bundle", "runtime"]
+__all__ = ["bundle", "root", "runtime"]
