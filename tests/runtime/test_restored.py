@@ -153,9 +153,10 @@ def test_no_new_privileges_are_not_forgotten(restoring: Restoring, tmp_path: Pat
     """Older criu does not restore that; it gets it itself, where it is configured, and passes it on."""
     restoring.bundle = with_process(restoring.bundle, no_new_privileges=confined)
     with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
-        held = restoring.held(runtime, "restore", "grep NoNewPrivs /proc/self/status")
-        assert held.wait(timeout=60) == 0
-        assert [record.data for record in held.logs()] == [b"NoNewPrivs:\t%d\n" % confined]
+        held = restoring.held(runtime, "restore", "read x; grep NoNewPrivs /proc/self/status")
+        with held.attach(stdin=True) as attached:
+            attached.write(b"go on\n")
+            assert [chunk.data for chunk in attached] == [b"NoNewPrivs:\t%d\n" % confined]
         held.delete()
 
 
