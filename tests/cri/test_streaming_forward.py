@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ociworks.cri.streaming._pod import PodNetwork
+from ociworks.cri.streaming._room import SPARE, Room, Spare
 from ociworks.errors import InvalidRequest, PodNotFound, PodStateError
 from tests.cri import streams
 from tests.cri.streams import Node, SpdyClient, TunnelClient, WebSocketClient
@@ -137,6 +140,100 @@ def test_a_client_resets_one_connection(node: Node, echo: int) -> None:
         _, more = client.port_streams(echo, "1")
         client.send(more, b"y", fin=True)
         client.until(more, b"ybye")
+
+
+SLOW = 9
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The far end of the port SLOW: between it and us is hardly any room."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    dial = PodNetwork.connect
+    monkeypatch.setattr(PodNetwork, "connect", lambda self, port: ours if port == SLOW else dial(self, port))
+    with theirs:
+        yield theirs
+
+
+def test_a_slow_port_holds_up_no_other(node: Node, echo: int, slow: socket.socket) -> None:
+    """What it has not taken waits for it; later all of it arrives, in order."""
+    payload = b"".join(number.to_bytes(4, "big") for number in range(450_000))
+    with SpdyClient(node.forward()) as client:
+        error, data = client.port_streams(SLOW, "0")
+        _, other = client.port_streams(echo, "1")
+        client.send(data, payload, fin=True)
+        client.send(other, b"hello")
+        client.until(other, b"hello")
+        with slow.makefile("rb") as reader:
+            assert reader.read() == payload
+        slow.shutdown(socket.SHUT_WR)
+        client.until_ended(error, data)
+    assert not client.received[error]
+
+
+def test_a_port_that_takes_nothing_is_given_up(
+    node: Node, echo: int, slow: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than may wait holds up the others, but only so long; what was lent to it is given back."""
+    monkeypatch.setattr("ociworks.cri.streaming.portforward._HALF", 0.2)
+    with SpdyClient(node.forward()) as client:
+        error, data = client.port_streams(SLOW, "0")
+        _, other = client.port_streams(echo, "1")
+        client.send(data, bytes(8 << 20))
+        client.send(other, b"hello")
+        client.until_ended(error, data)
+        assert client.received[error] == b"the connection made no progress"
+        client.until(other, b"hello")
+        assert slow.recv(1 << 16)
+    assert node.streaming._spare.lend(SPARE)
+
+
+def test_a_port_that_only_talks_is_given_up(
+    node: Node, echo: int, slow: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never stops, but takes nothing, and holds up the others."""
+    monkeypatch.setattr("ociworks.cri.streaming.portforward._HALF", 0.2)
+
+    def talk() -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.01):
+                slow.send(b".")
+
+    over, talking = threading.Event(), threading.Thread(target=talk)
+    with SpdyClient(node.forward()) as client:
+        error, data = client.port_streams(SLOW, "0")
+        _, other = client.port_streams(echo, "1")
+        talking.start()
+        try:
+            client.send(data, bytes(8 << 20))
+            client.send(other, b"hello")
+            client.until_ended(error, data)
+            client.until(other, b"hello")
+        finally:
+            over.set()
+            talking.join()
+    assert client.received[error] == b"the connection made no progress"
+
+
+def test_room_for_what_waits() -> None:
+    """Each has a little always, and more while there is spare; what nobody needs any more is there for others."""
+    spare = Spare(3 << 18)
+    one, two = Room(spare), Room(spare)
+    assert one.is_left((1 << 18) - 1)
+    assert one.is_left(1 << 18)
+    assert one.is_left(3 << 18)
+    assert not one.is_left(4 << 18)
+    assert two.is_left((1 << 18) - 1)
+    assert not two.is_left(1 << 18)
+    assert one.is_left(1 << 18)
+    assert two.is_left(1 << 18)
+    one.close()
+    two.close()
+    assert spare.lend(3 << 18)
+    rich = Room(Spare(1 << 30))
+    assert rich.is_left((1 << 21) - 1)
+    assert not rich.is_left(1 << 21)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])

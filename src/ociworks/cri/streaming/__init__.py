@@ -12,7 +12,7 @@ Sessions, one thread each, which own everything that they use:
 - ``server``: listens, and gives each request a thread; ``_http``: the request; ``_peer``: the connection;
   ``_negotiation``: which protocol it speaks
 - ``remotecommand``: exec and attach; ``_session``, ``_loop``, ``_pipes``: what they stand on
-- ``portforward``: ports; ``_pod``: the network of a pod
+- ``portforward``: ports; ``_pod``: the network of a pod; ``_room``: what may wait for slow ports
 - ``execsync``: a program to its end; ``_family``: all that came of one
 - ``service``: Streaming, the part of a node
 """

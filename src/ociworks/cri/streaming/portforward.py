@@ -13,17 +13,19 @@ import attrs
 
 from ociworks.cri.streaming._loop import READ, WRITE
 from ociworks.cri.streaming._peer import Gone, Peer
+from ociworks.cri.streaming._room import Room, Spare
 from ociworks.cri.streaming._session import Session
 from ociworks.cri.streaming.forward import Arrived, Dial, Dropped, ForwardMessage, ForwardWire, Parted
 from ociworks.errors import OciworksError
 
 __all__ = ["PortForwardSession"]
 
-_INPUT: Final = 1 << 18
-"""Bytes that wait for ports, all together; beyond it nothing is read from the client."""
 _CHUNK: Final = 1 << 16
 _HALF: Final = 60.0
-"""Seconds without a byte that a connection goes on whose client has said all, or that takes nothing of what waits."""
+"""Seconds without a byte that a connection goes on whose client has said all, or that takes nothing of what waits.
+
+While others are held up by it, what it says itself is no reason to wait longer.
+"""
 
 
 @attrs.define(eq=False)
@@ -36,13 +38,29 @@ class _Link:
     ended: bool = False
     """The client will send no more."""
     active: float = attrs.Factory(time.monotonic)
+    taken: float = attrs.Factory(time.monotonic)
+    """When it last took something of what waits, or nothing waited."""
+
+    def is_stalled(self, since: float, *, alone: bool) -> bool:
+        """Whether nothing happened since then, though it owes something; or nothing was taken that others wait for."""
+        owes = self.ended or bool(self.input)
+        return (owes and self.active <= since) or (not alone and bool(self.input) and self.taken <= since)
 
 
 class PortForwardSession(Session):
-    """``dial`` connects to a port of the pod; it may take a moment, and raises OciworksError."""
+    """``dial`` connects to a port of the pod; it may take a moment, and raises OciworksError.
+
+    What slow ports have not taken yet waits here, so that others go on; when there is no room left nothing more is read
+    from the client. ``spare`` is what all sessions have for that together, beside the little of each.
+    """
 
     def __init__(
-        self, peer: Peer, wire: ForwardWire, idle: float, dial: Callable[[int], socket.socket]
+        self,
+        peer: Peer,
+        wire: ForwardWire,
+        idle: float,
+        dial: Callable[[int], socket.socket],
+        spare: Spare | None = None,
     ) -> None:
         super().__init__(peer, idle)
         self._wire = wire
@@ -50,6 +68,8 @@ class PortForwardSession(Session):
         self._links: dict[int, _Link] = {}
         self._waiting = 0
         """Bytes for all the links."""
+        self._room = Room(spare or Spare())
+        self.closing.callback(self._room.close)
         self.closing.callback(self._close_links)
 
     def run(self, early: bytes) -> None:
@@ -69,8 +89,8 @@ class PortForwardSession(Session):
         self.send(self._wire.take())
 
     def has_room(self) -> bool:
-        """Whether the ports take what they get."""
-        return self._waiting < _INPUT
+        """Whether what the ports have not taken may become more."""
+        return self._room.is_left(self._waiting)
 
     def adjust(self) -> None:
         """Wait for whatever can go on."""
@@ -110,6 +130,8 @@ class PortForwardSession(Session):
 
     def _feed(self, link: _Link, arrived: Arrived) -> None:
         if not link.ended:
+            if not link.input:
+                link.taken = time.monotonic()
             link.input += arrived.data
             self._waiting += len(arrived.data)
             link.ended = arrived.ended
@@ -128,7 +150,7 @@ class PortForwardSession(Session):
                 sent = link.sock.send(memoryview(link.input)[:_CHUNK])
                 del link.input[:sent]
                 self._waiting -= sent
-                link.active = time.monotonic()
+                link.active = link.taken = time.monotonic()
             if link.ended and not link.input:
                 link.sock.shutdown(socket.SHUT_WR)
         except BlockingIOError:
@@ -151,9 +173,10 @@ class PortForwardSession(Session):
             self._wire.end(link.key)
 
     def _end_stalled(self) -> None:
-        now = time.monotonic()
+        since = time.monotonic() - _HALF
+        alone = len(self._links) == 1 or self.has_room()
         for link in list(self._links.values()):
-            if (link.ended or link.input) and now - link.active >= _HALF:
+            if link.is_stalled(since, alone=alone):
                 self._close(link)
                 self._wire.end(link.key, "the connection made no progress")
         self.send(self._wire.take())

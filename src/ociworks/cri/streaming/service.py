@@ -15,6 +15,7 @@ from ociworks.cri.streaming._negotiation import command_wire, forward_wire
 from ociworks.cri.streaming._peer import Peer
 from ociworks.cri.streaming._pipes import Pipes
 from ociworks.cri.streaming._pod import PodNetwork
+from ociworks.cri.streaming._room import Spare
 from ociworks.cri.streaming.command import Wanted
 from ociworks.cri.streaming.portforward import PortForwardSession
 from ociworks.cri.streaming.remotecommand import AttachSession, ExecSession, Relay, Running
@@ -66,6 +67,7 @@ class Streaming:
         self._tokens: Tokens[_Waiting] = Tokens()
         self._targets: dict[str, Target] = {}
         """Of the latest probes; an ID never comes to mean another container."""
+        self._spare = Spare()
         self._server = StreamingServer(config, self._serve)
 
     def start(self) -> None:
@@ -189,7 +191,7 @@ class Streaming:
             raise StreamError(f"port-forward: {error}") from error
         with network:
             idle = self._config.stream_idle_timeout
-            PortForwardSession(peer, wire, idle, network.connect).run(request.early)
+            PortForwardSession(peer, wire, idle, network.connect, self._spare).run(request.early)
 
     def _network(self, prefix: str) -> PodNetwork:
         return PodNetwork(self._store.sandboxes.find(prefix), host=self._config.host_network_port_forward)
