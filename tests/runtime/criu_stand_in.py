@@ -45,7 +45,7 @@ def main(told: str) -> None:
         if wanted["does"] == "fail":
             channel.send(rpc.message({1: rpc.RESTORE, 2: False}))
             sys.exit(1)
-        pid = _process(wanted) if wanted["does"] in ("restore", *_HANGS) else 1
+        pid = _process(wanted) if wanted["does"] in ("restore", "beside", *_HANGS) else 1
         Path(sys.argv[0] + ".pid").write_text(f"{os.getpid()} {pid}")  # before it can be killed
         if wanted["does"] in _HANGS:
             _hang(channel, wanted, pid)
@@ -73,8 +73,9 @@ def _process(wanted: Mapping[str, object]) -> int:
     runs, running = os.pipe2(os.O_CLOEXEC)
     pid, pidfd = process.clone(_CLONE_PARENT)
     if pid == 0:
-        for path in wanted["procs"]:  # type: ignore[attr-defined]
-            Path(path).write_text("0")
+        if wanted["does"] != "beside":  # that stays where we are
+            for path in wanted["procs"]:  # type: ignore[attr-defined]
+                Path(path).write_text("0")
         os.setsid()
         environment = os.environ if wanted["does"] == "unseen" else {"PATH": os.environ["PATH"]}
         os.execve("/bin/sh", ["sh", "-c", str(wanted["script"])], environment)

@@ -13,6 +13,7 @@ from ociworks.errors import ContainerError
 from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime, cli
 from ociworks.runtime.checkpoint import flags
 from ociworks.spec import Bundle
+from ociworks.spec.runtime import Spec
 from tests.runtime.boxes import box
 
 Options = CheckpointOptions | RestoreOptions
@@ -41,6 +42,7 @@ class Recording(Runtime):
     """A runtime that is told options, and does nothing with them."""
 
     seen: ClassVar[list[Options]] = []
+    spec: ClassVar[Spec] = Spec(oci_version="1.3.0")
 
     def get(self, container_id: str) -> Container:
         return self  # type: ignore[return-value]

@@ -34,9 +34,12 @@ def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
     """Each option has its field; mounts from outside are named on both sides by their destination."""
     mount = Mount(destination="/data/", type="bind", source="relative", options=("rbind",))
     there = changed(bundle, mounts=(*bundle.spec.mounts, mount))
+    images = tmp_path / "images"
+    (images / "before").mkdir(parents=True)
     options = CheckpointOptions(
-        image_path="/images",
-        parent_path="../before",
+        image_path=str(images),
+        parent_path="before",
+        config_file="/criu.conf",
         leave_running=True,
         tcp_established=True,
         ext_unix_sk=True,
@@ -61,7 +64,8 @@ def test_what_criu_is_asked_for(bundle: spec.Bundle, tmp_path: Path) -> None:
         "manage_cgroups_mode": 5,
         "empty_ns": 0x40000000,
         "freeze_cgroup": "/freezer",
-        "parent_img": "../before",
+        "parent_img": "before",
+        "config_file": "/criu.conf",
         "status_fd": 9,
         "ps": b"\x0a\x0810.0.0.1\x10\x63",
     }
@@ -111,16 +115,39 @@ def words(request: Mapping[str, object], name: str) -> tuple[object, ...]:
 
 
 def test_what_is_mounted_on(bundle: spec.Bundle, tmp_path: Path) -> None:
-    """Directories and files, but not what is below another mount."""
+    """Directories and files; below a bind they are its source's, and what is below other mounts comes with those."""
     (tmp_path / "file").touch()
     mounts = (
         Mount(destination="/proc", type="proc"),
+        Mount(destination="/proc/acpi", type="tmpfs"),
         Mount(destination="/data//", type="bind", source=str(tmp_path)),
         Mount(destination="/data/file", type="bind", source=str(tmp_path / "file")),
         Mount(destination="etc/file", source=str(tmp_path / "file"), options=("rbind",)),
     )
     found = requests.mount_points(changed(bundle, mounts=mounts).spec, str(bundle.path))
-    assert list(found) == [("/proc", True), ("/data", True), ("/etc/file", False)]
+    here = str(tmp_path)
+    assert list(found) == [
+        ("", "/proc", True), ("", "/data", True), (here, "/file", False), ("", "/etc/file", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("as_root")
+def test_where_links_lead(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """What is mounted is named by where it really is, but known by the destination of the configuration."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    there = changed(bundle, mounts=(Mount(destination=f"{link}", type="bind", source="."),))
+    request = requests.dump_request(CheckpointOptions(image_path="/i"), there.spec, os.getpid(), "")
+    assert f"mnt[{tmp_path}]:{link}" in words(request, "external")
+
+
+@pytest.mark.usefixtures("as_root")
+def test_earlier_images(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """They are a directory, relative to that of the images; criu only would say that it cannot."""
+    for wrong in (str(tmp_path), "missing"):
+        options = CheckpointOptions(image_path=str(tmp_path), parent_path=wrong)
+        with pytest.raises(errors.CheckpointFailed, match="--parent-path"):
+            requests.dump_request(options, bundle.spec, os.getpid(), "")
 
 
 @pytest.mark.usefixtures("as_root")

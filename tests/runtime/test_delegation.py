@@ -84,6 +84,17 @@ with Runtime(sys.argv[2]) as other, other.get("far") as found:
     assert not told["group"].startswith(told["owner"].strip())
 
 
+def test_a_group_by_its_path(user: Ordinary, delegated: Path) -> None:
+    """Also there the controllers come from the group above that was given, which alone the user may write to."""
+    user.save(with_linux(user.bundle, cgroups_path=f"/{delegated.name}/of/box"))
+    told = user.ask("""
+with runtime, runtime.create("box", bundle) as box:
+    box.start()
+    tell(group=open(f"/proc/{box.pid}/cgroup").read(), limit=box.stats().pids.limit)
+""")
+    assert told == {"group": f"0::/{delegated.name}/of/box\n", "limit": 20}
+
+
 def test_out_of_memory_is_kept(user: Ordinary) -> None:
     """The shim learns it from the group."""
     told = user.ask("""

@@ -150,7 +150,7 @@ def test_what_is_locked_cannot_be_taken_away(
 ) -> None:
     """Asking for it is an error, not a weaker mount."""
     host_flags(source, host)
-    with pytest.raises(errors.CreateFailed, match="not permitted"):
+    with pytest.raises(errors.CreateFailed, match=r"not permitted \(/mnt\)"):
         runtime.create("locked", mounted(remapped, bound(source, *asked.split(","))))
 
 

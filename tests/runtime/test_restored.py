@@ -41,10 +41,17 @@ class Restoring:
         (tmp_path / "images").mkdir()
         (tmp_path / "images/descriptors.json").write_text('["/dev/null", "pipe:[1]", "pipe:[2]"]')
 
-    def restore(self, runtime: Runtime, does: str, script: str = "", **keywords: Any) -> Container:
+    def restore(
+        self,
+        runtime: Runtime,
+        does: str,
+        script: str = "",
+        more: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> Container:
         procs = runtime.plan(self.bundle, "back").cgroup.procs
         self.criu(does, procs, script)
-        options = RestoreOptions(image_path=str(self.place / "images"))
+        options = RestoreOptions(image_path=str(self.place / "images"), **(more or {}))
         return runtime.restore("back", self.bundle, options, **keywords)
 
     def criu(self, does: str, procs: Sequence[str] = (), script: str = "", interrupts: int = 0) -> None:
@@ -158,6 +165,30 @@ def test_no_new_privileges_are_not_forgotten(restoring: Restoring, tmp_path: Pat
             attached.write(b"go on\n")
             assert [chunk.data for chunk in attached] == [b"NoNewPrivs:\t%d\n" % confined]
         held.delete()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_ignoring_control_groups(restoring: Restoring, runtime: Runtime, held: bool) -> None:
+    """Criu makes everything where it is itself: in the container's groups, and in a namespace that begins there."""
+    restoring.bundle = with_linux(
+        restoring.bundle, namespaces=(Namespace(type="mount"), Namespace(type="cgroup"))
+    )
+    ignoring = {"manage_cgroups_mode": "ignore"}
+    script = "exec cat /proc/self/cgroup"
+    if held:
+        made = restoring.restore(runtime, "beside", script, ignoring, detach=Detach(log=str(restoring.log)))
+        assert made.wait(timeout=60) == 0
+        seen = b"".join(record.data for record in made.logs())
+    else:
+        made = restoring.restore(runtime, "beside", script, ignoring, stdin=-3, stdout=-1, stderr=-3)
+        assert made.stdout is not None
+        assert made.wait(timeout=60) == 0
+        seen = os.read(made.stdout, 1 << 16)
+    assert {line.split(b":")[2] for line in seen.splitlines()} == {b"/"}
+    made.delete()
+    for more in ("untrusted", "paused"):
+        with pytest.raises(errors.NotSupported):
+            restoring.restore(runtime, "beside", script, {**ignoring, more: True})
 
 
 def test_one_that_is_there(restoring: Restoring, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ociworks.errors import NotSupported
 
 __all__ = ["CgroupsMode", "CheckpointOptions", "RestoreOptions", "flags"]
 
-_OURS: Final = ("paused", "untrusted", "timeout")
+_OURS: Final = ("config_file", "paused", "untrusted", "timeout")
 """What no runtime has a flag for."""
 
 CgroupsMode = Literal["soft", "full", "strict", "ignore"]
@@ -47,6 +47,9 @@ class CheckpointOptions:
     """A descriptor to which criu writes a zero byte when lazy pages can be asked for."""
     page_server: str = ""
     """``address:port`` of a page server."""
+    config_file: str = ""
+    """A file with settings of criu's own that go before these (criu(8), configuration files), if it is there; it can
+    have criu execute anything. No flag of runc's, but the annotation ``org.criu.config``, which the command heeds."""
     timeout: float | None = None
     """Seconds that it may take, after which criu is ended, and the container goes on if it still can; None: as long as
     it takes. No flag of runc's."""
@@ -70,6 +73,8 @@ class RestoreOptions:
     """``TYPE:NAME`` of another security profile than the one at the checkpoint."""
     lsm_mount_context: str = ""
     """Another SELinux context for the mounts."""
+    config_file: str = ""
+    """As at the checkpoint."""
     paused: bool = False
     """Leave it paused: nothing in it runs before it is resumed. Needs a unified hierarchy; no flag of runc's."""
     untrusted: bool = False

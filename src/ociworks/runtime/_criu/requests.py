@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from ociworks._linux.path import open_in_root
 from ociworks._linux.process import CLONE_NEWNET
-from ociworks.errors import MissingDependency, NotSupported, quote
+from ociworks.errors import CheckpointFailed, MissingDependency, NotSupported, quote
 from ociworks.runtime._criu import streams
 from ociworks.runtime._criu.rpc import Value, message
 from ociworks.runtime.plan.devices import device_ops
 from ociworks.spec.numbers import parse_uint
-from ociworks.spec.runtime import Linux, Spec
+from ociworks.spec.runtime import Linux, Mount, Spec
 
 if TYPE_CHECKING:
     from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
@@ -87,8 +88,7 @@ def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str)
     if freezer:
         found["freeze_cgroup"] = freezer
     if options.parent_path:
-        if own_group(spec) is not None:
-            raise NotSupported("parent_path: root of a user namespace could not read the earlier images")
+        _check_parent(options, spec)
         found["parent_img"] = options.parent_path
     if options.parent_path or options.pre_dump:
         found["track_mem"] = True
@@ -123,7 +123,10 @@ def restore_request(
         if getattr(options, name):
             found[name] = getattr(options, name)
     found["external"] = (
-        *(f"mnt[{destination}]:{os.path.join(bundle, source)}" for destination, source in _mounts(spec)),
+        *(
+            f"mnt[{destination}]:{os.path.realpath(os.path.join(bundle, source))}"
+            for destination, source in _mounts(spec)
+        ),
         f"mnt[{os.devnull}]:{os.devnull}",  # what runc calls every masked file
     )
     linux = spec.linux or Linux()
@@ -176,6 +179,8 @@ def _common(options: CheckpointOptions | RestoreOptions, log: str) -> dict[str, 
         "manage_cgroups_mode": _GROUPS_MODES[options.manage_cgroups_mode],
     }
     found |= {name: True for name in _SAME_NAME if getattr(options, name)}
+    if options.config_file:
+        found["config_file"] = options.config_file
     for name in options.empty_ns:
         if name not in ("network", "net"):
             raise NotSupported(
@@ -185,11 +190,27 @@ def _common(options: CheckpointOptions | RestoreOptions, log: str) -> dict[str, 
     return found
 
 
+def _check_parent(options: CheckpointOptions, spec: Spec) -> None:
+    path = options.parent_path
+    if own_group(spec) is not None:
+        raise NotSupported("parent_path: root of a user namespace could not read the earlier images")
+    if os.path.isabs(path) or not os.path.isdir(os.path.join(options.image_path, path)):
+        raise CheckpointFailed(
+            f"--parent-path (parent_path): expected a directory, relative to that of the images, got {quote(path)}",
+            log="",
+        )
+
+
 def _seen_from_outside(spec: Spec, pid: int) -> Iterator[str]:
     """What a dump does not go into: mounts, streams and namespaces that are the host's."""
-    for destination, _ in _mounts(spec):
-        if not stat.S_ISDIR(_mode(f"/proc/{pid}/root{destination}")) or _is_bind(spec, destination):
-            yield f"mnt[{destination}]:{destination}"
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for destination, _ in _mounts(spec):
+            place, mode = _place_of(root, destination)
+            if not stat.S_ISDIR(mode) or _is_bind(spec, destination):
+                yield f"mnt[{place}]:{destination}"
+    finally:
+        os.close(root)
     yield from (what for what in streams.of(pid) if what.startswith("file["))
     for kind, path in _handed(spec.linux or Linux()):
         name, key = _EXTERNAL[kind]
@@ -226,16 +247,27 @@ def _bound(type_: str | None, options: Sequence[str]) -> bool:
     return type_ == "bind" or "bind" in options or "rbind" in options
 
 
-def mount_points(spec: Spec, bundle: str) -> Iterator[tuple[str, bool]]:
-    """What criu expects to be in the root filesystem to mount something on, and whether it is a directory.
+def mount_points(spec: Spec, bundle: str) -> Iterator[tuple[str, str, bool]]:
+    """What criu expects to be there to mount something on: below which directory, where, and whether it is one itself.
 
-    What is below another mount comes with that.
+    The directory "" is the root filesystem; another is the source of the bind that a point is below. What is below
+    other mounts comes with them.
     """
     points = [os.path.normpath(os.path.join("/", mount.destination)) for mount in spec.mounts]
     for mount, point in zip(spec.mounts, points, strict=True):
-        if not any(point.startswith(f"{other}/") for other in points if other != "/"):
-            bound = _bound(mount.type, mount.options)
-            yield point, not bound or os.path.isdir(os.path.join(bundle, mount.source or ""))
+        is_directory = not _bound(mount.type, mount.options) or os.path.isdir(_source(mount, bundle))
+        above = [other for other in points if other != "/" and point.startswith(f"{other}/")]
+        if not above:
+            yield "", point, is_directory
+            continue
+        nearest = max(above, key=len)
+        over = spec.mounts[len(points) - 1 - points[::-1].index(nearest)]
+        if _bound(over.type, over.options):
+            yield _source(over, bundle), point[len(nearest) :], is_directory
+
+
+def _source(mount: Mount, bundle: str) -> str:
+    return os.path.join(bundle, mount.source or "")
 
 
 def joined_again(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -253,8 +285,13 @@ def _joined(linux: Linux) -> Iterator[tuple[str, str]]:
     return ((namespace.type, namespace.path) for namespace in linux.namespaces if namespace.path)
 
 
-def _mode(path: str) -> int:
+def _place_of(root: int, destination: str) -> tuple[str, int]:
+    """Where a destination really is, which may lead over links; and its mode, a directory's if it is not there."""
     try:
-        return os.stat(path).st_mode
+        fd = open_in_root(root, destination, os.O_PATH)
     except OSError:
-        return stat.S_IFDIR  # not there: nothing to name
+        return destination, stat.S_IFDIR
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_mode
+    finally:
+        os.close(fd)

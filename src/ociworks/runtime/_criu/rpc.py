@@ -34,7 +34,7 @@ _OPTIONS: Final = {
     "parent_img": 14, "track_mem": 15, "auto_dedup": 16, "work_dir_fd": 17, "link_remap": 18, "cg_root": 25,
     "rst_sibling": 26, "inherit_fd": 27, "manage_cgroups_mode": 34, "external": 37, "empty_ns": 38, "join_ns": 39,
     "freeze_cgroup": 44, "tcp_skip_in_flight": 46, "lazy_pages": 48, "status_fd": 49, "orphan_pts_master": 50,
-    "lsm_profile": 53, "lsm_mount_context": 63,
+    "config_file": 51, "lsm_profile": 53, "lsm_mount_context": 63,
 }  # fmt: skip
 """criu_opts by the names that they have there."""
 _TYPE, _OPTS, _NOTIFY_SUCCESS = 1, 2, 3

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ociworks._linux.numbers import CLONE_NEWCGROUP
 from ociworks.errors import (
     CheckpointFailed,
     ContainerExists,
@@ -106,7 +107,14 @@ class Making:
         points = tuple(requests.mount_points(planned.spec, planned.bundle))
         process = planned.spec.process
         confined = process is not None and bool(process.no_new_privileges)  # criu before 3.19 forgets that
-        self.root = (planned.rootfs, self.place, _layers(planned), points, confined)
+        self.root = (
+            planned.rootfs,
+            self.place,
+            _layers(planned),
+            points,
+            confined,
+            *_groups(planned, options),
+        )
         self.pid_file = os.path.join(directory, PID)
         self.request, self._joined = requests.restore_request(
             options,
@@ -123,6 +131,10 @@ class Making:
         self._shared = Shared(())
         if options.paused and not planned.cgroup.unified:
             raise NotSupported("paused: a container is restored like that in a unified hierarchy only")
+        if options.manage_cgroups_mode == "ignore" and (options.paused or options.untrusted):
+            raise NotSupported(
+                "manage_cgroups_mode: ignore has criu in the groups that are frozen or looked at"
+            )
 
     @contextlib.contextmanager
     def files(self) -> Iterator[tuple[int, ...]]:
@@ -202,6 +214,16 @@ def _place(making: Making) -> Iterator[None]:
         os.rmdir(making.place)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(making.pid_file)
+
+
+def _groups(planned: Plan, options: RestoreOptions) -> tuple[tuple[str, ...], int]:
+    """The control groups, and the kinds of namespaces, that criu itself begins in.
+
+    One that shall ignore control groups makes everything where it is itself, and no namespace for that.
+    """
+    if options.manage_cgroups_mode != "ignore":
+        return (), 0
+    return tuple(planned.cgroup.procs), planned.namespaces.new & CLONE_NEWCGROUP
 
 
 def _layers(planned: Plan) -> object:

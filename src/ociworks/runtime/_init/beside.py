@@ -7,13 +7,23 @@ import fcntl
 import os
 
 from ociworks._linux import mount, path, process
+from ociworks.runtime._cgroupkill import write
 from ociworks.runtime._init import programs, rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Final
+    from typing import Final
 
+    from ociworks.runtime._init.rootfs import Layers
+
+    Point = tuple[str, str, bool]
+    """Below which directory ("" is the root filesystem), where, and whether it is a directory."""
+    Root = tuple[str, str, Layers | None, Sequence[Point], bool, Sequence[str], int]
+    """What a program has of its own. First of all it moves itself into control groups (the sixth, files
+    ``cgroup.procs``) and makes namespaces (the last, their kinds). On the second, a directory, it then has the tree at
+    the first, or an overlay of the third; nobody else sees that. Each point is made if it is missing. By the fifth the
+    program, and so all that it makes, may gain no privileges."""
 
 __all__ = ["MARK", "NOT_STARTED", "start"]
 
@@ -25,19 +35,18 @@ _HIGH: Final = 512
 _AT_FDCWD: Final = -100
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], root: Sequence[Any]) -> int:
-    """Start a program with these descriptors as 0, 1, 2 and so on; its pid.
-
-    ``root`` is source, target, layers, points, and whether the program, and so all that it makes, may gain no
-    privileges. On the directory ``target`` it has the tree at ``source``, or an overlay of ``layers``; nobody else sees
-    that. Each of ``points`` (whether it is a directory) is made there if it is missing.
-    """
-    source, target, layers, points, confined = root
+def start(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], root: Root) -> int:
+    """Start a program with these descriptors as 0, 1, 2 and so on; its pid."""
+    source, target, layers, points, confined, groups, namespaces = root
     pid, pidfd = process.clone(process.CLONE_NEWNS)
     if pid:
         os.close(pidfd)
         return pid
     try:
+        for procs in groups:
+            write(procs, b"0")
+        if namespaces:
+            process.unshare(namespaces)
         mount.set_attributes(_AT_FDCWD, propagation=mount.MS_SLAVE, recursive=True, path="/")
         rootfs.mount_root(source, target, layers)
         _make_points(target, points)
@@ -54,17 +63,17 @@ def start(argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int], root:
         os._exit(NOT_STARTED)
 
 
-def _make_points(target: str, points: Sequence[tuple[str, bool]]) -> None:
+def _make_points(target: str, points: Sequence[Point]) -> None:
     """Make what something is mounted on. Where that cannot be, the program says what it misses."""
-    root = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        for point, is_directory in points:
+    for below, point, is_directory in points:
+        try:
+            root = os.open(below or target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 _make_point(root, point, is_directory=is_directory)
-            except OSError:
-                continue
-    finally:
-        os.close(root)
+            finally:
+                os.close(root)
+        except OSError:
+            continue
 
 
 def _make_point(root: int, point: str, *, is_directory: bool) -> None:

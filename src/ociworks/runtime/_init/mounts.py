@@ -111,7 +111,7 @@ def bind(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
             elif how == "ask":
                 point = wire.MAP_ALL_IDS if below else wire.MAP_IDS
                 identity.reach(context, point, (made, context.given[number]))
-            sources.change(made, attributes)
+            _change(made, attributes, target)
     try:
         is_directory = stat.S_ISDIR(os.stat(made).st_mode)
         place, name = targets.directory(context, target) if is_directory else targets.file(context, target)
@@ -123,6 +123,14 @@ def bind(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
             os.close(place)
     finally:
         os.close(made)
+
+
+def _change(made: int, attributes: tuple[int, int, int, int, int, int], target: str) -> None:
+    """Give a bind its attributes; the error names it."""
+    try:
+        sources.change(made, attributes)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
 
 
 def _open(context: Context, source: str, *, recursive: bool, follow: bool, spare: int) -> tuple[int, bool]:

@@ -15,9 +15,9 @@ from ociworks.spec.frozen import FrozenDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Hierarchies", "Hierarchy", "detect"]
+__all__ = ["Hierarchies", "Hierarchy", "detect", "given"]
 
 _NOT_CONTROLLERS = frozenset(
     ("rw", "ro", "xattr", "clone_children", "noprefix", "cpuset_v2_mode", "all", "none")
@@ -100,6 +100,50 @@ def detect(
     if _last is None or _last[0] != key or not _last[1].available:
         _last = (key, _detect(table, own, _read))
     return _last[1]
+
+
+def given(found: Hierarchies, parts: Sequence[str]) -> Hierarchies:
+    """The same for a process that may not make groups of its own choice: for one group, which it may have been given.
+
+    It must be possible in all hierarchies that have controllers; others are left out where it is not. On version 2 the
+    ``base`` is the nearest group above that there is, which has the controllers that it was given.
+    """
+    mounts, base = [], {}
+    for mount in found.mounts:
+        group = "/".join((mount.mount_point, *parts))
+        above = _nearest(mount.mount_point, os.path.dirname(group))
+        if _may_use(mount, group if os.path.isdir(group) else above):
+            mounts.append(mount)
+            base[mount.mount_point] = above if mount.version == 2 else mount.mount_point
+        elif _counts(mount, found.mode):
+            path = "/".join(("", *parts))
+            reason = f"this process may not make the group {path} in {mount.mount_point}; run as root, or be given it"
+            return Hierarchies(mode=found.mode, mounts=found.mounts, reason=reason)
+    return Hierarchies(mode=found.mode, mounts=tuple(mounts), base=FrozenDict(base), available=True)
+
+
+def _nearest(mount_point: str, place: str) -> str:
+    while place != mount_point and not os.path.isdir(place):
+        place = os.path.dirname(place)
+    return place
+
+
+def _may_use(mount: Hierarchy, place: str) -> bool:
+    """On version 2 a process is moved by whoever may write to the group above both (cgroups(7))."""
+    if mount.version == 1:
+        return os.access(place, os.W_OK, effective_ids=True)
+    try:
+        above = os.path.commonpath((mount.locate(mount.own), place))
+    except CgroupError:
+        return False
+    return _may_make(place) and os.access(f"{above}/cgroup.procs", os.W_OK, effective_ids=True)
+
+
+def _counts(mount: Hierarchy, mode: str) -> bool:
+    """Whether a limit, or the wish for one, could be meant for it."""
+    if mount.version == 2:
+        return mode == "v2"
+    return not all(name.startswith("name=") for name in mount.controllers)
 
 
 _last: tuple[tuple[str, str, int], Hierarchies] | None = None

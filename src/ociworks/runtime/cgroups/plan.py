@@ -10,6 +10,7 @@ from ociworks._values import evolve, frozen
 from ociworks.errors import NotSupported
 from ociworks.runtime._same import Same, kept
 from ociworks.runtime.cgroups import v1, v2
+from ociworks.runtime.cgroups.detect import given
 from ociworks.runtime.cgroups.devices_bpf import device_program
 from ociworks.runtime.cgroups.paths import DEFAULT_PARENT, normalise
 from ociworks.runtime.cgroups.rules import reduce_rules
@@ -123,13 +124,20 @@ def plan(
     if systemd is not None:
         return _in_scope(hierarchies, cgroups_path, container_id, resources, systemd, devices=devices)
     parts, relative = normalise(cgroups_path, container_id)
+    if not relative and any(
+        hierarchies.base.get(mount.mount_point) != mount.mount_point for mount in hierarchies.mounts
+    ):
+        hierarchies = given(hierarchies, parts)
     if not hierarchies.available:
         if cgroups_path or _asked(resources, devices=devices):
             raise NotSupported(f"control groups: {hierarchies.reason}")
         return CgroupPlan()
     start = (DEFAULT_PARENT, *parts) if relative else parts
-    base = {mount: _base(hierarchies, mount, relative=relative) for mount in hierarchies.mounts}
-    leaves = {mount: "/".join((base[mount], *start)) for mount in hierarchies.mounts}
+    base = {mount: hierarchies.base[mount.mount_point] for mount in hierarchies.mounts}
+    leaves = {
+        mount: "/".join((base[mount] if relative else mount.mount_point, *start))
+        for mount in hierarchies.mounts
+    }
     return _plan(hierarchies, base, leaves, resources, devices=devices, relative=relative)
 
 
@@ -313,10 +321,6 @@ def _settings(
             "$.linux.resources.devices: this host has neither a devices controller nor version 2 groups"
         )
     return (*filtered, *(limits(resources, place) if resources else ())), needed
-
-
-def _base(hierarchies: Hierarchies, mount: Hierarchy, *, relative: bool) -> str:
-    return hierarchies.base[mount.mount_point] if relative else mount.mount_point
 
 
 def _above(leaf: str, base: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
-from attrs import fields
+from attrs import evolve, fields
 
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime
@@ -17,10 +17,13 @@ from ociworks.spec import Bundle
 
 if TYPE_CHECKING:
     from ociworks.runtime.cli._call import Call
+    from ociworks.spec.runtime import Spec
 
 __all__ = ["main"]
 
 _Options = TypeVar("_Options", CheckpointOptions, RestoreOptions)
+_CONFIGURATION: Final = ("org.criu.config", "/etc/criu/runc.conf")
+"""The annotation that names a file with settings for criu, and the file where none does, as with runc."""
 _IMAGES: Final = "checkpoint"
 """Where images go without ``--image-path``, as with runc."""
 
@@ -32,9 +35,9 @@ def main(call: Call) -> int:
 
 
 def _checkpoint(call: Call) -> int:
-    options = _options(call, CheckpointOptions)
     with call.runtime() as runtime:
         container = runtime.get(call.container_id)
+        options = _options(call, CheckpointOptions, container.spec)
         container.checkpoint(options)
         if not options.leave_running and not options.pre_dump:
             container.delete(force=True)
@@ -42,8 +45,8 @@ def _checkpoint(call: Call) -> int:
 
 
 def _restore(call: Call) -> int:
-    flags, options = call.flags, _options(call, RestoreOptions)
-    bundle = Bundle.load(flags.text("bundle") or ".")
+    flags, bundle = call.flags, _with_its_devices(Bundle.load(call.flags.text("bundle") or "."))
+    options = _options(call, RestoreOptions, bundle.spec)
     detach, process = flags.flag("detach"), bundle.spec.process
     terminal = process is not None and bool(process.terminal)
     _tty.check_socket(flags.text("console-socket"), terminal=terminal, detach=detach)
@@ -52,6 +55,14 @@ def _restore(call: Call) -> int:
             _detached(call, runtime, bundle, options)
         return 0
     return _to_its_end(call, bundle, options)
+
+
+def _with_its_devices(bundle: Bundle) -> Bundle:
+    """Without the network devices to move: they are in the container's namespace since it was made."""
+    linux = bundle.spec.linux
+    if linux is None or not linux.net_devices:
+        return bundle
+    return bundle.replace(evolve(bundle.spec, linux=evolve(linux, net_devices={})))
 
 
 def _detached(call: Call, runtime: Runtime, bundle: Bundle, options: RestoreOptions) -> None:
@@ -92,7 +103,7 @@ def _to_its_end(call: Call, bundle: Bundle, options: RestoreOptions) -> int:
         return exit_status(status)
 
 
-def _options(call: Call, kind: type[_Options]) -> _Options:
+def _options(call: Call, kind: type[_Options], spec: Spec) -> _Options:
     """Every field from the flag of its name; :func:`ociworks.runtime.checkpoint.flags` is the way back."""
     flags = call.flags
     given: dict[str, Any] = {}
@@ -109,8 +120,14 @@ def _options(call: Call, kind: type[_Options]) -> _Options:
                 given[item.name] = tuple(flags.texts(name))
             case _:
                 given[item.name] = flags.text(name)
-    given |= {"image_path": _images(call), "manage_cgroups_mode": _mode(call)}
+    given |= {"image_path": _images(call), "manage_cgroups_mode": _mode(call), "config_file": _config(spec)}
     return kind(**given)
+
+
+def _config(spec: Spec) -> str:
+    annotation, otherwise = _CONFIGURATION
+    named = spec.annotations.get(annotation)
+    return named if named is not None else otherwise if os.path.exists(otherwise) else ""
 
 
 def _images(call: Call) -> str:

@@ -25,16 +25,16 @@ class Reaper(Launcher):
         fds: Sequence[int],
         pid_file: str = "",
         *,
-        root: tuple[str, str, object, tuple[tuple[str, bool], ...], bool] | None = None,
+        root: tuple[object, ...] | None = None,
         outlives: bool = False,
     ) -> Spawned:
         """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
 
-        With ``root`` (a directory, another one, the plain form of an overlay or None, what is made there, and whether
-        new privileges are out of the question) it has a mount namespace of its own, in which the first directory, or
-        the overlay, is mounted on the second; when it fails or is killed, what it has made ends with it. With
-        ``pid_file``, :meth:`left_behind` tells more; with ``outlives``, what is left behind is for whoever adopts it,
-        who alone learns its status. Raises CreateFailed when it cannot be started.
+        With ``root`` (what ``_init.beside`` takes: a directory, another one, the plain form of an overlay or None, and
+        so on) it has a mount namespace of its own, in which the first directory, or the overlay, is mounted on the
+        second; when it fails or is killed, what it has made ends with it. With ``pid_file``, :meth:`left_behind` tells
+        more; with ``outlives``, what is left behind is for whoever adopts it, who alone learns its status. Raises
+        CreateFailed when it cannot be started.
         """
         request: dict[str, Any] = {
             "kind": "run",
