@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from ociworks import spec
-from ociworks.runtime import cgroups
+from ociworks.runtime import Runtime, cgroups
 from ociworks.spec.defaults import default_spec
-from ociworks.spec.runtime import IDMapping, Namespace
+from ociworks.spec.runtime import IDMapping, Mount, Namespace
 from tests.descriptors import changed_since, descriptors
 from tests.interop.peers import busybox
 from tests.runtime.groups import groups_below
@@ -25,6 +25,8 @@ __all__ = [
     "MAPPED",
     "box",
     "changed",
+    "look",
+    "mounted",
     "nothing_left",
     "remapped_box",
     "with_linux",
@@ -76,6 +78,11 @@ def with_linux(bundle: spec.Bundle, **values: Any) -> spec.Bundle:
     return changed(bundle, linux=attrs.evolve(bundle.spec.linux, **values))
 
 
+def mounted(bundle: spec.Bundle, *mounts: Mount) -> spec.Bundle:
+    """The bundle with further mounts."""
+    return changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
+
+
 def with_users(bundle: spec.Bundle) -> spec.Bundle:
     """The bundle in a user namespace whose root is somebody else outside."""
     assert bundle.spec.linux is not None
@@ -90,6 +97,13 @@ def remapped_box(bundle: spec.Bundle) -> spec.Bundle:
             path.chmod(path.stat().st_mode | 0o011)
     subprocess.run(["chown", "-R", f"{FIRST}:{FIRST}", bundle.path], check=True)
     return with_users(bundle)
+
+
+def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
+    """The lines that a script in a new container writes."""
+    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
 
 
 def descendants(pid: int) -> set[int]:

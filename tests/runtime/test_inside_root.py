@@ -10,21 +10,9 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import Runtime
 from ociworks.spec.runtime import Mount
-from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.boxes import changed, look, mounted, with_linux, with_process
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: device nodes")
-
-
-def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
-    """The lines that a script in a new container writes."""
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode().splitlines()
-
-
-def mounted(bundle: spec.Bundle, *mounts: Mount) -> spec.Bundle:
-    """The bundle with further mounts."""
-    return changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
 
 
 def test_the_root_is_all_there_is(runtime: Runtime, bundle: spec.Bundle) -> None:

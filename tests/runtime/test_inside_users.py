@@ -14,7 +14,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import OverlayBundle, RootfsOverlay, Runtime, plan
 from ociworks.spec.runtime import IDMapping, Mount, Namespace, TimeOffset, TimeOffsets, User
-from tests.runtime.boxes import FIRST, MAPPED, changed, remapped_box, with_linux, with_process
+from tests.runtime.boxes import FIRST, MAPPED, changed, look, mounted, remapped_box, with_linux, with_process
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ids of others")]
 
@@ -27,18 +27,6 @@ needs_maps = pytest.mark.skipif(
 OFFSETS = TimeOffsets(
     monotonic=TimeOffset(secs=7881, nanosecs=2_718_281), boottime=TimeOffset(secs=1337, nanosecs=3_141_519)
 )
-
-
-def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
-    """The lines that a script in a new container writes."""
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode().splitlines()
-
-
-def mounted(bundle: spec.Bundle, *mounts: Mount) -> spec.Bundle:
-    """The bundle with further mounts."""
-    return changed(bundle, mounts=(*bundle.spec.mounts, *mounts))
 
 
 def further(bundle: spec.Bundle, *namespaces: Namespace) -> tuple[Namespace, ...]:
