@@ -16,7 +16,7 @@ from ociworks.cri._rpc import Wrapper
 from ociworks.cri.config import CriConfig
 from ociworks.cri.node import Given, Node
 from ociworks.cri.proto import runtime_v1_pb2 as api
-from ociworks.errors import PodStateError
+from ociworks.errors import PodStateError, ServerEnding
 
 if TYPE_CHECKING:
     from ociworks.image.layout import Layout
@@ -114,7 +114,7 @@ class CriService:
     def _serving(self) -> Node:
         node = self._node
         if node is None:
-            raise PodStateError("this service is closed")
+            raise ServerEnding("this service is closed: ask the next one")
         return node
 
     def _started(self) -> Node:

@@ -29,10 +29,10 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import (
     DeadlinePassed,
     OciworksError,
-    PodStateError,
     RegistryResponseError,
     RegistryUnavailable,
     RegistryUnreachable,
+    ServerEnding,
     SignatureValidationFailed,
     VerificationFailed,
 )
@@ -150,7 +150,7 @@ class Pulls:
             self._closed = True
             flights = list(self._flights.values())
         for flight in flights:
-            flight.stop(PodStateError("the server ends"))
+            flight.stop(ServerEnding("the server ends: ask the next one"))
 
     def close(self) -> None:
         """End the pulls under way, and wait for them."""
@@ -163,7 +163,7 @@ class Pulls:
     def _join(self, key: _Key, work: Callable[[_Flight], str]) -> _Flight:
         with self._lock:
             if self._closed:
-                raise PodStateError("the server ends")
+                raise ServerEnding("the server ends: ask the next one")
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = _Flight()
