@@ -56,6 +56,7 @@ __all__ = [
     "open_tasks",
     "open_unified",
     "owned",
+    "placed",
     "processes",
     "remove",
 ]
@@ -181,6 +182,17 @@ def misplaced(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> tuple[
         ),
         None,
     )
+
+
+def placed(membership: Iterable[tuple[str, str]], proc_cgroup: str) -> str:
+    """A ``/proc/PID/cgroup`` with the paths of ``membership``."""
+    paths = dict(membership)
+    lines = []
+    for line in proc_cgroup.splitlines(keepends=True):
+        number, controllers, path = line.split(":", 2)
+        found = next((paths[name] + "\n" for name in controllers.split(",") if name in paths), path)
+        lines.append(f"{number}:{controllers}:{found}")
+    return "".join(lines)
 
 
 def _is_at(expected: str, found: str) -> bool:

@@ -17,6 +17,7 @@ from ociworks.runtime.launcher import Launcher
 from ociworks.runtime.shim.debris import sweep_debris
 
 if TYPE_CHECKING:
+    from ociworks.runtime._listed.first import Lists
     from ociworks.runtime.container import Container
     from ociworks.runtime.events import Event, EventKind, Watch
     from ociworks.runtime.launcher import Spawned
@@ -44,6 +45,7 @@ class Host:
         self._helper: Launcher | None = None
         self._reaper: Reaper | None = None
         self._trusted = False
+        self._lists: Lists | None = None
         self._holders: dict[str, Spawned] = {}
         self.containers: dict[str, Container] = {}
         """Those that this process made and has not deleted."""
@@ -58,6 +60,16 @@ class Host:
                 self._helper = self.start_launcher()
                 sweep_debris(self.root)
             return self._helper
+
+    def lists(self) -> Lists | None:
+        """The lists of system calls that first processes of runs are made by; None for a test's launcher."""
+        if self.hierarchies is not None:
+            return None
+        if self._lists is None:
+            from ociworks.runtime._listed.first import Lists
+
+            self._lists = Lists()
+        return self._lists
 
     def reaper(self) -> Reaper:
         """The parent of restored containers."""

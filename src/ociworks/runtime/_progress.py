@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from ociworks.runtime.launcher import Spawned
     from ociworks.runtime.stdio import Streams
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "GaveUp"]
 
 _NOT_FOUND = (1, 2, 8, 13, 20)  # EPERM, ENOENT, ENOEXEC, EACCES, ENOTDIR
+
+
+class GaveUp(Exception):
+    """A list of calls (``_listed``) expected something that was not so; nothing is wrong with the container."""
 
 
 class Follower:
@@ -63,7 +67,7 @@ class Follower:
             elif kind == wire.POINT:
                 self._reach(body, fds)
             elif kind == wire.FAILED:
-                raise failure(body)
+                raise _gave_up(body) or failure(body)
             else:
                 raise LauncherError(f"unexpected message {kind!r} from a container's init")
 
@@ -87,6 +91,14 @@ class Follower:
             raise LauncherError(f"a container's init reached point {name!r}, which is unknown or behind it")
         action(*fds)
         self.go_on()
+
+
+def _gave_up(body: bytes) -> GaveUp | None:
+    try:
+        number, index, step, said, _ = wire.unpack_failure(body)
+    except wire.ProtocolError:
+        return None
+    return GaveUp(f"step {index}, {_shown(said)}: errno {number}") if step == wire.LISTED else None
 
 
 def failure(body: bytes) -> CreateFailed:

@@ -272,7 +272,9 @@ class Runtime(Running, Seams):
             check_terminal(planned.spec.process, captured=streams.stdout is not None)
         begun: list[HostStep] = []
         try:
-            spawned = self._spawn(planned, streams.child, ephemeral=True)
+            spawned = self._listed(planned, streams.child) or self._spawn(
+                planned, streams.child, ephemeral=True
+            )
             streams.started()
             command = planned.spec.process.args if planned.spec.process else ()
             try:
@@ -380,6 +382,29 @@ class Runtime(Running, Seams):
                     f"container {planned.container_id} exists already in {self.root}"
                 ) from error
             raise
+        self._host.tell("spawned", planned.container_id, spawned.pid)
+        return spawned
+
+    def _listed(self, planned: Plan, streams: tuple[int, ...]) -> Spawned | None:
+        """A process that executes its program by now, through a list of system calls; None where it takes more."""
+        lists = self._host.lists()
+        if lists is None:
+            return None
+        directory = os.path.join(self._host.directory(), planned.container_id)
+        request = request_for(planned, directory, ephemeral=True)
+        found, key = lists.find(request, streams)
+        if not found:
+            return None
+        spawned = None
+        try:
+            spawned = self._host.launcher().spawn(lists.applied(request, found), streams)
+            Follower(spawned).until_waiting()
+        except BaseException as error:
+            if spawned is not None:
+                spawned.end()
+            if not lists.gave_up(error, key):
+                raise
+            return None
         self._host.tell("spawned", planned.container_id, spawned.pid)
         return spawned
 

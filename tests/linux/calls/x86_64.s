@@ -57,13 +57,25 @@ pardon:     # yes: remember it, unless EACCES was there before
 advance:    # the next entry
     add ebx, 52
     jmp step
-own:        # calls below zero are ours: -1 fail, -2 compare, -3 forget, -4 remembered
+own:        # calls below zero are ours: -1 fail, -2 compare, -3 forget, -4 remembered, -5 equal, -6 go
     inc eax
     jz refused
     inc eax
     jz compare
     inc eax
     jz forget
+    inc eax
+    jz remembered
+    inc eax
+    jz equal
+    mov ebx, [rdi]      # the address of the entry to go on at
+    jmp step
+equal:      # 0 if so many bytes are the same in two places, else 1
+    mov ecx, edx
+    repe cmpsb
+    setne al
+    jmp check
+remembered:
     mov eax, r13d
     jmp check
 forget:

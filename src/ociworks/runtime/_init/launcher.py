@@ -24,6 +24,7 @@ from ociworks.runtime import _cgroupbpf, _cgroupfs, _cgroupkill
 from ociworks.runtime._init import porter, spawn, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.network import Ahead
+from ociworks.runtime._init.runners import Runners
 from ociworks.runtime._init.trust import Trust
 
 TYPE_CHECKING = False
@@ -83,7 +84,8 @@ class Launcher:
         """Parents of control groups that stay, while we do, for the next container."""
         self.poll = select.epoll()
         self.last_capability = capabilities.last_capability()
-        self.network = Ahead()
+        self.network, self.runners = Ahead(), Runners()
+        self.ahead = (self.network, self.runners)
 
     def run(self) -> None:
         """Serve until the caller is gone, then remove everything."""
@@ -93,6 +95,7 @@ class Launcher:
             while self._serve():
                 pass
         finally:
+            self.runners.close()
             self._abandon()
 
     def _serve(self) -> bool:
@@ -111,14 +114,15 @@ class Launcher:
         return True
 
     def _wait(self) -> list[tuple[int, int]]:
-        """What is to be looked at. While it is nothing, a network namespace is made ahead, or an unused one closed."""
-        ready = self.poll.poll(0) if self.network.missing else []
+        """What is to be looked at. While it is nothing, what is made ahead is made, or closed unused."""
+        ready: list[tuple[int, int]] = []
+        for ahead in self.ahead:
+            if not ready and ahead.missing and not (ready := self.poll.poll(0)):
+                ahead.make()
+        ready = ready or self.poll.poll(max(ahead.patience for ahead in self.ahead))
         if not ready:
-            if self.network.missing:
-                self.network.make()
-            ready = self.poll.poll(self.network.patience)
-        if not ready:
-            self.network.close()
+            for ahead in self.ahead:
+                ahead.close()
             ready = self.poll.poll()
         return ready
 
@@ -204,15 +208,11 @@ class Launcher:
     def _spawn(self, request: Mapping[str, Any], monitor: _socket.socket, fds: Sequence[int]) -> None:
         trust = self._claim(request) if request["claim"] else self.trusts.get(request["name"])
         if trust is not None and request["claim"]:
-            network = self.network.take(request["flags"], request["ops"])
             try:
-                pid, pidfd = trust.first_process(request, fds, self.last_capability, network)
+                pid, pidfd = self._first_process(trust, request, fds)
             except BaseException:
                 self._drop(request["name"])
                 raise
-            finally:
-                if network >= 0:
-                    os.close(network)
             trust.close_gate()
             trust.init = pidfd
         else:
@@ -222,6 +222,16 @@ class Launcher:
         self.children[pidfd] = child
         self.poll.register(pidfd, select.EPOLLIN)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd], last=False)
+
+    def _first_process(self, trust: Trust, request: Mapping[str, Any], fds: Sequence[int]) -> tuple[int, int]:
+        if request["list"]:
+            return trust.run(request, fds, self.runners.take(request))
+        network = self.network.take(request["flags"], request["ops"])
+        try:
+            return trust.first_process(request, fds, self.last_capability, network)
+        finally:
+            if network >= 0:
+                os.close(network)
 
     def _claim(self, request: Mapping[str, Any]) -> Trust:
         """Make the state directory (its name is the container's) and take what comes into trust."""

@@ -87,11 +87,14 @@ def spawn(
             _close(fd)
 
 
-def admit(channel: _socket.socket, tasks: Sequence[str]) -> None:
-    """Give an init the files through which it enters its control groups; one that has failed needs none."""
+def admit(channel: _socket.socket, tasks: Sequence[str], expected: str = "") -> None:
+    """Give an init the files through which it enters its control groups; one that has failed needs none.
+
+    ``expected`` is what its ``/proc/self/cgroup`` must be then, for one that does not know it.
+    """
     opened = _cgroupfs.open_tasks(tasks)
     try:
-        wire.send(channel, wire.CONTINUE, fds=opened)
+        wire.send(channel, wire.CONTINUE, expected.encode(), opened)
     except BrokenPipeError:
         return  # its sync channel says why
     finally:

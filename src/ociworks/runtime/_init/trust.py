@@ -8,7 +8,7 @@ import errno
 import os
 
 from ociworks._linux import path
-from ociworks.runtime import _cgroupfs
+from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import resctrl, spawn
 from ociworks.runtime._init.context import StepError
 
@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
     from typing import Any, Final
+
+    from ociworks.runtime._init.runners import Runner
 
 __all__ = ["Trust"]
 
@@ -85,6 +87,34 @@ class Trust:
                 os.close(pidfd)
                 raise
             return pid, pidfd
+        finally:
+            ours.close()
+
+    def run(self, request: Mapping[str, Any], fds: Sequence[int], runner: Runner) -> tuple[int, int]:
+        """The same by a list of system calls, which a runner carries out."""
+        making = self.making
+        if making is None:
+            runner.begin(request, fds, -1)
+            return runner.end()
+        try:
+            making.first()
+        except BaseException:
+            runner.close()
+            raise
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            try:
+                runner.begin(request, fds, theirs.fileno())
+            finally:
+                theirs.close()
+            try:
+                making.rest()
+                expected = _cgroupfs.placed(request["membership"], _cgroupkill.read_text("/proc/self/cgroup"))
+                spawn.admit(ours, request["tasks"], expected)
+            except BaseException:
+                runner.kill()
+                raise
+            return runner.end()
         finally:
             ours.close()
 

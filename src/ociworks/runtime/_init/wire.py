@@ -49,6 +49,9 @@ EXITED: Final = b"X"
 DONE: Final = b"D"
 KEEP: Final = b"K"
 
+LISTED: Final = "list of calls"
+"""The step of a failure that says only that a list (``_listed``) gave up; its text is the operation."""
+
 CREATE_RUNTIME: Final = "createRuntime"
 NETWORK_DEVICES: Final = "netDevices"
 LISTENER: Final = "seccompFd"

@@ -51,6 +51,11 @@ class SpawnRequest:
     shim: dict[str, Any] | None = None
     """What the shim of a detached container has to know (``detach.settings``); it is then the init's parent."""
 
+    list: bytes = b""
+    """In the place of ``ops``, for a runner (``_listed.first``)."""
+    membership: tuple[tuple[str, str], ...] = ()
+    """What must be true of the control groups of a process with such a list."""
+
     def encode(self) -> dict[str, Any]:
         """The request as the launcher reads it."""
         return {"kind": "spawn", **self.__dict__}

@@ -1,0 +1,168 @@
+"""In the launcher: small programs that wait for the list of a first process (``_listed.first``), one made ahead.
+
+A runner is a child of the launcher without an interpreter (``_linux.calls``): next to no memory that a clone would have
+to copy. It has a new network namespace, which takes the kernel longer than all others of a container, and is used once.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import struct
+
+from ociworks._linux import calls, process
+from ociworks._linux.calls import CallList
+from ociworks.runtime import _cgroupfs
+from ociworks.runtime._init import entry, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+__all__ = ["Runner", "Runners"]
+
+_PATIENCE: Final = 10.0
+"""Seconds."""
+_CHANNEL: Final = 0
+_EVERY: Final = 0xFFFFFFFF
+_SET_PDEATHSIG, _SET_DUMPABLE = 1, 4
+_SIGKILL: Final = 9
+_AF_INET, _SOCK_DGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1
+_CLOSE_ON_EXEC: Final = 0x40000000
+"""MSG_CMSG_CLOEXEC."""
+_RIGHTS: Final = calls.SCRATCH + 0x3000
+_RIGHTS_SPACE: Final = 256
+"""Where descriptors are received."""
+_PID: Final = struct.Struct("=i")
+
+
+class Runner:
+    """One that waits."""
+
+    def __init__(self, *, network: bool) -> None:
+        """Start it, in a network namespace of its own with ``network``."""
+        self._channel, theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        )
+        try:
+            self._channel.send(_NETWORK if network else _PLAIN)
+            self._pid = entry.start(theirs.fileno())
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+
+    def begin(self, request: Mapping[str, Any], fds: Sequence[int], groups: int) -> None:
+        """Have it carry the list of ``request`` out, with these descriptors. OSError when it cannot, and is gone."""
+        unified = -1
+        try:
+            unified = _cgroupfs.open_unified(request["unified"])
+            sent = (*fds, *(fd for fd in (groups, unified) if fd >= 0))
+            rights = struct.pack(f"{len(sent)}i", *sent)
+            control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+            self._channel.sendmsg([request["list"]], control)
+        except OSError:
+            self.close()
+            raise
+        finally:
+            if unified >= 0:
+                os.close(unified)
+
+    def end(self) -> tuple[int, int]:
+        """The first process and a pidfd of it. OSError when it could not be made."""
+        try:
+            kind, body, _ = wire.receive(self._channel)
+        finally:
+            self.close()
+        if kind == wire.SPAWNED and len(body) == _PID.size:
+            (pid,) = _PID.unpack(body)
+            return pid, os.pidfd_open(pid)
+        number = wire.unpack_failure(body)[0] if kind == wire.FAILED else 0
+        raise OSError(number, os.strerror(number), wire.LISTED)
+
+    def kill(self) -> None:
+        """End what :meth:`begin` began."""
+        try:
+            _, pidfd = self.end()
+        except OSError:
+            return
+        _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+
+    def close(self) -> None:
+        """Wait for its end: it has made a process, or reads the end of file."""
+        self._channel.close()
+        os.waitpid(self._pid, 0)
+
+
+class Runners:
+    """At most one that waits, of the kind that was needed last."""
+
+    def __init__(self) -> None:
+        self._made: Runner | None = None
+        self._network = False
+        self._wanted = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is one to make."""
+        return self._wanted and self._made is None
+
+    @property
+    def patience(self) -> float:
+        """How many seconds the launcher may be idle before it calls :meth:`close`; -1 for ever."""
+        return _PATIENCE if self._made is not None else -1
+
+    def make(self) -> None:
+        """Make one. Where that cannot be, it is tried again when it is needed."""
+        self._wanted = False
+        try:
+            self._made = Runner(network=self._network)
+        except OSError:
+            return
+
+    def take(self, request: Mapping[str, Any]) -> Runner:
+        """One for this request. Raises OSError when there is none."""
+        network = bool(request["flags"] & process.CLONE_NEWNET)
+        made, self._made = self._made, None
+        if made is not None and network != self._network:
+            made.close()
+            made = None
+        self._network, self._wanted = network, True
+        return made or Runner(network=network)
+
+    def close(self) -> None:
+        """Nobody needs it any more."""
+        if self._made is not None:
+            self._made.close()
+        self._made = None
+
+
+def _waiting(*, network: bool) -> bytes:
+    """The list of a runner that waits: what it needs for itself, then the list that it receives."""
+    here = CallList()
+    here.report(_CHANNEL, wire.FAILED + wire.pack_failure(0, 0, wire.LISTED, "runner", ""))
+    here.call("prctl", _SET_PDEATHSIG, _SIGKILL)
+    here.call("prctl", _SET_DUMPABLE, 0)
+    here.call("umask", 0)
+    here.call("close_range", _CHANNEL + 1, _EVERY)
+    if network:
+        here.call("unshare", process.CLONE_NEWNET)
+        here.call("socket", _AF_INET, _SOCK_DGRAM, 0, expected=_CHANNEL + 1)
+        here.call("ioctl", _CHANNEL + 1, _SIOCSIFFLAGS, here.put(struct.pack("=16sh14x", b"lo", _IFF_UP)))
+        here.call("close", _CHANNEL + 1)
+    piece = here.put(struct.pack("=QQ", calls.LATER, calls.LATER_SPACE))
+    header = struct.pack("=QQQQQQQ", 0, 0, piece, 1, _RIGHTS, _RIGHTS_SPACE, 0)
+    over = here.call("recvmsg", _CHANNEL, here.put(header), _CLOSE_ON_EXEC)
+    here.call("go", calls.LATER)
+    here.land(over)
+    here.call("exit_group", 0)
+    return here.finish()
+
+
+_PLAIN: Final = _waiting(network=False) if calls.SUPPORTED else b""
+_NETWORK: Final = _waiting(network=True) if calls.SUPPORTED else b""

@@ -1,0 +1,9 @@
+"""Processes of containers as lists of system calls (``_linux.calls``), written before anything is done.
+
+- ``writing``: the operations on a process
+- ``mounting``: those on the root and its mounts, and which descriptors are open at each point
+- ``first``: the whole list of a first process, and which plans have one
+
+Each operation means here exactly what its function in ``_init`` does. What needs a decision on the way has no list, and
+a list to whose expectation something is not gives up: an interpreter does the same plan then, from the beginning.
+"""
