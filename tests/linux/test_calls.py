@@ -34,17 +34,18 @@ def machine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def carried_out(machine: str, write: Write) -> tuple[int, list[bytes]]:
-    """The exit status of the program with this list, and what it said on descriptor 0."""
+def carried_out(machine: str, write: Write, *more: bytes) -> tuple[int, list[bytes]]:
+    """The exit status of the program with this list, and what it said on descriptor 0; ``more`` it can read."""
     here = CallList(machine)
     here.report(0, REPORT)
     write(here)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
-        ours.send(here.finish())
+        for message in (here.finish(), *more):
+            ours.send(message)
         with theirs:
             status = start(machine, theirs)
-        said = []
+        said: list[bytes] = []
         while message := ours.recv(4096):
             said.append(message)
     return status, said
@@ -101,6 +102,44 @@ def test_a_failure_ends_it_and_is_reported(machine: str) -> None:
         say(here, b"not said")
 
     assert carried_out(machine, write) == (255, [failure(errno.ENOENT)])
+
+
+def test_equal_bytes(machine: str) -> None:
+    """0 or 1, which may be expected, or lead elsewhere."""
+
+    def write(here: CallList) -> None:
+        here.call("equal", here.put(b"same one"), here.put(b"same two"), 5, expected=0)
+        here.call("equal", here.put(b"same one"), here.put(b"same two"), 8, expected=1)
+        same = here.call("equal", here.put(b"x"), here.put(b"x"), 1)
+        say(here, b"not said")
+        here.land(same)
+        say(here, b"equal")
+        here.call("equal", here.put(b"x"), here.put(b"y"), 1, expected=0)
+
+    assert carried_out(machine, write) == (255, [b"equal", failure(0)])
+
+
+def test_a_list_that_receives_another(machine: str) -> None:
+    """And goes on in that; what came with it, too."""
+    later = CallList(machine, calls.LATER)
+    later.report(0, REPORT)
+    say(later, b"later")
+    later.call("exit_group", 9)
+
+    def write(here: CallList) -> None:
+        say(here, b"first")
+        here.call("read", 0, calls.LATER, calls.LATER_SPACE)
+        here.call("go", calls.LATER)
+
+    assert carried_out(machine, write, later.finish()) == (9, [b"first", b"later"])
+
+
+def test_a_second_list_has_less_room() -> None:
+    """It would be written over what is behind."""
+    here = CallList(base=calls.LATER)
+    here.put(bytes(calls.LATER_SPACE))
+    with pytest.raises(OverflowError, match=str(calls.LATER_SPACE)):
+        here.finish()
 
 
 def test_something_else_than_expected_is_a_failure(machine: str) -> None:

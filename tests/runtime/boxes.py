@@ -25,6 +25,8 @@ __all__ = [
     "MAPPED",
     "box",
     "changed",
+    "descendants",
+    "is_runner",
     "look",
     "mounted",
     "nothing_left",
@@ -124,9 +126,30 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def _processes() -> set[int]:
+    """Every descendant but the one that a launcher makes ahead for its next container."""
+    found = descendants(os.getpid())
+    ahead = {pid: _parent(pid) for pid in found if is_runner(pid)}
+    assert len({*ahead.values()}) == len(ahead), f"more than one made ahead: {ahead}"
+    return found - {*ahead}
+
+
+def is_runner(pid: int) -> bool:
+    """Whether a process is one that a launcher made ahead."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return os.readlink(f"/proc/{pid}/exe").startswith("/memfd:ociworks-runner")
+    return False
+
+
+def _parent(pid: int) -> int:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return -pid
+
+
 def _facts(root: Path) -> Mapping[str, Callable[[], set[int] | set[str]]]:
     return {
-        "processes": lambda: descendants(os.getpid()),
+        "processes": _processes,
         "mounts": lambda: set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "control groups": lambda: set(groups_below(cgroups.detect())),
         "state": lambda: set(os.listdir(root)) if root.exists() else set(),

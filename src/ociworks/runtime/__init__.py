@@ -11,7 +11,8 @@ plan to a request), ``_progress`` (follows an init), ``_host`` (what containers 
 ``_gate`` (start), ``_sealed`` (starts helpers), ``_installed`` (may it), ``_ending`` (kill and sweep), ``_root``
 (where state is), ``_standard`` (streams 0 to 2), ``_command`` (run something else), ``_facts`` (small documents),
 ``_hooks`` (hooks of the runtime namespaces), ``plan`` (configuration → operations), ``launcher`` (the caller's side
-of the helper process), ``_init`` (what runs in the helper and in the container), ``detach`` (options and results of
+of the helper process), ``_init`` (what runs in the helper and in the container), ``_listed`` (first
+processes as lists of system calls), ``detach`` (options and results of
 detached containers), ``attach``, ``logs``, ``_shim`` (the caller's side), ``shim`` (the process that holds a detached
 container), ``systemd`` (its scopes), ``cgroups`` with ``_cgroupfs``, ``_cgroupkill``, ``_cgroupbpf``,
 ``_schemata`` (shares of cache that change), and ``seccomp``.

@@ -86,7 +86,7 @@ def _modules(package: str) -> dict[str, str]:
     found |= {"ctypes": f"{library}/ctypes/__init__.py", "ctypes._endian": f"{library}/ctypes/_endian.py"}
     for name in ("_cgroupbpf", "_cgroupfs", "_cgroupkill"):
         found[f"ociworks.runtime.{name}"] = f"{package}/runtime/{name}.py"
-    for inside in ("_linux", "runtime/shim", "runtime/_init", "runtime/_listed"):
+    for inside in ("_linux", "runtime/shim", "runtime/_init"):
         parent = "ociworks." + inside.replace("/", ".")
         for name in os.listdir(f"{package}/{inside}"):
             if name == "__init__.py":

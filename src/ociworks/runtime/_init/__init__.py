@@ -12,7 +12,8 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 - ``pod``: a helper that lives for one request of a pod for a user or process namespace
 - ``trust``: what exists because of one container and must go with it
 - ``spawn``: one clone3 per process, id maps, joining namespaces
-- ``entry``: the same for most further processes, by a list of system calls; ``runners`` for first processes
+- ``listed``: operations as system calls in a list; ``entry``: most further processes by such a list; ``runners``: what
+  waits for the list of a first process (``ociworks.runtime._listed``)
 - ``network``: makes a network namespace ahead
 - ``context``: what the operations of one plan share
 - ``execute``: runs the operations of a plan, one after the other
@@ -48,7 +49,6 @@ ALLOWED_IMPORTS = frozenset(
         "ociworks.runtime._cgroupfs",
         "ociworks.runtime._cgroupkill",
         "ociworks.runtime._init",
-        "ociworks.runtime._listed",
         "ociworks.runtime.shim",
     }
 )

@@ -24,7 +24,7 @@ from ociworks._linux.memfd import sealed
 from ociworks._linux.process import CLONE_INTO_CGROUP, CLONE_PARENT
 from ociworks.runtime._init import wire
 from ociworks.runtime._init.context import StepError
-from ociworks.runtime._listed.writing import (
+from ociworks.runtime._init.listed import (
     CLOSE_ON_EXEC,
     EVERY,
     OPERATIONS,
@@ -110,9 +110,9 @@ def _fits(request: Mapping[str, Any]) -> bool:
     )
 
 
-def start(channel: int, fds: Sequence[int] = ()) -> int:
+def start(channel: int, fds: Sequence[int] = (), name: str = "ociworks-entry") -> int:
     """Start the program with the list at its descriptor 0; what the list names it inherits by number."""
-    program = sealed(calls.program(), "ociworks-entry")
+    program = sealed(calls.program(), name)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, channel, _CHANNEL), *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds)]
         return os.posix_spawn(

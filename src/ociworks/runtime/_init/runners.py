@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
 import os
 import struct
 
@@ -48,7 +49,7 @@ class Runner:
         )
         try:
             self._channel.send(_NETWORK if network else _PLAIN)
-            self._pid = entry.start(theirs.fileno())
+            self._pid = entry.start(theirs.fileno(), name="ociworks-runner")
         except BaseException:
             self._channel.close()
             raise
@@ -64,9 +65,9 @@ class Runner:
             rights = struct.pack(f"{len(sent)}i", *sent)
             control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
             self._channel.sendmsg([request["list"]], control)
-        except OSError:
+        except OSError as error:
             self.close()
-            raise
+            raise OSError(error.errno, error.strerror, wire.LISTED) from None
         finally:
             if unified >= 0:
                 os.close(unified)
@@ -80,7 +81,7 @@ class Runner:
         if kind == wire.SPAWNED and len(body) == _PID.size:
             (pid,) = _PID.unpack(body)
             return pid, os.pidfd_open(pid)
-        number = wire.unpack_failure(body)[0] if kind == wire.FAILED else 0
+        number = wire.unpack_failure(body)[0] if kind == wire.FAILED else errno.EPIPE
         raise OSError(number, os.strerror(number), wire.LISTED)
 
     def kill(self) -> None:
@@ -126,14 +127,17 @@ class Runners:
             return
 
     def take(self, request: Mapping[str, Any]) -> Runner:
-        """One for this request. Raises OSError when there is none."""
+        """One for this request. Raises OSError when there is none, which no caller has to hear of."""
         network = bool(request["flags"] & process.CLONE_NEWNET)
         made, self._made = self._made, None
         if made is not None and network != self._network:
             made.close()
             made = None
         self._network, self._wanted = network, True
-        return made or Runner(network=network)
+        try:
+            return made or Runner(network=network)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, wire.LISTED) from None
 
     def close(self) -> None:
         """Nobody needs it any more."""

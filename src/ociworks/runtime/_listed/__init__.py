@@ -1,7 +1,6 @@
-"""Processes of containers as lists of system calls (``_linux.calls``), written before anything is done.
+"""First processes of containers as lists of system calls (``_linux.calls``), written by the caller.
 
-- ``writing``: the operations on a process
-- ``mounting``: those on the root and its mounts, and which descriptors are open at each point
+- ``mounting``: operations on the root and its mounts, beside those of ``_init.listed``; which descriptors are open
 - ``first``: the whole list of a first process, and which plans have one
 
 Each operation means here exactly what its function in ``_init`` does. What needs a decision on the way has no list, and

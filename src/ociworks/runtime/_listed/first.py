@@ -12,6 +12,7 @@ channel to the launcher, sync, the three standard streams, the channel for contr
 
 from __future__ import annotations
 
+import errno
 import logging
 import marshal
 import os
@@ -30,8 +31,7 @@ from ociworks._linux.numbers import (
     last_capability,
 )
 from ociworks.errors import CreateFailed
-from ociworks.runtime._init import wire
-from ociworks.runtime._listed import writing
+from ociworks.runtime._init import listed, wire
 from ociworks.runtime._listed.mounting import OPERATIONS, Mounting, NotListed
 from ociworks.runtime._progress import GaveUp
 from ociworks.runtime._same import kept
@@ -92,12 +92,20 @@ class Lists:
         return evolve(request, ops=(), list=found, membership=joins[1] if joins is not None else ())
 
     def gave_up(self, error: BaseException, key: bytes) -> bool:
-        """Whether an error is that a list gave up: what it expects is not so. It is not used any more then."""
-        if isinstance(error, GaveUp) or (isinstance(error, CreateFailed) and error.path == wire.LISTED):
-            _log.debug("a list of system calls gave up: %s", error)
+        """Whether an error is that a list gave up: what it expects is not so. It is not used any more then.
+
+        That somebody ended the runner says nothing about the list.
+        """
+        if isinstance(error, CreateFailed) and error.path == wire.LISTED:
+            lasting = error.errno != errno.EPIPE
+        elif isinstance(error, GaveUp):
+            lasting = True
+        else:
+            return False
+        _log.debug("a list of system calls gave up: %s", error)
+        if lasting:
             self._known[key] = None
-            return True
-        return False
+        return True
 
 
 def _blank(name: bytes) -> bytes:
@@ -133,7 +141,7 @@ def write(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes:
     has_groups = request.cgroup is not None
     _clone(here, request.flags, _GROUPS + has_groups if request.unified else 0)
     here.report(_SYNC, wire.FAILED + wire.pack_failure(0, 0, wire.LISTED, "streams", ""))
-    here.call("prctl", writing.SET_PDEATHSIG, writing.SIGKILL)
+    here.call("prctl", listed.SET_PDEATHSIG, listed.SIGKILL)
     here.call("dup3", _SYNC, _FIRST_SYNC, os.O_CLOEXEC)
     here.report(_FIRST_SYNC, wire.FAILED + wire.pack_failure(0, 0, wire.LISTED, "streams", ""))
     if has_groups:
@@ -141,7 +149,7 @@ def write(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes:
     for place, fd in enumerate(_STREAMS):
         here.call("dup3", fd, place)
     here.call("close_range", 3, _FIRST_SYNC - 1)
-    writing.default_signals(here)
+    listed.default_signals(here)
     groups = _FIRST_GROUPS if has_groups else -1
     mounting = Mounting(here, _FIRST_SYNC, groups, pipes, _last_capability(), len(request.tasks))
     for index, operation in enumerate(request.ops):

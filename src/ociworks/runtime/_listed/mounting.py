@@ -15,8 +15,7 @@ import struct
 from ociworks._linux import calls
 from ociworks._linux import mount as api
 from ociworks._linux import path as names
-from ociworks.runtime._init import wire
-from ociworks.runtime._listed import writing
+from ociworks.runtime._init import listed, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class NotListed(Exception):
     """A list cannot say this."""
 
 
-class Mounting(writing.Writing):
+class Mounting(listed.Writing):
     """A first process: its list, and what is open at this point of it."""
 
     def __init__(
@@ -464,12 +463,12 @@ def _make_device(
     here: Mounting, name: str, kind: int, major: int, minor: int, mode: int, owner: tuple[int, int]
 ) -> None:
     device = os.makedev(major, minor) if kind != stat.S_IFIFO else 0
-    if device > writing.EVERY:
+    if device > listed.EVERY:
         raise NotListed(name)
     parent, _, base = name.rpartition("/")
     place = here.devices(parent)
     here.list.call("mknodat", place, here.text(base), kind | mode, device)
-    here.list.call("fchownat", place, here.text(base), *(each & writing.EVERY for each in owner), _NO_FOLLOW)
+    here.list.call("fchownat", place, here.text(base), *(each & listed.EVERY for each in owner), _NO_FOLLOW)
 
 
 def _dev_link(here: Mounting, name: str, target: str) -> None:
@@ -523,7 +522,7 @@ def _mask_one(here: Mounting, name: str, empty: int) -> None:
     here.arrive(is_directory, place)
     if empty < 0:
         here.list.call("fail")
-    here.cover(empty & writing.EVERY, place)
+    here.cover(empty & listed.EVERY, place)
     here.list.land(absent)
     here.list.land(masked)
 
@@ -569,7 +568,7 @@ def _loopback_up(here: Mounting) -> None:
 
 
 OPERATIONS: Final[dict[str, Callable[..., None]]] = {
-    **writing.OPERATIONS,
+    **listed.OPERATIONS,
     "bind": _bind,
     "cgroup_tree": _cgroup_tree,
     "dev_link": _dev_link,
