@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_a_life(runtime: OCIRuntime, bundle: spec.Bundle) -> None:
     assert container.exec(["echo", "early"]).stdout == b"early\n"
     container.start()
     assert container.status == "running"
-    assert Path(f"/proc/{container.pid}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    until_it_sleeps(container.pid)
     assert container.pid in container.processes()
     container.pause()
     assert container.status == "paused"
@@ -55,6 +56,14 @@ def test_a_life(runtime: OCIRuntime, bundle: spec.Bundle) -> None:
     assert runtime.list() == ()
     with pytest.raises(errors.ContainerNotFound):
         runtime.get("life")
+
+
+def until_it_sleeps(pid: int) -> None:
+    """Until it is the program: runc's ``start`` ends when its init has only been told to go on."""
+    deadline = time.monotonic() + 60
+    while (found := Path(f"/proc/{pid}/cmdline").read_bytes()) != b"sleep\x001000\x00":
+        assert time.monotonic() < deadline, found
+        os.sched_yield()
 
 
 def test_state(runtime: OCIRuntime, bundle: spec.Bundle) -> None:

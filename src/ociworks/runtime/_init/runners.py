@@ -95,7 +95,12 @@ class Runner:
         os.close(pidfd)
 
     def close(self) -> None:
-        """Wait for its end: it has made a process, or reads the end of file."""
+        """Wait for its end: it has made a process, or reads the end of file, whoever else has our end of the channel."""
+        try:
+            self._channel.shutdown(_socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
         self._channel.close()
         os.waitpid(self._pid, 0)
 
