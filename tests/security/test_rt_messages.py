@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ociworks import errors, spec
-from ociworks.runtime import Runtime
+from ociworks.runtime import ExecOptions, Runtime
 from ociworks.runtime._gate import open_gate
 from ociworks.runtime._init import wire
 from ociworks.runtime._progress import Follower, failure
@@ -237,6 +237,25 @@ def test_rt_23_control_characters(runtime: Runtime, bundle: spec.Bundle) -> None
     ):
         with pytest.raises((errors.CreateFailed, errors.InvalidSpec, errors.NotSupported)):
             runtime.run(nul, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        (["echo", "a\0b"], ExecOptions()),
+        (["e\0cho"], ExecOptions()),
+        (["env"], ExecOptions(env={"A": "a\0b"})),
+        (["pwd"], ExecOptions(cwd="/tmp\0b")),
+    ],
+)
+def test_rt_23_an_exec_with_null_bytes(
+    runtime: Runtime, bundle: spec.Bundle, args: list[str], options: ExecOptions
+) -> None:
+    """The same, however a further process enters."""
+    with runtime.create("nulls", bundle, ["sleep", "1000"]) as container:
+        container.start()
+        with pytest.raises((errors.CreateFailed, errors.InvalidSpec, errors.NotSupported)):
+            container.exec(args, options=options, timeout=60)
 
 
 @pytest.mark.parametrize("value", [2**16, 2**31, 2**32 - 2, 2**32, 2**32 + 7, 2**64, 2**64 + 5, -1])

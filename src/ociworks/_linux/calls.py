@@ -149,7 +149,9 @@ class CallList:
         return address
 
     def text(self, text: bytes) -> int:
-        """The same for a C string."""
+        """The same for a C string. Raises ValueError when it would end before its end."""
+        if 0 in text:
+            raise ValueError("embedded null byte")
         return self.put(text + b"\0")
 
     def report(self, fd: int, message: bytes, address: int = 0) -> None:

@@ -87,10 +87,10 @@ def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) 
 def _said(
     channel: _socket.socket, request: Mapping[str, Any], fds: Sequence[int], last_capability: int
 ) -> bool:
-    """Send the list; False when it is too long, for itself or for this host's sockets."""
+    """Send the list; False when it is too long, for itself or for this host's sockets, or cannot say something."""
     try:
         channel.send(write_list(request, fds, last_capability))
-    except OverflowError:
+    except (OverflowError, ValueError):
         return False
     except OSError as error:
         if error.errno != errno.EMSGSIZE:

@@ -95,7 +95,7 @@ class Runner:
         os.close(pidfd)
 
     def close(self) -> None:
-        """Wait for its end: it has made a process, or reads the end of file, whoever else has our end of the channel."""
+        """Wait for its end: it has made a process, or reads the end of file, whoever else has our end."""
         try:
             self._channel.shutdown(_socket.SHUT_WR)
         except OSError as error:

@@ -131,12 +131,15 @@ def _written(request: SpawnRequest, pipes: tuple[bool, ...], name: bytes) -> byt
     """A list with the blank in the place of the container's name; None when there is none."""
     try:
         return write(request, pipes).replace(name, _blank(name))
-    except (NotListed, OverflowError):
+    except (NotListed, OverflowError, ValueError):
         return None
 
 
 def write(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes:
-    """The list for a request that fits. Raises NotListed, or OverflowError when it is too long."""
+    """The list for a request that fits.
+
+    Raises NotListed, OverflowError when it is too long, ValueError for a string with a null byte.
+    """
     here = CallList(base=calls.LATER)
     has_groups = request.cgroup is not None
     _clone(here, request.flags, _GROUPS + has_groups if request.unified else 0)

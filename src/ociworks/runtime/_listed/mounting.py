@@ -44,6 +44,9 @@ _IN_PROC: Final = names.RESOLVE_BENEATH | names.RESOLVE_NO_MAGICLINKS | names.RE
 _OPEN_HOST: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MISSING: Final = calls.errors(errno.ENOENT)
 _ABSENT: Final = calls.errors(errno.ENOENT, errno.ENOTDIR)
+_FILE: Final = calls.errors(errno.ENOTDIR)
+_NEVER: Final = 0xFFFFFFFE
+"""No descriptor has this number."""
 _THERE: Final = calls.errors(errno.EEXIST, errno.EROFS)
 _GROUPS: Final = calls.SCRATCH
 """What the launcher says of control groups; then, what the kernel does."""
@@ -110,7 +113,10 @@ class Mounting(listed.Writing):
 
     def text(self, text: str | bytes) -> int:
         """The same of a string."""
-        return self.at(os.fsencode(text) + b"\0")
+        raw = os.fsencode(text)
+        if 0 in raw:
+            raise NotListed("a string with a null byte")
+        return self.at(raw + b"\0")
 
     def jump(self) -> int:
         """Append a call that always goes on elsewhere (``CallList.land``)."""
@@ -222,6 +228,14 @@ class Mounting(listed.Writing):
         """The file system that a descriptor is on is procfs, or is not."""
         self.list.call("fstatfs", place, _HERE)
         self.list.call("equal", _HERE, self.at(_PROC_MAGIC), 8, expected=0 if proc else 1)
+
+    def expect_kind(self, place: int, *, is_directory: bool) -> None:
+        """A descriptor refers to a directory, or does not."""
+        how = self.at(struct.pack("=QQQ", _PLACE | os.O_CLOEXEC, 0, 0))
+        if is_directory:
+            self.close(self.openat2(place, ".", _PLACE, 0))
+        else:
+            self.list.call("openat2", place, self.text("."), how, 24, expected=_NEVER, pardoned=_FILE)
 
     def inode(self, place: int, name: str, where: int) -> None:
         """Have what stat(2) says of a file, beginning with its device and its inode."""
@@ -363,7 +377,9 @@ def _bind(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
         here.attributes(made, set_=set_, clear=clear)
     if set_below or clear_below:
         here.attributes(made, set_=set_below, clear=clear_below, below=True)
-    place = here.directory(target) if os.path.isdir(source) else here.file(target)
+    is_directory = os.path.isdir(source)
+    here.expect_kind(made, is_directory=is_directory)
+    place = here.directory(target) if is_directory else here.file(target)
     _check_place(here, place, target, covers_proc=False)
     here.propagate(made, propagation)
     here.attach(made, place)
