@@ -20,6 +20,7 @@ from ociworks.cri.locks import KeyedLocks
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import (
     CheckpointFailed,
+    ContainerTimeout,
     DeadlinePassed,
     InvalidRequest,
     MissingDependency,
@@ -284,6 +285,23 @@ def test_too_late(dumped: Dumped, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     dumped.containers.dump = slowly
     with pytest.raises(DeadlinePassed):
         dumped.write(main, tmp_path / "x.tar", timeout=10)
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize(("asked", "given"), [(10, 10), (0, 600)])
+def test_criu_has_no_longer(dumped: Dumped, tmp_path: Path, asked: int, given: int) -> None:
+    """The container stands still while criu is at it: a criu that hangs is ended, asked for or not."""
+
+    def hang(options: CheckpointOptions) -> None:
+        assert options.timeout is not None
+        assert 0 < options.timeout <= given
+        raise ContainerTimeout("criu did not end", timeout=options.timeout)
+
+    dumped.containers.dump = hang
+    main = dumped.node.container(dumped.node.pod("web"), "main")
+    with pytest.raises(DeadlinePassed, match="criu did not end"):
+        dumped.write(main, tmp_path / "x.tar", timeout=asked)
+    assert dumped.containers.steps == ["pause", "checkpoint", "resume"]
     assert left(tmp_path) == set()
 
 

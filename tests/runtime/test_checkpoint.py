@@ -77,6 +77,32 @@ def kind(request: pytest.FixtureRequest, works: None, tmp_path: Path) -> Iterato
         yield made
 
 
+@pytest.mark.interop
+@pytest.mark.root
+def test_back_from_disk_into_a_shim(kind: OCIRuntime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Held by a shim before and after: its output is logged, and its status kept. Ours may still gain no privileges."""
+    bundle = with_process(bundle, args=("sh", "-c", REMEMBER[2] + "; exit 7"))
+    bundle.save()
+    before = kind.create("one", bundle, detach=Detach(stdin=True))
+    before.start()
+    assert exchanged(before, b"a\n") == b"6 a\n"
+    before.checkpoint(CheckpointOptions(image_path=str(tmp_path / "images"), timeout=300))
+    assert before.wait(timeout=60) == -9
+    before.delete()
+    given = RestoreOptions(image_path=str(tmp_path / "images"), timeout=300)
+    after = kind.restore("one", bundle, given, detach=Detach(log=str(tmp_path / "log"), stdin=True))
+    if isinstance(after, Container):
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{after.pid}/status").read_text()
+    with after.attach(stdin=True) as attached:
+        attached.write(b"b\n")
+        attached.close_stdin()
+        assert b"".join(chunk.data for chunk in attached) == b"7 b\n"
+    assert after.wait(timeout=60) == 7
+    assert [record.data for record in after.logs()] == [b"7 b\n"]
+    after.delete()
+    assert kind.list() == ()
+
+
 def say(container: OCIContainer, text: bytes) -> bytes:
     """What the program answers to one line."""
     assert container.stdin is not None
@@ -262,7 +288,7 @@ def test_held_in_a_pod(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) ->
         after.delete()
 
 
-def exchanged(container: Container, text: bytes) -> bytes:
+def exchanged(container: OCIContainer, text: bytes) -> bytes:
     """What the program of a detached container answers to one line."""
     with container.attach(stdin=True) as attached:
         attached.write(text)

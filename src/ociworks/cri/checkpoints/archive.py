@@ -35,6 +35,11 @@ class Deadline:
         if self._until is not None and time.monotonic() > self._until:
             raise DeadlinePassed(f"timeout: it was not done in {self._seconds} seconds; nothing was written")
 
+    def left(self) -> float | None:
+        """The seconds until then, None: as many as it takes. Raises as :meth:`check`."""
+        self.check()
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
 
 class Archive:
     """An archive that is being written."""

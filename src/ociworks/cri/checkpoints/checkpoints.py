@@ -22,6 +22,8 @@ from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
 from ociworks.errors import (
     CheckpointFailed,
+    ContainerTimeout,
+    DeadlinePassed,
     IllegalTransition,
     InvalidRequest,
     MissingDependency,
@@ -45,6 +47,8 @@ _LOG: Final = "dump.log"
 _STATISTICS: Final = "stats-dump"
 _POD: Final = "pod.dump"
 _CHECK: Final = 20
+_LONGEST: Final = 600.0
+"""Seconds for criu where the request has no limit: the container stands still meanwhile."""
 _MAX_POD: Final = 16 << 20
 _REGULAR: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -184,14 +188,22 @@ class Checkpoints:
             written(job.location, deadline) as archive,
         ):
             images, work = f"{scratch}/images", f"{scratch}/work"
+            left = deadline.left()
             options = CheckpointOptions(
-                image_path=images, work_path=work, leave_running=True, tcp_established=True, file_locks=True
+                image_path=images,
+                work_path=work,
+                leave_running=True,
+                tcp_established=True,
+                file_locks=True,
+                timeout=_LONGEST if left is None else left,
             )
             with _paused(job.container):
                 try:
                     job.container.checkpoint(options)
                 except CheckpointFailed as error:
                     raise _explained(job.record, work) from error
+                except ContainerTimeout as error:
+                    raise DeadlinePassed(f"timeout: {error}; nothing was written") from error
                 deadline.check()
                 self._add_changes(job.record, archive)
             archive.add_tree("checkpoint", images)

@@ -25,6 +25,8 @@ from ociworks.spec.runtime import Spec
 __all__ = ["apply_changes", "check_same", "continue_log", "options_for"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LONGEST: Final = 600.0
+"""Seconds for criu, which nobody asks to end: longer than any kubelet waits."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -37,6 +39,7 @@ def options_for(saved: Saved) -> RestoreOptions:
         file_locks=True,
         paused=True,
         untrusted=True,
+        timeout=_LONGEST,
     )
 
 
