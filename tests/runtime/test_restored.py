@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -153,6 +157,47 @@ def test_what_cannot_be_written_down_is_ended(
         with pytest.raises(OSError, match="no space"):
             restore(runtime, "restore", "exec sleep 1000")
         assert runtime.list() == ()
+
+
+OWNER = """
+import os, signal, sys
+from ociworks import spec
+from ociworks.runtime import RestoreOptions, Runtime
+
+runtime = Runtime(sys.argv[1])
+print(runtime._host.reaper().pid, flush=True)
+runtime.restore("back", spec.Bundle.load(sys.argv[2]), RestoreOptions(image_path=sys.argv[3]), stdin=-1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("does", ["restore", "deaf", "unseen"])
+def test_it_goes_with_its_owner(restoring: Restoring, tmp_path: Path, does: str) -> None:
+    """Whoever restored it is killed, afterwards or meanwhile: it ends, and nothing stays of it."""
+    with Runtime(tmp_path / "root") as planning:
+        restoring.criu(does, planning.plan(restoring.bundle, "back").cgroup.procs, "exec sleep 1000")
+    restoring.bundle.save()
+    places = (str(tmp_path / "root"), str(restoring.bundle.path), str(tmp_path / "images"))
+    command = [sys.executable, "-c", OWNER, *places]
+    with nothing_left(tmp_path / "root"):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            reaper = int(owner.stdout.readline())
+            if does != "restore":
+                name = "root/back/criu.pid" if does == "deaf" else "programs/criu.pid"
+                until_written(tmp_path / name)
+                owner.kill()
+            assert owner.wait(timeout=60) == -9
+        until_ended(reaper)
+        restoring.ended()
+
+
+def until_written(path: Path) -> None:
+    """Wait for a file with something in it."""
+    deadline = time.monotonic() + 60
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
 
 
 @pytest.mark.parametrize("confined", [True, False])

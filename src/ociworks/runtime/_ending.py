@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SHARED: Final = "/ociworks"
 """The name of the only parents that are ours to remove, wherever a state file names others (RT-32)."""
 
-__all__ = ["PidFD", "kill", "signal_all", "signal_first", "sweep"]
+__all__ = ["PidFD", "kill", "removable", "signal_all", "signal_first", "sweep"]
 
 _PATIENCE: Final = 10.0
 """Seconds; the kernel ends a killed process in milliseconds unless something foreign holds it."""
@@ -112,6 +112,11 @@ def signal_all(directories: Sequence[str], number: int) -> None:
             os.close(pidfd)
 
 
+def removable(groups: Sequence[str], shared: Sequence[str]) -> tuple[str, ...]:
+    """The groups that go with a container: its own, and of the shared ones ours, as long as they are empty."""
+    return (*groups, *(f"{parent}/" for parent in shared if parent.endswith(_SHARED)))
+
+
 def sweep(
     root: str, name: str, groups: Sequence[str], shared: Sequence[str], own: Sequence[str] = ()
 ) -> None:
@@ -121,7 +126,7 @@ def sweep(
 
     Raises ContainerError when a group stays in use, and OSError.
     """
-    made = [*groups, *(f"{parent}/" for parent in shared if parent.endswith(_SHARED))]
+    made = removable(groups, shared)
     if made and _cgroupfs.remove(made, timeout=0):
         _cgroupfs.kill(groups)
         busy = _cgroupfs.remove(made)

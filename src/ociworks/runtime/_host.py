@@ -47,6 +47,8 @@ class Host:
         self._trusted = False
         self._lists: Lists | None = None
         self._holders: dict[str, Spawned] = {}
+        self.restored: set[str] = set()
+        """Containers that the reaper removes when we are gone."""
         self.containers: dict[str, Container] = {}
         """Those that this process made and has not deleted."""
 
@@ -164,6 +166,10 @@ class Host:
     ) -> None:
         """Remove what no launcher holds (any more): processes by control group, the groups, the state."""
         _ending.sweep(self.root, name, groups, shared, resctrl)
+        if name in self.restored:
+            self.restored.discard(name)
+            with contextlib.suppress(LauncherError):
+                self.reaper().forget(name)
 
     @property
     def watched(self) -> bool:

@@ -20,12 +20,14 @@ from ociworks.errors import (
     NotSupported,
     quote,
 )
-from ociworks.runtime import _cgroupkill, cgroups
+from ociworks.runtime import _cgroupkill, _ending, cgroups
 from ociworks.runtime._criu import requests, rpc, streams
 from ociworks.runtime._criu.shared import Shared
+from ociworks.runtime._making import record_of
 from ociworks.runtime.console import Console
 from ociworks.runtime.shim.restored import PID, ROOT
 from ociworks.runtime.stdio import DEVNULL, Streams
+from ociworks.spec import to_json
 
 if TYPE_CHECKING:
     from ociworks.runtime._host import Host
@@ -83,6 +85,7 @@ def restore(
     except FileExistsError:
         raise ContainerExists(f"container {planned.container_id} exists already in {host.root}") from None
     try:
+        host.save(record_of(planned, 0), to_json(planned.spec))  # from now on it can be found, and removed
         host.hold(planned)
         if planned.cgroup.directories:
             cgroups.apply(planned.cgroup)
@@ -116,6 +119,8 @@ class Making:
             *_groups(planned, options),
         )
         self.pid_file = os.path.join(directory, PID)
+        groups = planned.cgroup
+        self.remains = (directory, groups.directories, _ending.removable(groups.directories, groups.shared))
         self.request, self._joined = requests.restore_request(
             options,
             planned.spec,
@@ -237,8 +242,15 @@ def _restored(host: Host, making: Making, fds: Sequence[int], *, outlives: bool)
         with theirs:
             given = (*fds[:CHANNEL], theirs.fileno(), *fds[CHANNEL:])
             running = host.reaper().start(
-                making.command, given, making.pid_file, root=making.root, outlives=outlives
+                making.command,
+                given,
+                making.pid_file,
+                root=making.root,
+                outlives=outlives,
+                name=making.id,
+                remains=making.remains,
             )
+            host.restored.add(making.id)
         try:
             with _ended(running, ours), timely("restore", making.id, making.options) as until:
                 response = making.ask(ours, until)

@@ -11,7 +11,7 @@ subreaper (prctl(2)), and only that one learns its exit status. One thread, one 
 ``restore``    the same of a container that criu restores
 ``forsake``    kill a shim that does not answer
 ``trust``      a program to run when the caller is gone and has not said ``forget``
-``forget``     of that name
+``forget``     of that name, also what would go of a container that criu restored
 ``scratch``    a directory to make, and to remove when the caller is gone
 =============  ==================================================================================================
 """
@@ -25,9 +25,10 @@ import select
 import sys
 
 from ociworks._linux import path, process
-from ociworks.runtime import _cgroupkill
+from ociworks.runtime import _cgroupfs, _cgroupkill
 from ociworks.runtime._init import beside, programs, wire
 from ociworks.runtime.shim import foreign, restored
+from ociworks.runtime.shim.debris import discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,12 +45,31 @@ _NAME: Final = b"ociworks-reaper"
 class Command:
     """A program that runs."""
 
-    def __init__(self, monitor: _socket.socket, pid_file: str, mark: str, *, outlives: bool) -> None:
+    def __init__(self, monitor: _socket.socket, request: Mapping[str, Any], mark: str) -> None:
         self.monitor = monitor
-        self.pid_file = pid_file
+        self.name: str = request["name"]
+        self.pid_file: str = request["pid_file"]
+        self.outlives: bool = request["outlives"]
         self.mark = mark
         """Of a criu that restores: by which its siblings are known; empty of other programs."""
-        self.outlives = outlives
+
+
+class Remains:
+    """What there is of a container beside its processes; its directory tells it from another of the same name."""
+
+    def __init__(self, directory: str, groups: Sequence[str], made: Sequence[str]) -> None:
+        self.directory = directory
+        self.groups = groups
+        self.made = made
+        self._number = os.stat(directory).st_ino
+
+    def remove(self) -> None:
+        """Remove it, unless somebody else has. Raises OSError."""
+        if os.stat(self.directory).st_ino == self._number:
+            if _cgroupfs.remove(self.made, timeout=0):
+                _cgroupfs.kill(self.groups)
+                _cgroupfs.remove(self.made)
+            discard(self.directory)
 
 
 class Reaper:
@@ -61,11 +81,13 @@ class Reaper:
         self.commands: dict[int, Command] = {}
         self.restored = 0
         """How many times criu was started."""
-        self.adopted: dict[int, _socket.socket] = {}
-        """Monitors of the processes that commands left behind, by pid."""
+        self.adopted: dict[int, Command] = {}
+        """The processes that commands left behind, by pid."""
         self.kept: set[int] = set()
         """Processes left behind that somebody else is to adopt."""
         self.trusts: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
+        self.remains: dict[str, Remains] = {}
+        """What goes with the caller of the containers that criu restored, by name."""
         self.scratches: list[str] = []
         self.shims: dict[int, tuple[int, str]] = {}
         """Pidfds and callers' tokens of those that we forked, by pid."""
@@ -113,6 +135,7 @@ class Reaper:
                     self.trusts[request["name"]] = (request["argv"], request["env"])
                 case "forget":
                     self.trusts.pop(request["name"], None)
+                    self.remains.pop(request["name"], None)
                 case _:
                     os.mkdir(request["directory"], 0o700)
                     self.scratches.append(request["directory"])
@@ -134,8 +157,9 @@ class Reaper:
         else:
             self.restored += 1
             mark = f"{os.getpid()}.{self.restored}"
+            self.remains[request["name"]] = Remains(*request["remains"])
             pid = beside.start(request["argv"], {**request["env"], beside.MARK: mark}, fds, request["root"])
-        self.commands[pid] = Command(monitor, request["pid_file"], mark, outlives=request["outlives"])
+        self.commands[pid] = Command(monitor, request, mark)
         pidfd = os.pidfd_open(pid)
         _tell(monitor, wire.SPAWNED, wire.pack_number(pid), [pidfd])
         os.close(pidfd)
@@ -193,7 +217,7 @@ class Reaper:
             else:
                 command.monitor.close()
         elif pid in self.adopted:
-            monitor = self.adopted.pop(pid)
+            monitor = self.adopted.pop(pid).monitor
             _tell(monitor, wire.EXITED, wire.pack_number(status))
             monitor.close()
         elif pid in self.shims:
@@ -209,9 +233,10 @@ class Reaper:
         os.close(pidfd)
         if command.outlives:
             self.kept.add(pid)
+            self.remains.pop(command.name, None)
             command.monitor.close()
         else:
-            self.adopted[pid] = command.monitor
+            self.adopted[pid] = command
 
     def _end_unfinished(self, command: Command) -> None:
         """Kill what criu had made so far, as siblings of its own, when it failed or was killed."""
@@ -231,12 +256,17 @@ class Reaper:
         self.kept -= {pid for pid in self.kept if self._take(pid)}
 
     def _abandon(self) -> None:
-        """The caller is gone: end what it restores, run what it entrusted us with, remove its scratch directories."""
-        for pid, command in list(self.commands.items()):
+        """The caller is gone: end what it restored, run what it entrusted us with, remove its scratch directories."""
+        for pid, command in [*self.commands.items(), *self.adopted.items()]:
             if command.mark:
-                os.kill(pid, _signal.SIGKILL)
+                os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
                 os.waitid(os.P_PID, pid, os.WEXITED)
                 self._end_unfinished(command)
+        for remains in self.remains.values():
+            try:
+                remains.remove()
+            except OSError:
+                continue
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for argv, env in self.trusts.values():
             try:

@@ -73,6 +73,8 @@ class BinaryContainer(Alike):
         self._streams = streams
         self._console = console
         self._deleted = False
+        self._left: Shim | None = None
+        """The shim of one that the program has deleted."""
         self._owner = os.getpid()
 
     @property
@@ -226,6 +228,7 @@ class BinaryContainer(Alike):
         if not options.leave_running and not options.pre_dump:
             self._deleted = self._id not in listed(self._runtime.program)
             if self._deleted:
+                self._left = self._shim
                 self._runtime.forget(self)
 
     def delete(self, *, force: bool = False) -> None:
@@ -234,6 +237,9 @@ class BinaryContainer(Alike):
             self._delete(force=force)
             self._deleted = True
             self._runtime.forget(self)
+        elif self._left is not None:
+            remove_held(self._runtime.program, self._id, self._left)
+        self._left = None
         self._close()
 
     def _delete(self, *, force: bool) -> None:

@@ -27,14 +27,19 @@ class Reaper(Launcher):
         *,
         root: tuple[object, ...] | None = None,
         outlives: bool = False,
+        name: str = "",
+        remains: tuple[str, tuple[str, ...], tuple[str, ...]] | None = None,
     ) -> Spawned:
         """Start a program (an absolute path and arguments) with these descriptors as 0, 1, 2 and so on.
 
         With ``root`` (what ``_init.beside`` takes: a directory, another one, the plain form of an overlay or None, and
         so on) it has a mount namespace of its own, in which the first directory, or the overlay, is mounted on the
         second; when it fails or is killed, what it has made ends with it. With ``pid_file``, :meth:`left_behind` tells
-        more; with ``outlives``, what is left behind is for whoever adopts it, who alone learns its status. Raises
-        CreateFailed when it cannot be started.
+        more; with ``outlives``, what is left behind is for whoever adopts it, who alone learns its status. ``remains``
+        of the container ``name`` (its directory, its control groups, and all that were made for it) go with the caller,
+        unless it said :meth:`forget`.
+
+        Raises CreateFailed when it cannot be started.
         """
         request: dict[str, Any] = {
             "kind": "run",
@@ -43,6 +48,8 @@ class Reaper(Launcher):
             "pid_file": pid_file,
             "root": root,
             "outlives": outlives,
+            "name": name,
+            "remains": remains,
         }
         monitor = self._ask(request, tuple(fds))
         try:
