@@ -9,7 +9,8 @@ from ociworks import testing
 from ociworks.image import remote
 from ociworks.image.auth import ANONYMOUS, Basic, Secret, StaticKeychain
 from ociworks.image.remote import ClientOptions, Limits
-from ociworks.spec.image import Descriptor, mediatypes
+from ociworks.spec import to_json
+from ociworks.spec.image import Descriptor, Index, mediatypes
 from tests.image.rawserver import RawServer, answer
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ __all__ = [
     "BLOB",
     "DESCRIPTOR",
     "HIDDEN",
+    "MISSING",
     "Sleeper",
     "anonymous",
     "client_for",
+    "document",
     "endless",
+    "index_of",
     "paths",
     "push",
     "read_blob",
@@ -34,6 +38,7 @@ __all__ = [
 HIDDEN = "hunter2-sentinel"
 BLOB = b"0123456789abcdef" * 4096
 DESCRIPTOR = Descriptor.of(BLOB, mediatypes.OCI_LAYER)
+MISSING = answer(b"", status="404 Not Found")
 
 
 class Sleeper:
@@ -92,6 +97,16 @@ def serve(*rules: tuple[str, bytes | Iterable[bytes]]) -> RawServer:
         for start, reply in rules:
             if line.startswith(start):
                 return [reply] if isinstance(reply, bytes) else reply
-        return [answer(b"", status="404 Not Found")]
+        return [MISSING]
 
     return RawServer(talk)
+
+
+def document(raw: bytes, kind: str, *headers: str) -> bytes:
+    """A response with a document of a media type."""
+    return answer(raw, f"Content-Type: {kind}", *headers)
+
+
+def index_of(*entries: Descriptor) -> bytes:
+    """The bytes of an index."""
+    return to_json(Index(media_type=mediatypes.OCI_INDEX, manifests=entries))

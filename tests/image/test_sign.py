@@ -27,12 +27,6 @@ SBOM = "https://spdx.dev/Document"
 
 
 @pytest.fixture
-def registry() -> Iterator[testing.Registry]:
-    with testing.Registry() as opened:
-        yield opened
-
-
-@pytest.fixture
 def client() -> Iterator[remote.Client]:
     with remote.Client(keychain=ANONYMOUS) as made:
         yield made

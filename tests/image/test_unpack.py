@@ -1,66 +1,29 @@
-"""Images to bundles: what appears, what does not, and what is left when something goes wrong."""
+"""Images to bundles: what appears, what does not, and whose it is."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import shutil
 import stat
 import subprocess
 import sys
-import textwrap
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from ociworks import api, spec
-from ociworks.errors import (
-    BundleExists,
-    CompressionError,
-    DigestMismatch,
-    ImageConfigError,
-    ImageError,
-    InvalidSpec,
-    LayerError,
-    LimitExceeded,
-    NotSupported,
-    TarError,
-)
-from ociworks.image import Image, Limits, Mappings, Progress, partial, remove_bundle, unpack
-from ociworks.image._unpack import Budget, UnpackOptions, apply_layer, unpack_layer
-from ociworks.image._unpack.staging import PREFIX
-from ociworks.image.memory import MemoryBlobs
+from ociworks.errors import BundleExists, ImageError, InvalidSpec, LayerError, NotSupported, TarError
+from ociworks.image import Mappings, Progress, remove_bundle, unpack
+from ociworks.image._unpack import UnpackOptions, apply_layer
 from ociworks.runtime import Runtime
-from ociworks.spec.image import Config, Manifest
+from ociworks.spec.image import Config
 from ociworks.testing.images import Compression, image_from_layers
 from tests.image.archives import directory, entry, file, layer, listing, symlink
-
-CONFIG = Config(cmd=("/bin/true",), env=("A=b",), working_dir="/srv")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-def image(*layers: bytes, compression: Compression = "gzip") -> Image:
-    return image_from_layers(layers, config=CONFIG, compression=compression)
-
+from tests.image.unpacking import GOOD, image
 
 THREE = (layer(file(b"a", b"1"), file(b"d/b", b"2")), layer(file(b".wh.a")), layer(symlink(b"l", b"d/b")))
-
-
-@pytest.fixture
-def clean(tmp_path: Path) -> Iterator[Path]:
-    """The oracle "no-leak": descriptors, threads and files beside the bundle are as before."""
-    descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
-    place = tmp_path / "place"
-    place.mkdir()
-    yield place
-    assert set(os.listdir("/proc/self/fd")) == descriptors
-    assert threading.active_count() == threads
-    assert [name for name in os.listdir(place) if name != "bundle"] == []
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
@@ -106,7 +69,7 @@ def test_un_08_private_whatever_the_umask(clean: Path, umask: int) -> None:
     assert stat.S_IMODE((bundle.path / "config.json").stat().st_mode) == 0o600
 
 
-@as_root
+@pytest.mark.root
 def test_un_08_another_user_sees_nothing(clean: Path) -> None:
     bundle = unpack(image(layer(entry(b"sh", mode=0o4755))), clean / "bundle")
     for above in (clean, *clean.parents):
@@ -142,7 +105,7 @@ def test_un_08_existing_places(clean: Path) -> None:
         unpack(image(*THREE), place)
 
 
-@as_root
+@pytest.mark.root
 def test_un_08_a_place_of_somebody_else(clean: Path) -> None:
     (clean / "bundle").mkdir(mode=0o700)
     os.chown(clean / "bundle", 65534, 65534)
@@ -158,201 +121,7 @@ def test_un_08_a_link_is_no_place(clean: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
-# --- UN-14, UN-22 ---------------------------------------------------------------------------------------
-
-GOOD = layer(file(b"x", b"1"))
-
-
-@pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_un_14_padding_is_streamed_and_counted(clean: Path, compression: Compression) -> None:
-    bomb = layer(file(b"a")) + bytes(40_000_000)
-    unpack(image(bomb, compression=compression), clean / "bundle")
-    remove_bundle(clean / "bundle")
-    with pytest.raises(LimitExceeded, match="unpacked_bytes_per_layer"):
-        unpack(
-            image(bomb, compression=compression),
-            clean / "bundle",
-            limits=Limits(unpacked_bytes_per_layer=10**7),
-        )
-    with pytest.raises(LimitExceeded, match="unpacked_bytes_per_image"):
-        unpack(image(bomb, bomb, bomb), clean / "bundle", limits=Limits(unpacked_bytes_per_image=10**8))
-
-
-def test_un_14_layers_one_by_one_share_a_budget(tmp_path: Path) -> None:
-    img = image(*[layer(*(file(b"%d" % number) for number in range(5)))] * 3)
-    limits = Limits(entries_per_image=14)
-    budget, fd = Budget(limits), os.open(tmp_path, os.O_RDONLY)
-    options = UnpackOptions(rootless=True, limits=limits)
-    try:
-        reports = [unpack_layer(found, fd, options, budget=budget) for found in img.layers[:2]]
-        assert [report.entries for report in reports] == [5, 5]
-        with pytest.raises(LimitExceeded, match="entries_per_image"):
-            unpack_layer(img.layers[2], fd, options, budget=budget)
-    finally:
-        os.close(fd)
-
-
-def test_un_14_entries_of_an_image(clean: Path) -> None:
-    layers = [layer(*(file(b"%d" % number) for number in range(5)))] * 3
-    with pytest.raises(LimitExceeded, match="entries_per_image"):
-        unpack(image(*layers), clean / "bundle", limits=Limits(entries_per_image=14))
-
-
-@as_root
-def test_un_14_a_full_disk_leaves_nothing(clean: Path) -> None:
-    disk = clean / "bundle"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False)
-    if mounted.returncode:
-        pytest.skip("cannot mount a tmpfs")
-    try:
-        with pytest.raises(LayerError, match="No space"):
-            unpack(image(layer(file(b"big", bytes(5_000_000)))), disk / "b")
-        assert os.listdir(disk) == []
-        unpack(image(GOOD), disk / "b")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("bad", [layer(file(b"../x")), GOOD[:700], b"", layer(file(b"x"), file(b"y"))[:1200]])
-def test_un_22_a_bad_layer_in_the_middle(clean: Path, bad: bytes) -> None:
-    with pytest.raises(TarError):
-        unpack(image(GOOD, bad, GOOD), clean / "bundle")
-    assert not (clean / "bundle").exists()
-    unpack(image(GOOD, GOOD, GOOD), clean / "bundle")
-
-
-def retold(img: Image, *, diff_ids: tuple[spec.Digest, ...]) -> Image:
-    """The same layers under a configuration with other diff IDs."""
-    blobs = MemoryBlobs()
-    layers = []
-    for found in img.layers:
-        with found.open() as stream:
-            layers.append(blobs.add(stream.read(), found.media_type))
-    config = evolve(img.config, rootfs=evolve(img.config.rootfs, diff_ids=diff_ids))
-    raw = spec.to_json(config)
-    manifest = Manifest(
-        media_type=img.manifest.media_type,
-        config=blobs.add(raw, img.manifest.config.media_type),
-        layers=tuple(layers),
-    )
-    return partial.image(spec.to_json(manifest), raw, blobs)
-
-
-def test_un_22_diff_ids_are_compared(clean: Path) -> None:
-    img = image(GOOD, layer(file(b"y")))
-    first, second = img.config.rootfs.diff_ids
-    with pytest.raises(DigestMismatch):
-        unpack(retold(img, diff_ids=(second, first)), clean / "bundle")
-
-
-def test_un_22_diff_ids_are_counted(clean: Path) -> None:
-    img = image(GOOD)
-    with pytest.raises(ImageConfigError):
-        unpack(retold(img, diff_ids=img.config.rootfs.diff_ids * 2), clean / "bundle")
-
-
-def test_un_22_the_same_layer_twice(clean: Path) -> None:
-    assert listing(unpack(image(GOOD, GOOD), clean / "bundle").rootfs) == {"x": b"1"}
-
-
-class Cancelled(BaseException):
-    """What a caller's progress callback may raise."""
-
-
-@pytest.mark.parametrize("phase", ["start", "transfer", "done"])
-def test_un_22_cancellation(clean: Path, phase: str) -> None:
-    def cancel(event: Progress) -> None:
-        if event.phase == phase:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        unpack(image(layer(file(b"big", os.urandom(3_000_000)))), clean / "bundle", progress=cancel)
-    assert not (clean / "bundle").exists()
-
-
-def test_un_22_a_layer_that_is_read_ahead(clean: Path) -> None:
-    """What is wrong with the second layer ends the unpacking of the first, at once and without a trace."""
-    big = layer(*(file(b"f%d" % number, os.urandom(100_000)) for number in range(400)))
-    img = image(big, GOOD, compression="none")
-    first, second = img.config.rootfs.diff_ids
-    seen: list[Progress] = []
-    with pytest.raises(DigestMismatch):
-        unpack(retold(img, diff_ids=(first, first)), clean / "bundle", progress=seen.append)
-    assert second != first
-    assert not (clean / "bundle").exists()
-    done = [event.digest for event in seen if event.phase == "done"]
-    assert img.layers[1].digest not in done
-
-
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_un_22_cancellation_in_any_layer(clean: Path, number: int) -> None:
-    img = image(GOOD, layer(file(b"y", os.urandom(2_000_000))), layer(file(b"z")))
-
-    def cancel(event: Progress) -> None:
-        if event.digest == img.layers[number].digest and event.phase == "start":
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        unpack(img, clean / "bundle", progress=cancel)
-    assert not (clean / "bundle").exists()
-
-
-def test_un_22_a_reader_that_fails_early_ends_the_thread(clean: Path) -> None:
-    big = layer(file(b"../x"), file(b"big", os.urandom(20_000_000)))
-    with pytest.raises(TarError):
-        unpack(image(big, compression="none"), clean / "bundle")
-
-
-def test_un_22_content_behind_the_compressed_end(clean: Path) -> None:
-    blobs = MemoryBlobs()
-    img = image(GOOD)
-    with img.layers[0].open() as stream:
-        descriptor = blobs.add(stream.read() + b"junk", img.layers[0].media_type)
-    blobs.add(img.raw_config, img.manifest.config.media_type)
-    manifest = evolve(img.manifest, layers=(descriptor,))
-    with pytest.raises(CompressionError):
-        unpack(partial.image(spec.to_json(manifest), img.raw_config, blobs), clean / "bundle")
-
-
-def test_un_22_killed_processes_leave_what_the_next_one_removes(clean: Path) -> None:
-    program = textwrap.dedent(
-        f"""
-        import os, signal
-        from ociworks.image import unpack
-        from ociworks.testing.images import image_from_files
-        from ociworks.spec.image import Config
-        def die(event): os.kill(os.getpid(), signal.SIGKILL)
-        unpack(image_from_files({{"a": b"x"}}, config=Config(cmd=("/a",))), {str(clean / "bundle")!r}, progress=die)
-        """
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=False)
-    assert done.returncode == -9
-    assert [name for name in os.listdir(clean) if os.fsencode(name).startswith(PREFIX)]
-    unpack(image(GOOD), clean / "bundle")
-    assert os.listdir(clean) == ["bundle"]
-
-
-def test_un_22_staging_in_use_stays(clean: Path) -> None:
-    busy = clean / (os.fsdecode(PREFIX) + "0123456789abcdef")
-    busy.mkdir(mode=0o700)
-    fd = os.open(busy, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    unpack(image(GOOD), clean / "bundle")
-    assert busy.exists()
-    os.close(fd)
-    remove_bundle(clean / "bundle")
-    unpack(image(GOOD), clean / "bundle")
-    assert not busy.exists()
-
-
-def test_un_22_the_place_appears_meanwhile(clean: Path) -> None:
-    def occupy(event: Progress) -> None:
-        (clean / "bundle").mkdir(exist_ok=True, mode=0o755)
-
-    with pytest.raises(BundleExists):
-        unpack(image(GOOD), clean / "bundle", progress=occupy)
-    assert os.listdir(clean / "bundle") == []
+# --- no place, no program -------------------------------------------------------------------------------
 
 
 def test_no_parent(clean: Path) -> None:
@@ -487,7 +256,7 @@ def test_errors_name_the_disk(clean: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # --- identities -----------------------------------------------------------------------------------------
 
 
-@as_root
+@pytest.mark.root
 def test_un_09_mapped_owners(clean: Path) -> None:
     capability = b"\x01\0\0\x02" + b"\0\x04\0\0" + bytes(12)
     records = {b"SCHILY.xattr.security.capability": capability}
@@ -521,7 +290,7 @@ def test_un_09_mapped_owners(clean: Path) -> None:
     assert spec.validate(bundle.spec) == []
 
 
-@as_root
+@pytest.mark.root
 @pytest.mark.parametrize("entries", [entry(b"f", uid=70_000), entry(b"l", b"2", link=b"x", uid=70_000)])
 def test_un_09_outside_of_the_mapping(clean: Path, entries: bytes) -> None:
     with pytest.raises(TarError, match="in no mapping"):

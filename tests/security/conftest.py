@@ -1,4 +1,4 @@
-"""Fixtures of the attacks: those of the runtime's tests, a streaming endpoint, and what must stay as it is."""
+"""Fixtures of the attacks: those of the runtime's tests, servers, and what must stay as it is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ociworks import testing
 from tests.cri import streams
 from tests.cri.streams import Node
 from tests.runtime.fixtures import bundle, root, runtime
 
-__all__ = ["bundle", "node", "outside", "root", "runtime"]
+__all__ = ["bundle", "node", "outside", "registry", "root", "runtime"]
 
 
 @pytest.fixture
@@ -38,3 +39,10 @@ def _described(place: Path) -> list[tuple[str, int, int, int]]:
         info = path.lstat()
         found.append((str(path), info.st_ino, info.st_mode, info.st_mtime_ns))
     return found
+
+
+@pytest.fixture
+def registry() -> Iterator[testing.Registry]:
+    """An honest registry."""
+    with testing.Registry() as opened:
+        yield opened

@@ -28,12 +28,6 @@ REJECT = [{"type": "reject"}]
 
 
 @pytest.fixture
-def registry() -> Iterator[testing.Registry]:
-    with testing.Registry() as opened:
-        yield opened
-
-
-@pytest.fixture
 def client() -> Iterator[remote.Client]:
     with remote.Client(keychain=ANONYMOUS) as made:
         yield made

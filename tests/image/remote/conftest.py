@@ -1,4 +1,4 @@
-"""A registry, and a client that does not wait between its tries."""
+"""A client that does not wait between its tries."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ociworks import testing
 from ociworks.image import remote
-from ociworks.image.auth import ANONYMOUS
 from ociworks.image.remote import ClientOptions
-from tests.image.registries import Sleeper
+from tests.image.registries import Sleeper, anonymous
 
 
 @pytest.fixture
@@ -20,11 +18,5 @@ def sleeper() -> Sleeper:
 
 @pytest.fixture
 def client(sleeper: Sleeper) -> Iterator[remote.Client]:
-    with remote.Client(keychain=ANONYMOUS, options=ClientOptions(sleep=sleeper)) as made:
+    with anonymous(ClientOptions(sleep=sleeper)) as made:
         yield made
-
-
-@pytest.fixture
-def registry() -> Iterator[testing.Registry]:
-    with testing.Registry() as opened:
-        yield opened

@@ -25,12 +25,11 @@ from ociworks.spec import Digest
 from ociworks.spec.image import Descriptor, mediatypes
 from tests.image.proxy import CuttingProxy
 from tests.image.rawserver import RawServer, answer
-from tests.image.registries import BLOB, DESCRIPTOR, Sleeper, anonymous, client_for, push, serve
+from tests.image.registries import BLOB, DESCRIPTOR, MISSING, Sleeper, anonymous, client_for, push, serve
 
 if TYPE_CHECKING:
     from ociworks.image.types import ByteStream
 
-MISSING = answer(b"", status="404 Not Found")
 CREATED = answer(b"", status="201 Created")
 STARTED = answer(b"", "Location: /v2/app/blobs/uploads/1", status="202 Accepted")
 
