@@ -146,3 +146,11 @@ def test_the_other_runtime() -> None:
     pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen)
     output = in_a_machine(*pytest_there, "tests/runtime/test_both_kinds.py")
     assert "6 passed" in output, output
+
+
+@pytest.mark.slow
+def test_lists_of_calls() -> None:
+    """First processes by lists of system calls, born in a unified hierarchy, on an older kernel."""
+    pytest_there = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "both_ways")
+    output = in_a_machine(*pytest_there, "tests/runtime/test_listed.py")
+    assert "8 passed" in output, output

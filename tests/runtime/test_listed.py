@@ -63,6 +63,11 @@ def without_numbers(line: str) -> str:
     return re.sub(r"(shared:|master:|/fd/)\d+", r"\1", rest).replace(",uuid=on", "")
 
 
+def older(*version: int) -> bool:
+    """Whether the kernel is."""
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < version
+
+
 def used(runtime: Runtime) -> bool:
     """Whether the last plan was carried out as a list."""
     lists = runtime._host.lists()
@@ -176,13 +181,14 @@ def test_both_ways_are_one(
     """Mounts, identity, limits, names, devices: whatever can be seen from inside."""
     made = variant(bundle)
     listed = [facts(runtime, made) for _ in range(2)]
-    assert used(runtime)
+    assert used(runtime) or (variant is layers and older(6, 8))
     monkeypatch.setattr(Host, "lists", lambda _: None)
     interpreted = facts(runtime, made)
     assert listed[0] == interpreted
     assert listed[1] == interpreted
 
 
+@pytest.mark.skipif(older(6, 8), reason="overlays take one directory after the other from Linux 6.8 on")
 def test_a_volatile_overlay(runtime: Runtime, bundle: spec.Bundle) -> None:
     """It can be used once."""
     made = layers(bundle)

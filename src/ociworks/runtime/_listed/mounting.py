@@ -85,6 +85,16 @@ class Mounting(listed.Writing):
         self._open = {0, 1, 2, sync, *((groups,) if groups >= 0 else ())}
         self._kept: dict[bytes, int] = {}
         self._devices = ("", -1)
+        self._kernel: list[str] = []
+
+    def mounted(self, fstype: str, target: str) -> None:
+        """Remember where the kernel's own file systems are."""
+        if (fstype, target) in (("proc", "/proc"), ("sysfs", "/sys")):
+            self._kernel.append(target + "/")
+
+    def shows(self, name: str) -> bool:
+        """Whether what is at a path of the host's may be expected at the same path here."""
+        return name.startswith(tuple(self._kernel))
 
     def opens(self, name: str, *arguments: int, pardoned: tuple[int, int] = (0, 0)) -> int:
         """Append a call that opens a descriptor; its number."""
@@ -341,6 +351,7 @@ def _filesystem(  # noqa: PLR0913, PLR0917 - an operation is a flat tuple
     place = here.directory(target)
     _check_place(here, place, target, covers_proc=fstype == "proc")
     made = here.filesystem(fstype, (("source", source or fstype), *options), attributes)
+    here.mounted(fstype, target)
     here.propagate(made, propagation)
     here.attach(made, place)
     here.close(made, place)
@@ -513,19 +524,26 @@ def _read_only(here: Mounting, paths: Sequence[str], proved: Sequence[str]) -> N
 def _mask(here: Mounting, paths: Sequence[str], proved: Sequence[str]) -> None:
     if proved:
         raise NotListed(proved[0])
-    first = next((name for name in paths if name.startswith(("/proc/", "/sys/")) and os.path.isdir(name)), "")
+    first = next((name for name in paths if here.shows(name) and os.path.isdir(name)), "")
     empty = -1
-    if first:
-        place = here.openat2(here.root, first, _PLACE, names.IN_ROOT)
-        options = (("source", "tmpfs"), ("size", "0"), ("nr_inodes", "2"))
-        empty = here.filesystem("tmpfs", options, api.ATTR_RDONLY)
-        here.attach(empty, place)
-        here.close(place)
     for name in paths:
-        if name != first:
+        if name == first and empty < 0:
+            empty = _mask_first(here, name)
+        else:
             _mask_one(here, name, empty)
     if empty >= 0:
         here.close(empty)
+
+
+def _mask_first(here: Mounting, name: str) -> int:
+    """Mount the cover of directories on what is one; it can be copied from then on."""
+    place = here.openat2(here.root, name, _PLACE, names.IN_ROOT)
+    empty = here.filesystem(
+        "tmpfs", (("source", "tmpfs"), ("size", "0"), ("nr_inodes", "2")), api.ATTR_RDONLY
+    )
+    here.attach(empty, place)
+    here.close(place)
+    return empty
 
 
 def _mask_one(here: Mounting, name: str, empty: int) -> None:
