@@ -234,6 +234,28 @@ def test_in_steps(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None
     assert runtime.list() == ()
 
 
+@pytest.mark.interop
+@pytest.mark.root
+def test_in_steps_with_users(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Root of a user namespace finds the earlier images, too; nobody else, and only meanwhile."""
+    bundle = with_process(remapped_box(bundle), args=tuple(REMEMBER))
+    container = runtime.create("steps", bundle, stdin=-1, stdout=-1, stderr=-3)
+    container.start()
+    images = tmp_path / "images"
+    images.mkdir(mode=0o700)
+    places = (images, images / "first", images / "second")
+    container.checkpoint(CheckpointOptions(image_path=str(places[1]), pre_dump=True))
+    assert say(container, b"a\n") == b"6 a\n"
+    container.checkpoint(CheckpointOptions(image_path=str(places[2]), parent_path="../first"))
+    container.delete(force=True)
+    before = [(place.stat().st_mode, place.stat().st_gid) for place in places]
+    given = RestoreOptions(image_path=str(places[2]))
+    with runtime.restore("steps", bundle, given, stdin=-1, stdout=-1, stderr=-3) as after:
+        assert say(after, b"b\n") == b"7 b\n"
+        assert Path(f"/proc/{after.pid}").stat().st_uid == FIRST
+    assert [(place.stat().st_mode, place.stat().st_gid) for place in places] == before
+
+
 def container_bundle(bundle: spec.Bundle) -> spec.Bundle:
     """The bundle with the command of the container that was checkpointed."""
     return with_process(bundle, args=tuple(REMEMBER))

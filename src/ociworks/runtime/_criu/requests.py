@@ -88,7 +88,7 @@ def dump_request(options: CheckpointOptions, spec: Spec, pid: int, freezer: str)
     if freezer:
         found["freeze_cgroup"] = freezer
     if options.parent_path:
-        _check_parent(options, spec)
+        _check_parent(options)
         found["parent_img"] = options.parent_path
     if options.parent_path or options.pre_dump:
         found["track_mem"] = True
@@ -190,11 +190,12 @@ def _common(options: CheckpointOptions | RestoreOptions, log: str) -> dict[str, 
     return found
 
 
-def _check_parent(options: CheckpointOptions, spec: Spec) -> None:
+def _check_parent(options: CheckpointOptions) -> None:
     path = options.parent_path
-    if own_group(spec) is not None:
-        raise NotSupported("parent_path: root of a user namespace could not read the earlier images")
-    if os.path.isabs(path) or not os.path.isdir(os.path.join(options.image_path, path)):
+    found = os.path.realpath(
+        os.path.join(options.image_path, path)
+    )  # of a directory that may not be there yet
+    if os.path.isabs(path) or not os.path.isdir(found):
         raise CheckpointFailed(
             f"--parent-path (parent_path): expected a directory, relative to that of the images, got {quote(path)}",
             log="",

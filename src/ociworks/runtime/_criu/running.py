@@ -42,6 +42,9 @@ __all__ = ["CHANNEL", "Making", "dump", "reason", "restore", "timely"]
 CHANNEL: Final = 3
 """The descriptor at which criu is spoken to."""
 _MAX_LOG: Final = 16 << 20
+_EARLIER: Final = "parent"
+"""The link to the images of an earlier pre-dump, among the later ones."""
+_MOST_EARLIER: Final = 100
 _GIVES_UP: Final = 5.0
 """Seconds for a criu that nobody waits for any more to put things in order before it is killed."""
 
@@ -334,18 +337,52 @@ def _images(
 
     Meanwhile ``group`` may open them: in a user namespace criu reads them as root of that.
     """
-    fd = os.open(options.image_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.fstat(fd)
-    try:
+    with contextlib.ExitStack() as stack:
+        fd = _directory(options.image_path, stack)
         if group is not None:
-            os.fchown(fd, -1, group)
-            os.fchmod(fd, stat.S_IMODE(before.st_mode) | stat.S_IXGRP)
+            stack.enter_context(_let_in(fd, group, stat.S_IXGRP))
+            trusted = not getattr(options, "untrusted", False)  # whose link leads wherever it likes
+            for each, rights in _way_to_earlier(fd, stack) if trusted else ():
+                stack.enter_context(_let_in(each, group, rights))
         yield {"images_dir_fd": fd}
+
+
+def _way_to_earlier(images: int, stack: contextlib.ExitStack) -> Iterator[tuple[int, int]]:
+    """The directories from images to the earlier ones that they build on, and the rights that criu needs there.
+
+    It finds them by a link, and opens what that leads to.
+    """
+    for _ in range(_MOST_EARLIER):
+        try:
+            target = os.readlink(_EARLIER, dir_fd=images)
+        except OSError:
+            return
+        for name in filter(None, target.split("/")):
+            images = _directory(name, stack, images)
+            yield images, stat.S_IXGRP
+        yield images, stat.S_IXGRP | stat.S_IRGRP
+
+
+def _directory(path: str, stack: contextlib.ExitStack, at: int | None = None) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+    stack.callback(os.close, fd)
+    return fd
+
+
+@contextlib.contextmanager
+def _let_in(directory: int, group: int, rights: int) -> Iterator[None]:
+    """A group has these rights to a directory while the block lasts, where not everybody has them."""
+    before = os.fstat(directory)
+    if before.st_mode & (rights >> 3) == rights >> 3:
+        yield
+        return
+    try:
+        os.fchown(directory, -1, group)
+        os.fchmod(directory, stat.S_IMODE(before.st_mode) | rights)
+        yield
     finally:
-        if group is not None:
-            os.fchown(fd, -1, before.st_gid)
-            os.fchmod(fd, stat.S_IMODE(before.st_mode))
-        os.close(fd)
+        os.fchown(directory, -1, before.st_gid)
+        os.fchmod(directory, stat.S_IMODE(before.st_mode))
 
 
 def _forget_log(options: CheckpointOptions | RestoreOptions, name: str) -> None:
