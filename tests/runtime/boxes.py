@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from ociworks import spec
-from ociworks.runtime import Runtime, cgroups
+from ociworks.runtime import RunOptions, Runtime, cgroups
 from ociworks.spec.defaults import default_spec
 from ociworks.spec.runtime import IDMapping, Mount, Namespace
 from tests.descriptors import changed_since, descriptors
@@ -31,6 +31,7 @@ __all__ = [
     "mounted",
     "nothing_left",
     "remapped_box",
+    "shell",
     "with_linux",
     "with_process",
     "with_users",
@@ -101,11 +102,16 @@ def remapped_box(bundle: spec.Bundle) -> spec.Bundle:
     return with_users(bundle)
 
 
-def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
-    """The lines that a script in a new container writes."""
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
+def shell(runtime: Runtime, bundle: spec.Bundle, script: str, options: RunOptions | None = None) -> str:
+    """The output of a shell in a container of its own."""
+    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60, options=options)
     assert done.returncode == 0, done.stderr
-    return done.stdout.decode().splitlines()
+    return done.stdout.decode()
+
+
+def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
+    """The same, by lines."""
+    return shell(runtime, bundle, script).splitlines()
 
 
 def descendants(pid: int) -> set[int]:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ociworks import spec
 from ociworks.runtime import OCIRuntime, Runtime, RuntimeBinary
 from tests.interop.peers import crun, peer
-from tests.runtime.commands import program
+from tests.runtime.boxes import nothing_left, with_process
+from tests.runtime.commands import Command, program
 from tests.runtime.fixtures import bundle, root, runtime
 
 __all__ = ["Make", "bundle", "make", "place", "root", "runtime"]
@@ -45,3 +47,18 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
         return lambda: RuntimeBinary(command, root)
     found = crun(tmp_path) if request.param == "crun" else peer(request.param)
     return lambda: RuntimeBinary(found, root)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """The command with a state root of its own; nothing may be left of its containers."""
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    with nothing_left(root):
+        yield Command(program(tmp_path), root, tmp_path / "log")
+
+
+@pytest.fixture
+def forever(bundle: spec.Bundle) -> spec.Bundle:
+    """A bundle that does not end."""
+    return with_process(bundle, args=("sleep", "1000"))

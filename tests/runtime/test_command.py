@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,10 @@ import pytest
 from ociworks import spec
 from ociworks.runtime.plan import resctrl
 from ociworks.runtime.state import start_time
-from tests.runtime.boxes import nothing_left, with_process
-from tests.runtime.commands import Command, program, written
+from tests.runtime.boxes import with_process
+from tests.runtime.commands import Command, written
 
 FOREVER = ("sleep", "1000")
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Command]:
-    """The command with a state root of its own; nothing may be left of its containers."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    with nothing_left(root):
-        yield Command(program(tmp_path), root, tmp_path / "log")
-
-
-@pytest.fixture
-def forever(bundle: spec.Bundle) -> spec.Bundle:
-    return with_process(bundle, args=FOREVER)
 
 
 def test_the_life_of_a_container(command: Command, forever: spec.Bundle) -> None:

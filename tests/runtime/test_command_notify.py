@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ociworks import spec
-from tests.runtime.boxes import nothing_left, remapped_box, with_process
-from tests.runtime.commands import Command, program, written
+from tests.runtime.boxes import remapped_box, with_process
+from tests.runtime.commands import Command, written
 
 pytestmark = [
     pytest.mark.root,
@@ -23,15 +23,6 @@ READY = (
     "busybox logger 'x\nREADY=1\nMAINPID=1' && exec sleep {}"
 )
 """``logger`` writes its message as one datagram, with its own words before it."""
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Command]:
-    """The command with a state root of its own; nothing may be left of its containers."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    with nothing_left(root):
-        yield Command(program(tmp_path), root, tmp_path / "log")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +24,10 @@ from ociworks.spec.runtime import (
     Syscall,
     User,
 )
-from tests.runtime.boxes import changed, nothing_left, with_linux, with_process
-from tests.runtime.commands import Command, program, written
+from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.commands import Command, written
 
 FOREVER = ("sleep", "1000")
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Command]:
-    """The command with a state root of its own; nothing may be left of its containers."""
-    root = tmp_path / "root"
-    root.mkdir(mode=0o700)
-    with nothing_left(root):
-        yield Command(program(tmp_path), root, tmp_path / "log")
 
 
 def warned(command: Command, *args: str | Path) -> tuple[str, list[str]]:

@@ -24,7 +24,7 @@ from ociworks.spec.runtime import (
     Syscall,
     User,
 )
-from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.boxes import changed, shell, with_linux, with_process
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users and priorities")
 DEFAULT = "00000000a80425fb"
@@ -39,12 +39,6 @@ def status(runtime: Runtime, bundle: spec.Bundle) -> dict[str, str]:
         key: value.strip()
         for key, _, value in (line.partition(":") for line in done.stdout.decode().splitlines())
     }
-
-
-def shell(runtime: Runtime, bundle: spec.Bundle, script: str) -> str:
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode()
 
 
 def test_default_capabilities(runtime: Runtime, bundle: spec.Bundle) -> None:

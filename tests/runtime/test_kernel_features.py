@@ -20,18 +20,12 @@ from ociworks.runtime._rtnetlink import Netlink
 from ociworks.runtime.plan import numa, resctrl
 from ociworks.spec.runtime import IntelRdt, MemoryPolicy, NetDevice, Scheduler
 from tests.interop.peers import peer
-from tests.runtime.boxes import with_linux, with_process
+from tests.runtime.boxes import shell, with_linux, with_process
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: devices and priorities"),
 ]
-
-
-def shell(runtime: Runtime, bundle: spec.Bundle, script: str) -> str:
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode()
 
 
 @pytest.mark.parametrize(

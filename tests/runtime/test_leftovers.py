@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import Runtime
 from tests.runtime.boxes import nothing_left, with_linux
+from tests.runtime.shims import until_ended
 
 # What callers do when they are killed. Each says what it made, then waits for its end.
 PROLOGUE = """
@@ -101,20 +101,6 @@ def caller(
             process.kill()
 
 
-def ended(pid: int) -> None:
-    """Wait until a process that is not our child has ended."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        assert poller.poll(60_000), f"process {pid} is still there"
-    finally:
-        os.close(fd)
-
-
 @pytest.mark.parametrize("script", CALLERS.values(), ids=CALLERS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_caller_is_killed(bundle: spec.Bundle, tmp_path: Path, script: str, number: int) -> None:
@@ -125,9 +111,9 @@ def test_the_caller_is_killed(bundle: spec.Bundle, tmp_path: Path, script: str, 
         assert list(root.iterdir())
         os.kill(process.pid, number)
         process.wait(60)
-        ended(said["launcher"])
+        until_ended(said["launcher"])
         if "pid" in said:
-            ended(said["pid"])
+            until_ended(said["pid"])
         assert list(root.iterdir()) == []
 
 
@@ -161,7 +147,7 @@ def test_a_caller_that_just_ends(bundle: spec.Bundle, tmp_path: Path) -> None:
         ),
     ):
         assert process.wait(60) == 0
-        ended(said["launcher"])
+        until_ended(said["launcher"])
 
 
 def launcher_of(runtime: Runtime) -> int:
@@ -178,7 +164,7 @@ def test_the_launcher_is_killed(bundle: spec.Bundle, tmp_path: Path) -> None:
         pid = container.pid
         with runtime.scratch() as place:
             os.kill(launcher_of(runtime), signal.SIGKILL)
-            ended(pid)
+            until_ended(pid)
             with pytest.raises(errors.LauncherError):
                 container.wait(timeout=60)
             assert container.status == "stopped"
@@ -215,7 +201,7 @@ def test_processes_that_left_the_pid_namespace_alone(runtime: Runtime, bundle: s
     kinds = ("network", "ipc", "uts", "mount", "cgroup")
     shared = with_linux(bundle, namespaces=tuple(spec.runtime.Namespace(type=kind) for kind in kinds))
     done = runtime.run(shared, ["sh", "-c", "sleep 1000 & echo $!"], capture_output=True, timeout=60)
-    ended(int(done.stdout))
+    until_ended(int(done.stdout))
     with runtime.create("shared", shared, ["sh", "-c", "sleep 1000 & sleep 1000"]) as container:
         container.start()
 

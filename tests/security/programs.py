@@ -1,4 +1,4 @@
-"""Programs that attacks run: in a container, and as callers of their own."""
+"""Callers of their own that attacks run."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ociworks import spec
-from ociworks.runtime import RunOptions, Runtime
-
-__all__ = ["SECRET", "script", "shell"]
+__all__ = ["SECRET", "script"]
 
 SECRET = "sentinel-5f2c9a"
 """What must not be seen."""
-
-
-def shell(runtime: Runtime, bundle: spec.Bundle, script: str, options: RunOptions | None = None) -> str:
-    """The output of a shell in a container of its own."""
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60, options=options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode()
 
 
 def script(code: str, *args: str | Path, **options: object) -> str:

@@ -11,8 +11,8 @@ import pytest
 from ociworks import errors, spec
 from ociworks.runtime import ExecOptions, Runtime
 from ociworks.spec.runtime import Capabilities, Namespace, User
-from tests.runtime.boxes import with_linux, with_process
-from tests.security.programs import SECRET, shell
+from tests.runtime.boxes import shell, with_linux, with_process
+from tests.security.programs import SECRET
 
 
 @pytest.mark.parametrize(

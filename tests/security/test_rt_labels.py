@@ -12,8 +12,7 @@ from ociworks.runtime import ExecOptions, Runtime
 from ociworks.runtime._init import labels as label_operations
 from ociworks.runtime._init.context import Context, StepError
 from ociworks.runtime.plan import labels
-from tests.runtime.boxes import changed, with_linux, with_process
-from tests.security.programs import shell
+from tests.runtime.boxes import changed, shell, with_linux, with_process
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from ociworks import errors, spec
 from ociworks.runtime import RunOptions, Runtime
 from ociworks.runtime.plan import ops
 from ociworks.spec.runtime import Capabilities, Rlimit, Seccomp, Syscall, SyscallArg, User
-from tests.runtime.boxes import with_linux, with_process
-from tests.security.programs import script, shell
+from tests.runtime.boxes import shell, with_linux, with_process
+from tests.security.programs import script
 
 
 def status_of(runtime: Runtime, bundle: spec.Bundle, options: RunOptions | None = None) -> dict[str, str]:

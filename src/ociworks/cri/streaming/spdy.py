@@ -49,7 +49,6 @@ _UNIDIRECTIONAL: Final = 2
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _HEADERS, _WINDOW_UPDATE = (
     1, 2, 3, 4, 6, 7, 8, 9,
 )  # fmt: skip
-PROTOCOL_ERROR: Final = 1
 REFUSED_STREAM: Final = 3
 INTERNAL_ERROR: Final = 6
 _HEAD: Final = struct.Struct("!II")

@@ -93,15 +93,8 @@ def record_owner(fd: int, entry: TarEntry, budget: Budget) -> None:
 
 def clear_xattrs(fd: int) -> None:
     """Take off what a lower layer set: a directory that is described again keeps nothing of its old description."""
-    try:
-        names = os.listxattr(fd)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return
-        raise
-    for name in map(os.fsencode, names):
-        if _is_ours(name):
-            os.removexattr(fd, name)
+    for name in _ours(fd):
+        os.removexattr(fd, name)
 
 
 def copy_xattrs(handle: int, fd: int) -> None:
@@ -109,15 +102,19 @@ def copy_xattrs(handle: int, fd: int) -> None:
     place = (
         f"/proc/self/fd/{handle}"  # the calls refuse O_PATH descriptors; the magic link reaches this inode
     )
+    for name in _ours(place):
+        os.setxattr(fd, name, os.getxattr(place, name))
+
+
+def _ours(place: int | str) -> list[bytes]:
+    """Which of the attributes that unpacking sets something has; none where there are no attributes."""
     try:
         names = os.listxattr(place)
     except OSError as error:
         if error.errno in _UNSUPPORTED:
-            return
+            return []
         raise
-    for name in map(os.fsencode, names):
-        if _is_ours(name):
-            os.setxattr(fd, name, os.getxattr(place, name))
+    return [name for name in map(os.fsencode, names) if _is_ours(name)]
 
 
 def _is_ours(name: bytes) -> bool:

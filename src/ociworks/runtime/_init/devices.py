@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ociworks.runtime._init.context import Context
 
-__all__ = ["bind_device", "dev_link", "make_device", "open_dev"]
+__all__ = ["bind_device", "bind_node", "dev_link", "make_device", "open_dev"]
 
 
 def open_dev(context: Context, name: str) -> int:
@@ -86,21 +86,26 @@ def _bind(place: int, base: str, name: str, kind: int, device: int) -> None:
         if stat.S_IFMT(info.st_mode) != kind or info.st_rdev != device:
             text = f"expected device {os.major(device)}:{os.minor(device)} on the host"
             raise StepError(text, name, errno.ENODEV)
-        try:
-            os.mknod(base, stat.S_IFREG | 0o600, dir_fd=place)
-        except FileExistsError:
-            pass
-        spot = path.openat2(place, base, os.O_PATH | os.O_NOFOLLOW)
-        try:
-            made = mount.clone_tree(source, "")
-            try:
-                mount.attach(made, spot)
-            finally:
-                os.close(made)
-        finally:
-            os.close(spot)
+        bind_node(place, base, source)
     finally:
         os.close(source)
+
+
+def bind_node(place: int, base: str, source: int) -> None:
+    """Bind what a descriptor is open on to ``base`` in the directory ``place``, made as a file if it is not there."""
+    try:
+        os.mknod(base, stat.S_IFREG | 0o600, dir_fd=place)
+    except FileExistsError:
+        pass
+    spot = path.openat2(place, base, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        made = mount.clone_tree(source, "")
+        try:
+            mount.attach(made, spot)
+        finally:
+            os.close(made)
+    finally:
+        os.close(spot)
 
 
 def dev_link(context: Context, name: str, target: str) -> None:

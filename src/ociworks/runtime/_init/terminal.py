@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import struct
 import termios
 
-from ociworks._linux import mount, path
+from ociworks._linux import path
 from ociworks.runtime._init import devices, wire
 from ociworks.runtime._init.context import StepError
 
@@ -56,19 +55,7 @@ def open_terminal(context: Context, width: int, height: int, owner: int, own_roo
 def _console(context: Context, slave: int) -> None:
     place = devices.open_dev(context, "/dev")
     try:
-        try:
-            os.mknod("console", stat.S_IFREG | 0o600, dir_fd=place)
-        except FileExistsError:
-            pass
-        spot = path.openat2(place, "console", os.O_PATH | os.O_NOFOLLOW)
-        try:
-            made = mount.clone_tree(slave, "")
-            try:
-                mount.attach(made, spot)
-            finally:
-                os.close(made)
-        finally:
-            os.close(spot)
+        devices.bind_node(place, "console", slave)
     finally:
         os.close(place)
 

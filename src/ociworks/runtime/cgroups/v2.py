@@ -41,8 +41,6 @@ __all__ = [
     "unified_controller",
 ]
 
-_DEFAULT_PERIOD = 100_000
-
 
 def memory(value: Memory, directory: str) -> list[Setting]:
     """``memory.swap.max`` counts swap alone, so it is the difference of the two limits."""

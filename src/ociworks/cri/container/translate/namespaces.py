@@ -24,7 +24,7 @@ from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.errors import InvalidRequest
 from ociworks.spec.runtime import IDMapping, Namespace
 
-__all__ = ["mappings", "namespaces", "pid_is_shared"]
+__all__ = ["mappings", "namespaces"]
 
 _MODES = api.NamespaceMode
 
@@ -37,11 +37,6 @@ def namespaces(request: Request) -> tuple[Namespace, ...]:
 def mappings(given: api.UserNamespace) -> tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]:
     """Users and groups of a user namespace, as the specification has them."""
     return _mapped(given.uids), _mapped(given.gids)
-
-
-def pid_is_shared(config: api.ContainerConfig) -> bool:
-    """Whether processes of the container outlive its first one, since that is not the first of their namespace."""
-    return _options(config).pid != _MODES.CONTAINER
 
 
 def _namespaces(request: Request) -> Iterator[Namespace]:
