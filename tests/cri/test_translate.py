@@ -17,9 +17,6 @@ from ociworks.spec.defaults import CAPABILITIES, MASKED_PATHS, READONLY_PATHS
 from ociworks.spec.runtime import Spec
 from tests.cri.requests import MODES, POD, image, linux, linux_of, mount_at, process_of, request, translated
 
-PROFILES = api.SecurityProfile.ProfileType
-
-
 # --- the whole ----------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from ociworks.image.reference import Reference
 from ociworks.image.types import Image, Layer
 from ociworks.spec import Digest, to_json
 from ociworks.spec.image import Descriptor, ImageConfiguration, Index, Manifest, mediatypes
+from tests.image.writers import WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -355,25 +356,6 @@ def test_rg_21_names_come_only_from_the_caller(store: layout.Layout) -> None:
     store.put(image)
     assert store.tags() == {}
     assert b"alpine" not in Path(store.path, "index.json").read_bytes()
-
-
-WRITER = """
-import sys, time
-from ociworks.image import layout
-from ociworks.spec.image import Descriptor
-class Slow:
-    def __init__(self): self.sent = False
-    def read(self, size=-1, /):
-        if self.sent:
-            print("half", flush=True)
-            sys.stdin.read()
-        self.sent = True
-        return b"half"
-    def close(self): pass
-    def __enter__(self): return self
-    def __exit__(self, *_): pass
-layout.open(sys.argv[1]).write_blob(Descriptor.of(b"half and half", "text/plain"), Slow())
-"""
 
 
 def test_rg_21_a_killed_writer_leaves_nothing_that_counts(store: layout.Layout) -> None:

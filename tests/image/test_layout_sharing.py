@@ -18,6 +18,7 @@ from ociworks.image.memory import MemoryBlobs
 from ociworks.image.stream import VerifiedStream
 from ociworks.spec import Digest, to_json
 from ociworks.spec.image import Descriptor, Index, Manifest, mediatypes
+from tests.image.writers import WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,25 +101,6 @@ def test_a_wait_can_be_stopped(store: layout.Layout) -> None:
     slow.go_on.set()
     first.join()
     assert store.has(BLOB)
-
-
-WRITER = """
-import sys
-from ociworks.image import layout
-from ociworks.spec.image import Descriptor
-class Slow:
-    sent = False
-    def read(self, size=-1, /):
-        if self.sent:
-            print("half", flush=True)
-            sys.stdin.read()
-        self.sent = True
-        return b"half"
-    def close(self): pass
-    def __enter__(self): return self
-    def __exit__(self, *_): pass
-layout.open(sys.argv[1]).write_blob(Descriptor.of(b"half and half", "text/plain"), Slow())
-"""
 
 
 def test_a_writer_that_dies_is_taken_over(store: layout.Layout) -> None:

@@ -19,7 +19,7 @@ from ociworks.runtime import Runtime
 from ociworks.runtime import _sealed as sealed
 from ociworks.runtime._host import Host
 from ociworks.spec.runtime import Mount
-from tests.runtime.boxes import changed, with_linux, with_process
+from tests.runtime.boxes import changed, look, with_linux, with_process
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts and namespaces of its own")
 HUNTER = r"""
@@ -101,13 +101,6 @@ def outside(tmp_path: Path) -> Iterator[Path]:
     yield place
     assert os.listdir(place) == ["precious"]
     assert (place / "precious").read_text() == "precious\n"
-
-
-def look(runtime: Runtime, bundle: spec.Bundle, script: str) -> list[str]:
-    """The lines that a script in a new container writes."""
-    done = runtime.run(bundle, ["sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode().splitlines()
 
 
 def compiled(source: str, place: Path, *flags: str) -> None:

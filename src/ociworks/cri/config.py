@@ -110,7 +110,6 @@ class CriConfig:
     """Seconds after which a session without traffic ends."""
     host_network_port_forward: bool = True
     """Whether ports of pods on the host's network, which are the host's own, may be forwarded."""
-    max_container_log_line_size: int = 16384
     stats_period: int = 10
     """Seconds between two readings of CPU use, for its rate; also the age of disk usage figures."""
     drain_exec_sync_io_timeout: int = 0

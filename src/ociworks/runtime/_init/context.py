@@ -46,7 +46,6 @@ class Context:
         """How many descriptors from 3 on the program inherits."""
         self.listen = 0
         self.home = b""
-        self.expected_ids: tuple[int, int] | None = None
         self.superblocks: list[int] = []
         self.given: list[int] = []
         """What the launcher opened for binds, by number; -1 for what is used up or was not there."""
