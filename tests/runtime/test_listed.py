@@ -117,6 +117,7 @@ def process(bundle: spec.Bundle) -> spec.Bundle:
         rlimits=(
             Rlimit(type="RLIMIT_NOFILE", soft=100, hard=200),
             Rlimit(type="RLIMIT_CORE", soft=0, hard=0),
+            Rlimit(type="RLIMIT_STACK", soft=2**64 - 1, hard=2**64 - 1),
         ),
         oom_score_adj=500,
         no_new_privileges=False,
@@ -321,9 +322,9 @@ def test_lists_are_written_once(
     """Only the container's name is another one, and what the plan says is what a list is known by."""
     written: list[str] = []
 
-    def noted(request: SpawnRequest, pipes: tuple[bool, ...], name: bytes) -> bytes | None:
+    def noted(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes | None:
         written.append(request.name)
-        return _written(request, pipes, name)
+        return _written(request, pipes)
 
     monkeypatch.setattr("ociworks.runtime._listed.first._written", noted)
     for args in (["true"], ["true"], ["false"], ["true"]):

@@ -16,6 +16,7 @@ import errno
 import logging
 import marshal
 import os
+import secrets
 import stat
 import struct
 
@@ -51,6 +52,9 @@ _FIRST_SYNC, _FIRST_GROUPS = 10, 11
 """Where they are in the first process, above everything that it opens one after the other at first."""
 _PARENT_SETTID: Final = 0x100000
 _MOST_KEPT: Final = 16
+_LONGEST_NAME: Final = 128
+_LONGEST_KEY: Final = 1 << 18
+"""Bytes; what takes more to be said fits into no list."""
 _UNLISTED: Final = (
     *("joins", "join_kinds", "maps", "affinity", "time_offsets", "sources", "passed", "gate"),
     *("resctrl", "shim", "outlives"),
@@ -64,13 +68,16 @@ class Lists:
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes | None] = {}
+        self._blank = secrets.token_bytes(_LONGEST_NAME)
+        """What stands for the name of a container, in as many bytes; nothing else says the same by chance."""
 
     def find(self, request: SpawnRequest, streams: Sequence[int]) -> tuple[bytes, bytes]:
         """The list for a request, and what it is known by; empty when there is none, or one gave up before."""
-        if not _fits(request):
+        name = request.name.encode()
+        if not _fits(request) or len(name) > _LONGEST_NAME:
             return b"", b""
         pipes = tuple(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in streams)
-        name = request.name.encode()
+        blank = self._blank[: len(name)]
         about = (
             request.ops,
             request.flags,
@@ -78,12 +85,20 @@ class Lists:
             bool(request.unified),
             request.cgroup is None,
         )
-        key = marshal.dumps((about, pipes)).replace(name, _blank(name))
-        if key not in self._known:
-            if len(self._known) >= _MOST_KEPT:
-                self._known.clear()
-            self._known[key] = _written(request, pipes, name)
-        return (self._known[key] or b"").replace(_blank(name), name), key
+        key = marshal.dumps((about, pipes)).replace(name, blank)
+        if len(key) > _LONGEST_KEY:
+            return b"", b""
+        found = self._known.get(key, b"")
+        if found == b"":
+            found = _written(request, pipes)
+            self._keep(key, found and found.replace(name, blank))
+            return found or b"", key
+        return (found or b"").replace(blank, name), key
+
+    def _keep(self, key: bytes, found: bytes | None) -> None:
+        if len(self._known) >= _MOST_KEPT:
+            self._known.clear()
+        self._known[key] = found
 
     @staticmethod
     def applied(request: SpawnRequest, found: bytes) -> SpawnRequest:
@@ -104,13 +119,8 @@ class Lists:
             return False
         _log.debug("a list of system calls gave up: %s", error)
         if lasting:
-            self._known[key] = None
+            self._keep(key, None)
         return True
-
-
-def _blank(name: bytes) -> bytes:
-    """What stands for the name of a container; no text in a plan has it."""
-    return b"\xff" * len(name)
 
 
 def _fits(request: SpawnRequest) -> bool:
@@ -127,10 +137,10 @@ def _fits(request: SpawnRequest) -> bool:
     )
 
 
-def _written(request: SpawnRequest, pipes: tuple[bool, ...], name: bytes) -> bytes | None:
-    """A list with the blank in the place of the container's name; None when there is none."""
+def _written(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes | None:
+    """None when there is no list."""
     try:
-        return write(request, pipes).replace(name, _blank(name))
+        return write(request, pipes)
     except (NotListed, OverflowError, ValueError):
         return None
 
