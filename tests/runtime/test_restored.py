@@ -212,6 +212,20 @@ def test_no_new_privileges_are_not_forgotten(restoring: Restoring, tmp_path: Pat
         held.delete()
 
 
+def test_further_processes_have_its_time(restoring: Restoring, runtime: Runtime) -> None:
+    """Criu makes a time namespace that no configuration has; a process outside of it could not be dumped again."""
+    made = restoring.restore(runtime, "restore", "exec unshare --time sleep 1000")
+    place = f"/proc/{made.pid}/ns/time"
+    while not os.path.exists(place) or Path(f"/proc/{made.pid}/comm").read_text() != "sleep\n":
+        pass
+    if os.readlink(place) == os.readlink("/proc/self/ns/time"):
+        pytest.skip("this kernel changes the time namespace of children only")
+    assert (
+        made.exec(["readlink", "/proc/self/ns/time"], timeout=60).stdout.decode() == f"{os.readlink(place)}\n"
+    )
+    made.delete(force=True)
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_ignoring_control_groups(restoring: Restoring, runtime: Runtime, held: bool) -> None:
     """Criu makes everything where it is itself: in the container's groups, and in a namespace that begins there."""
@@ -219,14 +233,19 @@ def test_ignoring_control_groups(restoring: Restoring, runtime: Runtime, held: b
         restoring.bundle, namespaces=(Namespace(type="mount"), Namespace(type="cgroup"))
     )
     ignoring = {"manage_cgroups_mode": "ignore"}
-    script = "exec cat /proc/self/cgroup"
+    script = "cat /proc/self/cgroup; read x"  # one that has ended is in no group
     if held:
-        made = restoring.restore(runtime, "beside", script, ignoring, detach=Detach(log=str(restoring.log)))
+        detach = Detach(log=str(restoring.log), stdin=True)
+        made = restoring.restore(runtime, "beside", script, ignoring, detach=detach)
+        with made.attach(stdin=True) as attached:
+            attached.write(b"\n")
         assert made.wait(timeout=60) == 0
         seen = b"".join(record.data for record in made.logs())
     else:
-        made = restoring.restore(runtime, "beside", script, ignoring, stdin=-3, stdout=-1, stderr=-3)
+        made = restoring.restore(runtime, "beside", script, ignoring, stdin=-1, stdout=-1, stderr=-3)
+        assert made.stdin is not None
         assert made.stdout is not None
+        os.write(made.stdin, b"\n")
         assert made.wait(timeout=60) == 0
         seen = os.read(made.stdout, 1 << 16)
     assert {line.split(b":")[2] for line in seen.splitlines()} == {b"/"}

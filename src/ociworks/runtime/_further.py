@@ -31,6 +31,18 @@ __all__ = ["Further"]
 _AS_USUAL = ExecOptions()
 
 
+def _time_of(pid: int) -> int:
+    """The kind of namespace that criu adds to what it restores, whatever the configuration has.
+
+    Whoever were not in it could not be checkpointed with the container.
+    """
+    try:
+        differs = os.stat(f"/proc/{pid}/ns/time").st_ino != os.stat("/proc/self/ns/time").st_ino
+    except OSError:
+        return 0
+    return kernel.CLONE_NEWTIME if differs else 0
+
+
 class Further:
     """Begins further processes of one container."""
 
@@ -95,7 +107,7 @@ class Further:
         self._allow(options)
         chosen = options.run_options()
         planned = plan.build_exec(
-            self._record.kinds,
+            self._record.kinds | _time_of(self._record.pid),
             target,
             self._container.spec.linux or Linux(),
             may_set_groups=not self._record.deny_setgroups,
