@@ -28,7 +28,7 @@ from ociworks.cri.store import Store
 from ociworks.cri.streaming._dictionary import DICTIONARY
 from ociworks.cri.streaming.service import Streaming
 from ociworks.runtime.console import Console
-from ociworks.spec.runtime import Process, User
+from ociworks.spec.runtime import Process, Rlimit, User
 from tests.cri.nodes import config_below
 from tests.descriptors import changed_since, descriptors
 
@@ -99,7 +99,9 @@ class Containers:
         assert id == CONTAINER
         return self
 
-    def exec_process(self, id: str, command: Sequence[str], *, tty: bool) -> Process:
+    def exec_process(
+        self, id: str, command: Sequence[str], *, tty: bool, limits: tuple[Rlimit, ...] = ()
+    ) -> Process:
         return Process(args=tuple(command), cwd="/", user=User(uid=0, gid=0), terminal=tty or None)
 
     def spawn(self, args: Process, *, stdin: Any = None, stdout: Any = None, stderr: Any = None) -> Program:

@@ -17,10 +17,12 @@ from ociworks.cri import CriService, Handler
 from ociworks.cri.proto import runtime_v1_pb2 as api
 from ociworks.spec import FrozenDict
 from tests.cri.nodes import IMAGE, Client, config_below, container_config, pod_config, serving
+from tests.cri.stands import until
 from tests.cri.streams import SpdyClient, WebSocketClient
 from tests.interop.kube import Kubectl, Query, kubectl
 
 pytestmark = pytest.mark.root
+DAEMON = "(busybox setsid sleep 1001 </dev/null >/dev/null 2>&1 &);"
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 
 
@@ -78,6 +80,20 @@ def test_exec_sync(pod: Pod) -> None:
     assert b"sleep 1000" in left
     assert b"sleep 1001" not in left
     assert b"sleep 1002" not in left
+
+
+@pytest.mark.parametrize("pod", [""], indirect=True)
+def test_daemons_of_an_exec_sync(pod: Pod) -> None:
+    """What has left parent, session and streams is killed with it, though not what another one left behind."""
+    main = pod.run("sleep", "1000")
+    processes = pod.client.node.containers.open(main).processes
+    assert pod.exec_sync(main, "sh", "-c", f"{DAEMON} echo done").stdout == b"done\n"
+    until(lambda: len(processes()) == 2)
+    before = set(processes())
+    with pytest.raises(grpc.RpcError) as caught:
+        pod.exec_sync(main, "sh", "-c", f"{DAEMON} echo done; sleep 1002", timeout=1)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    until(lambda: set(processes()) == before)
 
 
 def test_exec(pod: Pod) -> None:

@@ -43,7 +43,7 @@ from ociworks.errors import (
 )
 from ociworks.runtime.detach import Exit
 from ociworks.runtime.protocol import OCIContainer
-from ociworks.spec.runtime import Process, Resources, Spec
+from ociworks.spec.runtime import Process, Resources, Rlimit, Spec
 
 __all__ = ["Containers"]
 
@@ -240,8 +240,13 @@ class Containers:
         """The configuration of a container that is there."""
         return self._maker.spec_of(container)
 
-    def exec_process(self, id: str, command: Sequence[str], *, tty: bool) -> Process:
-        """What a further program in a running container is: the container's own process with another command."""
+    def exec_process(
+        self, id: str, command: Sequence[str], *, tty: bool, limits: tuple[Rlimit, ...] = ()
+    ) -> Process:
+        """What a further program in a running container is: the container's own process with another command.
+
+        It has ``limits`` where the container's has none.
+        """
         record = self.get(id)
         if not command:
             raise InvalidRequest("cmd: expected a command, got none")
@@ -259,6 +264,7 @@ class Containers:
             env=env,
             terminal=tty or None,
             console_size=None,
+            rlimits=process.rlimits or limits,
             oom_score_adj=score,
         )
 

@@ -13,7 +13,7 @@ Sessions, one thread each, which own everything that they use:
   ``_negotiation``: which protocol it speaks
 - ``remotecommand``: exec and attach; ``_session``, ``_loop``, ``_pipes``: what they stand on
 - ``portforward``: ports; ``_pod``: the network of a pod; ``_room``: what may wait for slow ports
-- ``execsync``: a program to its end; ``_family``: all that came of one
+- ``execsync``: a program to its end; ``_family``: all that came of one; ``_mark``: what they bear
 - ``service``: Streaming, the part of a node
 """
 

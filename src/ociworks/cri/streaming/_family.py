@@ -1,8 +1,9 @@
 """Everything that came of one program in a container, to be killed with it.
 
-A process belongs to the family when its parent does, when it is in the session that the program leads, or when it holds
-one of the program's pipes. Members are stopped as they are found, so that none can fork away from the next look. Only
-who left the session, lost its parent and closed its streams before is not found: a daemon.
+A process belongs to the family when its parent does, when it is in the session that the program leads, when it holds
+one of the program's pipes, or when it bears the program's mark. Members are stopped as they are found, so that none can
+fork away from the next look. Of a program without a mark, only who left the session, lost its parent and closed its
+streams before is not found: a daemon.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
+from ociworks.cri.streaming._mark import bears
+
 __all__ = ["kill_family"]
 
 _LOOKS: Final = 100
@@ -26,16 +29,25 @@ class _Relations(NamedTuple):
     session: int
 
 
-def kill_family(first: int, everybody: Callable[[], Iterable[int]], pipes: Collection[int]) -> None:
+class _Signs(NamedTuple):
+    """By what a member is known that left its parent and its session."""
+
+    mark: int
+    pipes: Collection[str]
+
+
+def kill_family(
+    first: int, everybody: Callable[[], Iterable[int]], pipes: Collection[int], mark: int = 0
+) -> None:
     """Kill ``first`` and what came of it, among ``everybody`` (pids, asked anew each time).
 
     ``pipes`` are descriptors of ours of its pipes.
     """
-    inodes = {f"pipe:[{os.fstat(fd).st_ino}]" for fd in pipes}
+    signs = _Signs(mark, frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in pipes))
     members: dict[int, int] = {}
     with ExitStack() as opened:
         for _ in range(_LOOKS):
-            found = _look(first, everybody(), members, inodes)
+            found = _look(first, everybody(), members, signs)
             for pid, pidfd in found.items():
                 opened.callback(os.close, pidfd)
                 _signal(pidfd, signal.SIGSTOP)
@@ -46,9 +58,7 @@ def kill_family(first: int, everybody: Callable[[], Iterable[int]], pipes: Colle
             _signal(pidfd, signal.SIGKILL)
 
 
-def _look(
-    first: int, everybody: Iterable[int], members: Collection[int], inodes: Collection[str]
-) -> dict[int, int]:
+def _look(first: int, everybody: Iterable[int], members: Collection[int], signs: _Signs) -> dict[int, int]:
     """The members that are not known yet: pid → pidfd."""
     relations: dict[int, _Relations] = {}
     opened: dict[int, int] = {}
@@ -63,7 +73,7 @@ def _look(
             pid for pid in relations.keys() - family if _is_kin(pid, relations[pid], first, family)
         }:
             family |= more
-        family |= {pid for pid in relations.keys() - family if _holds(pid, inodes)}
+        family |= {pid for pid in relations.keys() - family if _has_sign(pid, signs)}
         # What was read is of these processes if they have not ended since: then their numbers are still theirs.
         return {
             pid: os.dup(opened[pid])
@@ -80,6 +90,10 @@ def _relations(pid: int) -> _Relations:
     with open(f"/proc/{pid}/stat", "rb") as stream:
         fields = stream.read(4096).rpartition(b")")[2].split()
     return _Relations(int(fields[1]), int(fields[3]))  # trusted: the kernel's
+
+
+def _has_sign(pid: int, signs: _Signs) -> bool:
+    return bears(pid, signs.mark) or _holds(pid, signs.pipes)
 
 
 def _holds(pid: int, inodes: Collection[str]) -> bool:

@@ -34,11 +34,13 @@ def run(
     everybody: Callable[[], Iterable[int]],
     timeout: float,
     drain: float,
+    mark: int = 0,
 ) -> api.ExecSyncResponse:
     """Run what ``begin`` begins, for ``timeout`` seconds at most (0: for any time).
 
     After its end, output is waited for ``drain`` seconds while others hold the pipes. DeadlinePassed when it takes too
-    long or the caller of the RPC has gone: what came of it, among ``everybody`` in the container, is killed by then.
+    long or the caller of the RPC has gone: what came of it, among ``everybody`` in the container, is killed by then;
+    also daemons, when it was begun with a ``mark``.
     """
     deadline = time.monotonic() + timeout if timeout > 0 else None
     with Pipes(stdout=True, stderr=True) as pipes, caller_gone() as gone:
@@ -47,7 +49,7 @@ def run(
             pipes.begun()
             output = _Output(pipes)
             if not output.until_ended(running.pidfd, gone, deadline):
-                _kill(running, everybody, pipes)
+                _kill(running, everybody, pipes, mark)
                 raise DeadlinePassed(
                     f"command did not end within {timeout:g} seconds, or while anybody waited"
                 )
@@ -60,9 +62,9 @@ def run(
     )
 
 
-def _kill(running: Running, everybody: Callable[[], Iterable[int]], pipes: Pipes) -> None:
+def _kill(running: Running, everybody: Callable[[], Iterable[int]], pipes: Pipes, mark: int) -> None:
     with contextlib.suppress(ContainerError):  # the container has ended, and everybody with it
-        kill_family(running.pid, everybody, pipes.outputs)
+        kill_family(running.pid, everybody, pipes.outputs, mark)
 
 
 class _Output:

@@ -11,6 +11,7 @@ from ociworks.cri.records import ContainerRecord
 from ociworks.cri.store import Store
 from ociworks.cri.streaming import execsync
 from ociworks.cri.streaming._http import Refused, Request
+from ociworks.cri.streaming._mark import limits_of, new_mark
 from ociworks.cri.streaming._negotiation import command_wire, forward_wire
 from ociworks.cri.streaming._peer import Peer
 from ociworks.cri.streaming._pipes import Pipes
@@ -22,9 +23,10 @@ from ociworks.cri.streaming.remotecommand import AttachSession, ExecSession, Rel
 from ociworks.cri.streaming.server import StreamingServer
 from ociworks.cri.streaming.tokens import Tokens
 from ociworks.errors import ContainerError, InvalidRequest, OciworksError, PodStateError, StreamError
+from ociworks.runtime import Container as OwnContainer
 from ociworks.runtime.attach import Attachment
 from ociworks.runtime.stdio import Stream
-from ociworks.spec.runtime import Process
+from ociworks.spec.runtime import Process, Rlimit
 
 __all__ = ["Containers", "Streaming", "Target"]
 
@@ -53,8 +55,10 @@ class Containers(Protocol):
     def open(self, id: str, /) -> Target:
         """The container in its runtime."""
 
-    def exec_process(self, id: str, command: Sequence[str], *, tty: bool) -> Process:
-        """What a further program of this container runs as."""
+    def exec_process(
+        self, id: str, command: Sequence[str], *, tty: bool, limits: tuple[Rlimit, ...] = ()
+    ) -> Process:
+        """What a further program of this container runs as; with ``limits`` beside its own, if it has none."""
 
 
 class Streaming:
@@ -87,14 +91,17 @@ class Streaming:
         if timeout < 0:
             raise InvalidRequest(f"timeout: expected 0 or more seconds, got {timeout}")
         record = self._running(container_id)
-        process = self._containers.exec_process(record.id, command, tty=False)
         target = self._opened(record.id)
+        # Another runtime may know no such limit, or run programs where nobody sees it.
+        mark = new_mark() if isinstance(target, OwnContainer) else 0
+        process = self._containers.exec_process(record.id, command, tty=False, limits=limits_of(mark))
         try:
             return execsync.run(
                 lambda pipes: _spawn(target, process, pipes),
                 target.processes,
                 timeout,
                 self._config.drain_exec_sync_io_timeout,
+                mark,
             )
         except ContainerError:
             self._targets.pop(record.id, None)  # it may have ended
