@@ -42,6 +42,8 @@ def main(told: str) -> None:
     wanted: Mapping[str, object] = json.loads(told)
     with socket.socket(fileno=3) as channel:
         channel.recv(1 << 16)
+        if wanted["does"] == "stop":
+            _stop(wanted)
         if wanted["does"] == "fail":
             channel.send(rpc.message({1: rpc.RESTORE, 2: False}))
             sys.exit(1)
@@ -58,10 +60,25 @@ def main(told: str) -> None:
         channel.send(rpc.message({1: rpc.RESTORE, 2: True, 4: rpc.message({1: pid})}))
 
 
+def _stop(wanted: Mapping[str, object]) -> NoReturn:
+    """Stop a container by its freezer, as one does that dumps it, and do nothing more."""
+    for path in wanted["procs"]:  # type: ignore[attr-defined]
+        for file, value in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN")):
+            if Path(path).with_name(file).exists():
+                Path(path).with_name(file).write_text(value)
+    Path(sys.argv[0] + ".pid").write_text(f"{os.getpid()} 1")
+    _wait_in_vain(wanted)
+
+
 def _hang(channel: socket.socket, wanted: Mapping[str, object], pid: int) -> NoReturn:
-    """Say, or not, which process there is; interrupt whoever waits, and neither do nor hear anything more."""
+    """Say, or not, which process there is; neither do nor hear anything more."""
     if wanted["does"] == "deaf":
         _notify(channel, "setup-namespaces", pid)
+    _wait_in_vain(wanted)
+
+
+def _wait_in_vain(wanted: Mapping[str, object]) -> NoReturn:
+    """Interrupt whoever waits for us, where that is wanted, and never end."""
     if interrupted := int(str(wanted["interrupts"])):
         os.kill(interrupted, signal.SIGINT)
     while True:

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from ociworks import errors, spec
-from ociworks.runtime import Container, Detach, RestoreOptions, Runtime
+from ociworks.runtime import CheckpointOptions, Container, Detach, RestoreOptions, Runtime
 from ociworks.runtime._criu import running as running_
 from ociworks.runtime._criu import within
 from ociworks.runtime._host import Host
@@ -157,6 +157,27 @@ def test_what_cannot_be_written_down_is_ended(
         with pytest.raises(OSError, match="no space"):
             restore(runtime, "restore", "exec sleep 1000")
         assert runtime.list() == ()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_checkpoint_that_takes_too_long(restoring: Restoring, tmp_path: Path, *, interrupted: bool) -> None:
+    """Criu is ended, and the container that it had stopped goes on."""
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        made = runtime.create("back", restoring.bundle, ["cat"], stdin=-1, stdout=-1)
+        made.start()
+        procs = runtime.plan(restoring.bundle, "back").cgroup.procs
+        restoring.criu("stop", procs, interrupts=os.getpid() if interrupted else 0)
+        options = CheckpointOptions(image_path=str(tmp_path / "images"), timeout=None if interrupted else 2)
+        with pytest.raises(KeyboardInterrupt if interrupted else errors.ContainerTimeout):
+            made.checkpoint(options)
+        restoring.ended()
+        assert made.status == "running"
+        assert made.stdin is not None
+        assert made.stdout is not None
+        os.write(made.stdin, b"still here")
+        assert os.read(made.stdout, 100) == b"still here"
+        made.delete(force=True)
 
 
 OWNER = """
