@@ -27,7 +27,7 @@ from ociworks.runtime import (
 )
 from ociworks.runtime.overlay import OverlayBundle, RootfsOverlay
 from ociworks.runtime.systemd import manager
-from ociworks.spec.runtime import Capabilities, Mount, Namespace, Pids, Resources
+from ociworks.spec.runtime import Capabilities, IDMapping, Mount, Namespace, Pids, Resources
 from tests.interop.peers import peer
 from tests.runtime.boxes import FIRST, changed, remapped_box, with_linux, with_process
 from tests.runtime.shims import read_until
@@ -259,6 +259,45 @@ def test_in_steps_with_users(runtime: Runtime, bundle: spec.Bundle, tmp_path: Pa
 def container_bundle(bundle: spec.Bundle) -> spec.Bundle:
     """The bundle with the command of the container that was checkpointed."""
     return with_process(bundle, args=tuple(REMEMBER))
+
+
+@pytest.mark.interop
+@pytest.mark.root
+def test_owners_of_a_mount_on_disk_and_back(runtime: Runtime, bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Binds with IDs of their own have them again, a file as well as a directory."""
+    source = tmp_path / "source"
+    source.mkdir()
+    subprocess.check_call(
+        ["mount", "-t", "tmpfs", "owners", str(source)]
+    )  # the machine's root takes no such IDs
+    try:
+        (source / "file").write_text("mine")
+        ids = (IDMapping(container_id=0, host_id=5000, size=10),)
+        mounts = [
+            Mount(
+                destination=at,
+                type="bind",
+                source=str(of),
+                options=("rbind",),
+                uid_mappings=ids,
+                gid_mappings=ids,
+            )
+            for at, of in (("/data", source), ("/one", source / "file"))
+        ]
+        there = with_process(changed(bundle, mounts=(*bundle.spec.mounts, *mounts)), args=tuple(REMEMBER))
+        before = runtime.create("owners", there, stdin=-1, stdout=-1, stderr=-3)
+        before.start()
+        owners = ["stat", "-c", "%u %g", "/data/file", "/one"]
+        assert before.exec(owners, timeout=60).stdout == b"5000 5000\n" * 2
+        assert say(before, b"a\n") == b"6 a\n"
+        before.checkpoint(CheckpointOptions(image_path=str(tmp_path / "images")))
+        before.delete(force=True)
+        given = RestoreOptions(image_path=str(tmp_path / "images"))
+        with runtime.restore("owners", there, given, stdin=-1, stdout=-1, stderr=-3) as after:
+            assert say(after, b"b\n") == b"7 b\n"
+            assert after.exec(owners, timeout=60).stdout == b"5000 5000\n" * 2
+    finally:
+        subprocess.check_call(["umount", str(source)])
 
 
 @pytest.mark.interop

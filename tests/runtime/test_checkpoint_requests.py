@@ -178,7 +178,8 @@ def test_what_is_refused(bundle: spec.Bundle) -> None:
     place = requests.Place(root="/r", groups={}, first_fd=4)
     with pytest.raises(errors.NotSupported, match="user cannot be restored"):
         requests.restore_request(RestoreOptions(image_path="/i"), theirs.spec, "/b", place=place)
-    for wrong in (joined, *(changed(bundle, mounts=(mount,)) for mount in (shifted, by_name))):
+    inside = with_users(bundle)
+    for wrong in (joined, *(changed(inside, mounts=(mount,)) for mount in (shifted, by_name))):
         refused(wrong, CheckpointOptions(image_path="/i"), "cannot be checkpointed")
     for names in (("ipc",), ("net", "pid")):
         refused(bundle, CheckpointOptions(image_path="/i", empty_ns=names), "network only")

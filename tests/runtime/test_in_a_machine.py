@@ -83,7 +83,7 @@ def with_criu(passed: int, *tests: str, options: Sequence[str] = ()) -> None:
 @pytest.mark.slow
 def test_checkpoint_and_restore() -> None:
     """Containers of ours and of runc go to disk and come back, also on another terminal."""
-    with_criu(7, "tests/runtime/test_checkpoint.py", "-k", "disk or steps or terminal")
+    with_criu(8, "tests/runtime/test_checkpoint.py", "-k", "disk or steps or terminal")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ociworks._linux.path import open_in_root
 from ociworks._linux.process import CLONE_NEWNET
@@ -64,6 +64,8 @@ class Place:
     groups: Mapping[str, str]
     """The control group of each hierarchy, whatever it was at the checkpoint."""
     first_fd: int
+    mapped: Mapping[str, str] = field(factory=dict)
+    """Where the trees of binds with IDs of their own are mounted, by destination."""
 
 
 def criu() -> str:
@@ -124,7 +126,7 @@ def restore_request(
             found[name] = getattr(options, name)
     found["external"] = (
         *(
-            f"mnt[{destination}]:{os.path.realpath(os.path.join(bundle, source))}"
+            f"mnt[{destination}]:{place.mapped.get(destination) or os.path.realpath(os.path.join(bundle, source))}"
             for destination, source in _mounts(spec)
         ),
         f"mnt[{os.devnull}]:{os.devnull}",  # what runc calls every masked file
@@ -150,11 +152,13 @@ def refuse(spec: Spec, *, dump: bool = False) -> None:
         if kind not in (*_EXTERNAL, *_JOINED_AGAIN, *(_DUMPED if dump else ())):
             verb = "checkpointed" if dump else "restored"
             raise NotSupported(f"$.linux.namespaces: a joined namespace of type {kind} cannot be {verb}")
-    own_group(spec)
+    if own_group(spec) is None:
+        return
     for index, mount in enumerate(spec.mounts):
         if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options):
             raise NotSupported(
-                f"$.mounts[{index}]: a mount with IDs of its own cannot be checkpointed: it would lose them"
+                f"$.mounts[{index}]: in a user namespace, a mount with IDs of its own cannot be checkpointed:"
+                " it would lose them"
             )
 
 

@@ -22,7 +22,9 @@ from ociworks.errors import (
 )
 from ociworks.runtime import _cgroupkill, _ending, cgroups
 from ociworks.runtime._criu import requests, rpc, streams
+from ociworks.runtime._criu.mapped import mapped
 from ociworks.runtime._criu.shared import Shared
+from ociworks.runtime._init.beside import INNER
 from ociworks.runtime._making import record_of
 from ociworks.runtime.console import Console
 from ociworks.runtime.shim.restored import PID, ROOT
@@ -113,6 +115,7 @@ class Making:
         points = tuple(requests.mount_points(planned.spec, planned.bundle))
         process = planned.spec.process
         confined = process is not None and bool(process.no_new_privileges)  # criu before 3.19 forgets that
+        trees = mapped(planned)
         self.root = (
             planned.rootfs,
             self.place,
@@ -120,6 +123,7 @@ class Making:
             points,
             confined,
             *_groups(planned, options),
+            tuple(each.tree for each in trees.values()),
         )
         self.pid_file = os.path.join(directory, PID)
         groups = planned.cgroup
@@ -128,7 +132,15 @@ class Making:
             options,
             planned.spec,
             planned.bundle,
-            place=requests.Place(root=self.place, groups=planned.cgroup.membership, first_fd=CHANNEL + 1),
+            place=requests.Place(
+                root=f"{self.place}/{INNER}" if trees else self.place,
+                groups=planned.cgroup.membership,
+                first_fd=CHANNEL + 1,
+                mapped={
+                    at: os.path.normpath(f"{self.place}/{number}/{each.within}")
+                    for number, (at, each) in enumerate(trees.items())
+                },
+            ),
         )
         self.command = _command(options)
         _forget_log(options, requests.RESTORE_LOG)

@@ -17,7 +17,7 @@ from ociworks.errors import CheckpointFailed, quote
 from ociworks.runtime._cgroupkill import read_text
 from ociworks.spec.runtime import Linux, Mount, Process, Spec
 
-__all__ = ["check"]
+__all__ = ["check", "unescaped"]
 
 _FILES: Final = {"network": "net", "mount": "mnt"}
 """Namespaces whose file in ``/proc`` has another name."""
@@ -154,10 +154,14 @@ def _mounts(pid: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Of each mount: where, options, kind of file system; of several on one place the topmost comes last."""
     for line in read_text(f"/proc/{pid}/mountinfo").splitlines():
         fields = line.split(" ")
-        point = fields[4]
-        for code, character in _ESCAPES:
-            point = point.replace(code, character)
-        yield point, tuple(fields[5].split(",")), fields[fields.index("-") + 1]
+        yield unescaped(fields[4]), tuple(fields[5].split(",")), fields[fields.index("-") + 1]
+
+
+def unescaped(name: str) -> str:
+    """A path as the kernel's table of mounts has it."""
+    for code, character in _ESCAPES:
+        name = name.replace(code, character)
+    return name
 
 
 def _identity(root: int, point: str) -> tuple[int, int] | None:
