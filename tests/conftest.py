@@ -14,6 +14,7 @@ settings.register_profile("patient", settings(), deadline=None, suppress_health_
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What is marked ``root`` is not for ordinary users."""
     if os.geteuid() != 0 and item.get_closest_marker("root") is not None:

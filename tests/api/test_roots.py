@@ -23,10 +23,7 @@ from tests.image.archives import directory, file, layer, symlink
 from tests.interop.peers import busybox
 from tests.ordinary import NOBODY, interpreter, readable_copy
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: overlays, other users"),
-]
+pytestmark = pytest.mark.root
 
 
 def image() -> Image:

@@ -29,8 +29,6 @@ from tests.image.archives import (
 )
 from tests.image.trees import Seen, tree
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 
 @contextmanager
 def mounted(places: list[Path], folder: Path, *, options: str = "") -> Iterator[Path]:
@@ -138,7 +136,7 @@ CASES = {
 }
 
 
-@as_root
+@pytest.mark.root
 @pytest.mark.parametrize("items", CASES.values(), ids=CASES.keys())
 def test_the_kernel_shows_the_merged_tree(items: list[bytes]) -> None:
     merged, shown = both(LOWER, layer(*items))
@@ -181,7 +179,7 @@ ITEMS = st.builds(Item, KINDS, PATHS, PATHS, st.sampled_from([0o644, 0o755, 0o47
 LAYERS = st.lists(st.lists(ITEMS, min_size=1, max_size=7), min_size=2, max_size=3)
 
 
-@as_root
+@pytest.mark.root
 @settings(max_examples=250)
 @example(
     [
@@ -201,7 +199,7 @@ def test_any_layers(layers: list[list[Item]]) -> None:
             archives.pop()
 
 
-@as_root
+@pytest.mark.root
 def test_hard_links_stay_together(tmp_path: Path) -> None:
     """Both names of a link to a lower file are in the layer, and are one file there."""
     places = apply_overlay(tmp_path, LOWER, layer(hardlink(b"n/new", b"usr/lib/libc")))
@@ -217,7 +215,7 @@ def test_hard_links_stay_together(tmp_path: Path) -> None:
     assert (places[0] / "usr/lib/libc").stat().st_nlink == 2, "the layer below is as it was"
 
 
-@as_root
+@pytest.mark.root
 def test_the_form(tmp_path: Path) -> None:
     places = apply_overlay(
         tmp_path,
@@ -231,7 +229,7 @@ def test_the_form(tmp_path: Path) -> None:
     assert os.getxattr(upper / "d", "trusted.overlay.opaque") == b"y"
 
 
-@as_root
+@pytest.mark.root
 def test_what_is_taken_along_is_whole(tmp_path: Path) -> None:
     capability = b"\x01\0\0\x02" + b"\0\x04\0\0" + bytes(12)
     lower = layer(

@@ -69,7 +69,7 @@ def test_links_are_removed_not_followed(tmp_path: Path) -> None:
     assert keep.stat().st_mode & 0o777 == 0o500
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.root
 @pytest.mark.parametrize("depth", [1, 80])
 def test_mounts_end_the_removal(tmp_path: Path, depth: int) -> None:
     top = tmp_path / "top"

@@ -213,7 +213,6 @@ def test_cl_05_users_that_are_none(text: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
 def test_cl_05_options_that_mean_nothing(
     command: Command, forever: spec.Bundle, arguments: list[str]
 ) -> None:
@@ -232,7 +231,6 @@ def test_cl_06_signals_from_a_closed_table(root: Path, text: str, capsys: pytest
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
 def test_cl_06_a_recycled_pid_gets_no_signal(command: Command, forever: spec.Bundle) -> None:
     """A pid with another start time is somebody else."""
     with command.running("cl06", forever), subprocess.Popen(["sleep", "1000"]) as bystander:
@@ -249,7 +247,6 @@ def test_cl_06_a_recycled_pid_gets_no_signal(command: Command, forever: spec.Bun
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
 def test_cl_06_two_deletes_and_a_delete_during_create(command: Command, forever: spec.Bundle) -> None:
     """Whoever comes second finds nothing left to do; nobody is stuck and nothing remains."""
     command.quiet("create", "--bundle", forever.path, "cl06b")

@@ -20,8 +20,6 @@ from ociworks.spec import FrozenDict
 from tests.cri import networks
 from tests.cri.networks import Host, configuration, fake_plugin, in_pod_call, leases, network_below
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
-
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
@@ -169,7 +167,7 @@ def test_cr_15_what_is_recorded_can_be_read_again(values: dict[str, Any]) -> Non
         PodNetwork(id="a", netns="/run/x", **values)
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_a_plugin_that_hangs(host: Host, tmp_path: Path) -> None:
     """It and all that it started are killed; the pod gets an error, and DEL is tried."""
     script = f"""
@@ -191,7 +189,7 @@ def test_cr_15_a_plugin_that_hangs(host: Host, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "results").iterdir())
 
 
-@root_only
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -228,7 +226,7 @@ def test_cr_15_what_a_plugin_says(host: Host, tmp_path: Path, output: str, messa
     assert threading.active_count() == threads
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_nothing_but_what_was_made_for_it(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +261,7 @@ def test_cr_15_nothing_but_what_was_made_for_it(
     assert not [target for _, _, target in listed if "socket:" in target]
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_the_namespace_is_replaced(host: Host, tmp_path: Path) -> None:
     """DEL is not run in another pod's namespace, nor in the host's, that took the place of the pod's."""
     script = f"""
@@ -283,7 +281,7 @@ def test_cr_15_the_namespace_is_replaced(host: Host, tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("DEL")] == ["DEL "] * 3
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_no_namespace_of_its_own(host: Host, tmp_path: Path) -> None:
     """A pod is never attached in the host's namespace, by a link, or by a path to something else."""
     network = fake_network(tmp_path, f"touch {tmp_path}/ran")
@@ -297,7 +295,7 @@ def test_cr_15_no_namespace_of_its_own(host: Host, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_every_plugin_is_asked_to_delete(host: Host, tmp_path: Path) -> None:
     """After a failed ADD too, the last plugin first, whatever the others say; what failed is tried again."""
     for name in ("one", "two", "three"):
@@ -330,7 +328,7 @@ def test_cr_15_every_plugin_is_asked_to_delete(host: Host, tmp_path: Path) -> No
     assert not list((tmp_path / "cache" / "results").iterdir())
 
 
-@root_only
+@pytest.mark.root
 def test_cr_15_the_configuration_of_then_deletes(host: Host, tmp_path: Path) -> None:
     """What attached a pod detaches it, though the configuration has changed, is broken, or gone."""
     network = network_below(tmp_path, configuration(tmp_path))
@@ -342,14 +340,14 @@ def test_cr_15_the_configuration_of_then_deletes(host: Host, tmp_path: Path) -> 
     assert not leases(tmp_path)
 
 
-@root_only
+@pytest.mark.root
 @pytest.mark.parametrize("port", [0, -1, 65536, "80", "80@10.0.0.1", 80.0, True, None, 1 << 64])
 def test_cr_03_ports_are_integers_in_range(host: Host, port: Any) -> None:
     with open(host.pod().netns, "rb") as netns, pytest.raises(InvalidRequest, match="1 to 65535"):
         connect_in(netns.fileno(), port)
 
 
-@root_only
+@pytest.mark.root
 def test_cr_03_never_the_servers_own_namespace(host: Host, tmp_path: Path) -> None:
     """A listener of the host on the same port is not reached; nor is one whose namespace took the pod's place."""
     pod = host.pod()
@@ -369,7 +367,7 @@ def test_cr_03_never_the_servers_own_namespace(host: Host, tmp_path: Path) -> No
         connect_in(other.fileno(), 80)
 
 
-@root_only
+@pytest.mark.root
 def test_cr_03_ipv6_after_ipv4(host: Host) -> None:
     """127.0.0.1 is asked first, then ::1; a name is never looked up."""
     pod = host.pod()
@@ -381,7 +379,7 @@ def test_cr_03_ipv6_after_ipv4(host: Host) -> None:
             assert connection.gettimeout() is None
 
 
-@root_only
+@pytest.mark.root
 def test_cr_03_a_port_that_never_answers(host: Host) -> None:
     """A full backlog ends in an error within the time, and no thread or descriptor is left."""
     pod = host.pod()
@@ -404,7 +402,7 @@ def test_cr_03_a_port_that_never_answers(host: Host) -> None:
             assert (open_files(), threading.active_count()) == (before, threads)
 
 
-@root_only
+@pytest.mark.root
 def test_cr_03_a_connection_to_itself_is_none(host: Host) -> None:
     """When the kernel gives the caller the very port that it asks for, nobody listens there."""
     pod = host.pod()

@@ -21,7 +21,6 @@ from ociworks.runtime._host import Host
 from ociworks.spec.runtime import Mount
 from tests.runtime.boxes import changed, look, with_linux, with_process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts and namespaces of its own")
 HUNTER = r"""
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -303,7 +302,6 @@ except (OSError, StepError) as error:
 
 
 @pytest.mark.root
-@needs_root
 @pytest.mark.parametrize("script", [PLANTED, COVERED, SWITCHED, MOVED, ABOVE])
 def test_rt_12_a_procfs_that_was_prepared(tmp_path: Path, script: str) -> None:
     """Settings go to the root of a procfs, through no mount below it, or are refused; what is planted stays empty."""
@@ -323,7 +321,6 @@ def test_rt_12_a_procfs_that_was_prepared(tmp_path: Path, script: str) -> None:
 
 
 @pytest.mark.root
-@needs_root
 def test_rt_12_the_mount_namespace_of_the_host_is_refused(runtime: Runtime, bundle: spec.Bundle) -> None:
     """Its root would be exchanged under everybody."""
     with pytest.raises(errors.CreateFailed, match="the host's mount namespace"):
@@ -331,7 +328,6 @@ def test_rt_12_the_mount_namespace_of_the_host_is_refused(runtime: Runtime, bund
 
 
 @pytest.mark.root
-@needs_root
 def test_rt_12_a_joined_mount_namespace_with_a_false_proc(
     runtime: Runtime, bundle: spec.Bundle, tmp_path: Path
 ) -> None:
@@ -364,7 +360,6 @@ def joining(bundle: spec.Bundle, pid: int) -> spec.Bundle:
 
 
 @pytest.mark.root
-@needs_root
 @pytest.mark.parametrize("target", ["/proc", "/proc/sys", "/proc/sys/kernel", "/proc/self", "/proc/1"])
 def test_rt_12_settings_are_not_written_where_the_configuration_mounts(
     runtime: Runtime, bundle: spec.Bundle, tmp_path: Path, target: str
@@ -398,7 +393,6 @@ def test_rt_12_settings_are_not_written_where_the_configuration_mounts(
 
 
 @pytest.mark.root
-@needs_root
 @pytest.mark.parametrize("script", [PLANTED, COVERED])
 def test_rt_12_a_container_that_covers_its_procfs(runtime: Runtime, bundle: spec.Bundle, script: str) -> None:
     """An exec has its settings written before it enters, so what was planted inside stays empty."""

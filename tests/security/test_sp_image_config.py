@@ -206,7 +206,7 @@ def test_sp_09_escapes_and_other_types(root: Path, rootfd: int, tmp_path: Path) 
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make devices")
+@pytest.mark.root
 def test_sp_09_devices(root: Path, rootfd: int) -> None:
     os.mknod(root / "etc" / "passwd", 0o020666, os.makedev(1, 5))
     with pytest.raises(ImageConfigError, match="regular file"):

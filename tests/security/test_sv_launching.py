@@ -21,7 +21,6 @@ from ociworks.runtime.launcher import Spawned
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import detached, open_files, parent, shim_of, until_ended
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
 SECRET = "correct-horse-battery-staple"
 
 
@@ -92,7 +91,9 @@ sys.addaudithook(stop)
         ("open", 4),
         ("socket.bind", 2),
         ("os.chmod", 1),  # complete, but under another name
-        pytest.param("os.mkdir", 9, marks=root_only),  # among control groups, and the first process is there
+        pytest.param(
+            "os.mkdir", 9, marks=pytest.mark.root
+        ),  # among control groups, and the first process is there
         ("socket.sendmsg", 1),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ from ociworks.runtime import Detach, Runtime
 from ociworks.spec.runtime import Memory, Resources
 from tests.runtime.boxes import box, nothing_left, with_linux
 from tests.runtime.shims import detached, shim_of
-
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups and mounts")
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def without_pids(bundle: spec.Bundle) -> spec.Bundle:
     return with_linux(bundle, namespaces=spaces)
 
 
-@root_only
+@pytest.mark.root
 def test_sv_04_orphans_of_a_shared_pid_namespace(runtime: Runtime, tmp_path: Path) -> None:
     """Without a PID namespace orphans come to the shim: it reaps them all, and keeps the init's status apart."""
     script = "for i in $(seq 10000); do (true &); done; (sleep 1000 &); echo done; read x; exit 9"
@@ -90,7 +87,7 @@ def test_sv_04_orphans_of_a_shared_pid_namespace(runtime: Runtime, tmp_path: Pat
         assert found.wait(60) == 9
 
 
-@root_only
+@pytest.mark.root
 def test_sv_04_out_of_memory(runtime: Runtime, tmp_path: Path) -> None:
     """The kernel's reason is kept beside the status."""
     limits = Resources(memory=Memory(limit=16 << 20, swap=16 << 20))
@@ -124,7 +121,7 @@ def fill(place: Path) -> Path:
             return path
 
 
-@root_only
+@pytest.mark.root
 def test_sv_04_a_full_disk(tmp_path: Path) -> None:
     """The status is written although nothing else can be: its space was taken at the creation."""
     with small_disk(tmp_path / "disk", "1m") as disk, nothing_left(disk / "root"):

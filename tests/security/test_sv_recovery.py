@@ -21,8 +21,6 @@ from ociworks.spec.runtime import Pids, Resources
 from tests.runtime.boxes import box, nothing_left, with_linux
 from tests.runtime.shims import detached, shim_of, until_ended
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups and other users")
-
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Runtime]:
@@ -287,7 +285,7 @@ STUBBORN = {
 }
 
 
-@root_only
+@pytest.mark.root
 @pytest.mark.parametrize("script", STUBBORN.values(), ids=STUBBORN)
 def test_sv_07_stubborn_containers(runtime: Runtime, tmp_path: Path, script: str) -> None:
     """Whatever a container does, one call ends it, and its shim was never in its reach."""
@@ -303,7 +301,7 @@ def test_sv_07_stubborn_containers(runtime: Runtime, tmp_path: Path, script: str
         until_ended(shim)
 
 
-@root_only
+@pytest.mark.root
 def test_sv_07_frozen(runtime: Runtime, tmp_path: Path) -> None:
     """A paused container is deleted as any other."""
     with detached(runtime, box(tmp_path / "bundle"), "exec sleep 1000") as found:

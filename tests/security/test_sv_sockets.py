@@ -20,8 +20,6 @@ from ociworks.runtime.shim import messages
 from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import detached, knock, open_files, settled, shim_of
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user")
-
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Runtime]:
@@ -160,7 +158,7 @@ def test_sv_01_half_a_session(runtime: Runtime, found: Container) -> None:
     assert settled(found, runtime.root) == before
 
 
-@root_only
+@pytest.mark.root
 def test_sv_01_another_user(runtime: Runtime, found: Container, tmp_path: Path) -> None:
     """Another user cannot come near; and where directories were opened to all, is not listened to."""
     socket_path = Path(runtime.root, "far/shim")
@@ -205,7 +203,7 @@ def _as_user(path: Path) -> str:
         return stream.read()
 
 
-@root_only
+@pytest.mark.root
 def test_sv_01_a_container_with_the_hosts_network(runtime: Runtime, tmp_path: Path) -> None:
     """Sharing the host's network gives a container no way to a shim, its own or another's."""
     bundle = box(tmp_path / "bundle")

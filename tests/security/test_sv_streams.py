@@ -16,8 +16,6 @@ from tests.runtime.boxes import box, nothing_left
 from tests.runtime.shims import detached, knock, open_files, read_until, settled, shim_of
 from tests.security.test_sv_reaping import fill, small_disk
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a file system of its own")
-
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Runtime]:
@@ -125,7 +123,7 @@ def test_sv_06_both_ends_close(runtime: Runtime, tmp_path: Path) -> None:
         assert found.status == "running"
 
 
-@root_only
+@pytest.mark.root
 def test_sv_06_a_full_log_disk(runtime: Runtime, tmp_path: Path) -> None:
     """The program goes on; whole records are lost, counted, and the next ones are written when there is space again."""
     with small_disk(tmp_path / "disk", "512k") as disk:
@@ -185,7 +183,7 @@ def test_sv_06_log_files_that_are_moved(runtime: Runtime, tmp_path: Path) -> Non
         assert outside.read_bytes() == b"before"
 
 
-@root_only
+@pytest.mark.root
 def test_sv_06_no_descriptors_left(runtime: Runtime, tmp_path: Path) -> None:
     """At the limit new sessions are refused and old ones go on; after it, new ones are let in again."""
     script = "while read x; do echo $x; done"

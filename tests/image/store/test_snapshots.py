@@ -20,8 +20,6 @@ from ociworks.testing import image_from_layers
 from tests.image.archives import directory, file, hardlink, layer, symlink
 from tests.ordinary import NOBODY, interpreter, readable_copy
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 BASE = layer(
     directory(b"."),
     directory(b"etc", mode=0o755),
@@ -97,7 +95,7 @@ def test_copy_is_what_unpack_makes(snapshots: store.Snapshots, tmp_path: Path) -
     assert described(tmp_path / "copy") == unpacked(img, tmp_path / "bundle")
 
 
-@as_root
+@pytest.mark.root
 @pytest.mark.parametrize("layers", [(BASE,), (BASE, MIDDLE), (BASE, MIDDLE, TOP)], ids=len)
 def test_mount_is_what_unpack_makes(
     layers: tuple[bytes, ...], snapshots: store.Snapshots, tmp_path: Path
@@ -112,7 +110,7 @@ def test_mount_is_what_unpack_makes(
     assert os.listdir(tmp_path / "mnt") == []
 
 
-@as_root
+@pytest.mark.root
 def test_what_is_written_stays_in_the_state(snapshots: store.Snapshots, tmp_path: Path) -> None:
     """A writable mount leaves the layers alone; its changes are there again next time."""
     (tmp_path / "mnt").mkdir()
@@ -222,7 +220,7 @@ class _WithConfig:
         )
 
 
-@as_root
+@pytest.mark.root
 def test_un_08_nobody_else_may_come_in(tmp_path: Path) -> None:
     """A store is private whatever the umask is; a directory that is not so is refused."""
     old = os.umask(0)
@@ -278,7 +276,7 @@ def _needs_user_attributes(place: Path) -> None:
     os.removexattr(place, "user.overlay.opaque")
 
 
-@as_root
+@pytest.mark.root
 @pytest.mark.userns
 @pytest.mark.parametrize("kind", ["mount", "copy"])
 def test_an_ordinary_user(kind: str) -> None:
@@ -355,7 +353,7 @@ def test_what_the_killed_have_left_goes(snapshots: store.Snapshots, tmp_path: Pa
     assert not left.exists()
 
 
-@as_root
+@pytest.mark.root
 def test_a_copy_for_other_owners(snapshots: store.Snapshots, tmp_path: Path) -> None:
     with snapshots.prepare(image(BASE)) as snapshot:
         snapshot.copy(tmp_path / "same")

@@ -13,8 +13,6 @@ import pytest
 from ociworks.errors import LimitExceeded, NotSupported, TarError
 from tests.image.archives import apply, entry, file, hardlink, header, layer, listing, symlink
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 
 def test_un_06_metadata_of_links(root: Path) -> None:
     (root / "inside").write_bytes(b"inside")
@@ -54,7 +52,7 @@ def test_un_07_rootless_says_so(root: Path) -> None:
     assert listing(root) == {}
 
 
-@as_root
+@pytest.mark.root
 def test_un_07_devices_when_asked_for(root: Path) -> None:
     apply(
         root,
@@ -84,7 +82,7 @@ def test_un_07_fifos_do_not_block(root: Path) -> None:
     assert listing(root) == {"p": b"file now"}
 
 
-@as_root
+@pytest.mark.root
 def test_un_09_owners_by_number(root: Path) -> None:
     apply(
         root, layer(header(b"a", uid=1000, gid=(4_000_000_000).to_bytes(8, "big").replace(b"\0", b"\x80", 1)))
@@ -92,13 +90,13 @@ def test_un_09_owners_by_number(root: Path) -> None:
     assert ((root / "a").stat().st_uid, (root / "a").stat().st_gid) == (1000, 4_000_000_000)
 
 
-@as_root
+@pytest.mark.root
 def test_un_09_squashing_is_explicit(root: Path) -> None:
     apply(root, layer(header(b"a", uid=1000, gid=1000)), rootless=True)
     assert ((root / "a").stat().st_uid, (root / "a").stat().st_gid) == (0, 0)
 
 
-@as_root
+@pytest.mark.root
 def test_un_09_owners_come_before_set_id_bits(root: Path) -> None:
     apply(root, layer(header(b"a", uid=1000, gid=1000, mode=0o6755)))
     assert stat.S_IMODE((root / "a").stat().st_mode) == 0o6755
@@ -147,7 +145,7 @@ def test_un_10_malformed_capabilities(root: Path, value: bytes) -> None:
     assert listing(root) == {}
 
 
-@as_root
+@pytest.mark.root
 def test_un_10_capabilities_survive_the_owner(root: Path) -> None:
     value = b"\x01\0\0\x02" + b"\0\x04\0\0" + bytes(12)
     apply(
@@ -203,7 +201,7 @@ def test_un_06_a_mode_behind_a_link_to_a_symlink(root: Path) -> None:
     assert stat.S_IMODE((root / "shown").stat().st_mode) == 0o640
 
 
-@as_root
+@pytest.mark.root
 def test_un_09_names_of_owners_are_ignored(root: Path) -> None:
     block = bytearray(header(b"f", uid=1000, gid=1000))
     block[265:297] = b"root".ljust(32, b"\0")

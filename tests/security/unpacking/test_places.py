@@ -13,8 +13,6 @@ import pytest
 from ociworks.errors import LayerError, TarError
 from tests.image.archives import Outside, apply, directory, entry, file, hardlink, layer, listing, symlink
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 
 @pytest.mark.parametrize("name", [b"/etc/x", b"//etc//x", b"./etc/./x", b"etc/x"])
 def test_un_01_leading_slashes_are_dropped(root: Path, name: bytes) -> None:
@@ -205,13 +203,13 @@ def test_un_05_no_way_out_through_a_target_in_a_replaced_directory(root: Path) -
         apply(root, layer(file(b"d/f", b"1"), hardlink(b"d", b"d/f")))
 
 
-@as_root
+@pytest.mark.root
 def test_un_03_the_owner_of_the_root(root: Path) -> None:
     apply(root, layer(entry(b".", b"5", mode=0o700, uid=12345), file(b"x")))
     assert (root.stat().st_uid, stat.S_IMODE(root.stat().st_mode)) == (12345, 0o700)
 
 
-@as_root
+@pytest.mark.root
 def test_un_05_a_device_is_no_target(root: Path) -> None:
     with pytest.raises(TarError, match="neither file nor symlink"):
         apply(root, layer(entry(b"dev", b"3", device=(1, 3)), hardlink(b"h", b"dev")), devices="create")
