@@ -107,6 +107,26 @@ def test_what_criu_is_asked_to_restore(bundle: spec.Bundle, tmp_path: Path) -> N
     assert files == ("/proc/self/ns/net",)
 
 
+@pytest.mark.usefixtures("as_root")
+def test_control_groups_of_the_host(bundle: spec.Bundle, tmp_path: Path) -> None:
+    """Those of version 1 are binds where the container has no namespace for them, and named like others."""
+    (tmp_path / "descriptors.json").write_text("[]")
+    given = RestoreOptions(image_path=str(tmp_path))
+    place = requests.Place(root="/r", groups={}, bound=(("/sys/fs/cgroup/cpu", "/cg/cpu/box"),), first_fd=4)
+    request, _ = requests.restore_request(given, bundle.spec, str(bundle.path), place=place)
+    assert "mnt[/sys/fs/cgroup/cpu]:/cg/cpu/box" in words(request, "external")
+    mounts = (Mount(destination="/sys/fs", type="cgroup"),)
+    private = changed(bundle, mounts=mounts)
+    shared = with_linux(private, namespaces=(Namespace(type="mount"),))
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = {point for line in lines if (point := line.split(" ")[4]).startswith("/sys/fs/")}
+    for there, expected in ((private, set()), (shared, {f"mnt[{point}]:{point}" for point in points})):
+        request = requests.dump_request(CheckpointOptions(image_path="/i"), there.spec, os.getpid(), "")
+        assert expected == {
+            word for word in words(request, "external") if str(word).startswith("mnt[/sys/fs/")
+        }
+
+
 def words(request: Mapping[str, object], name: str) -> tuple[object, ...]:
     """A field that repeats."""
     found = request[name]

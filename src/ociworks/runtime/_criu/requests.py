@@ -63,6 +63,8 @@ class Place:
     """Where the root filesystem is mounted."""
     groups: Mapping[str, str]
     """The control group of each hierarchy, whatever it was at the checkpoint."""
+    bound: Sequence[tuple[str, str]] = ()
+    """Where it sees control groups of the host's, and which directories those are."""
     first_fd: int
     mapped: Mapping[str, str] = field(factory=dict)
     """Where the trees of binds with IDs of their own are mounted, by destination."""
@@ -129,6 +131,7 @@ def restore_request(
             f"mnt[{destination}]:{place.mapped.get(destination) or os.path.realpath(os.path.join(bundle, source))}"
             for destination, source in _mounts(spec)
         ),
+        *(f"mnt[{point}]:{directory}" for point, directory in place.bound),
         f"mnt[{os.devnull}]:{os.devnull}",  # what runc calls every masked file
     )
     linux = spec.linux or Linux()
@@ -216,10 +219,23 @@ def _seen_from_outside(spec: Spec, pid: int) -> Iterator[str]:
                 yield f"mnt[{place}]:{destination}"
     finally:
         os.close(root)
+    yield from (f"mnt[{point}]:{point}" for point in _bound_groups(spec, pid))
     yield from (what for what in streams.of(pid) if what.startswith("file["))
     for kind, path in _handed(spec.linux or Linux()):
         name, key = _EXTERNAL[kind]
         yield f"{name}[{os.stat(path).st_ino}]:{key}"
+
+
+def _bound_groups(spec: Spec, pid: int) -> Iterator[str]:
+    """Where a container that sees the host's control groups of version 1 has binds of them."""
+    linux = spec.linux or Linux()
+    if any(namespace.type == "cgroup" for namespace in linux.namespaces):
+        return
+    places = [f"{mount.destination.rstrip('/')}/" for mount in spec.mounts if mount.type == "cgroup"]
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        for point in (line.split(" ")[4] for line in stream):
+            if any(point.startswith(place) for place in places):
+                yield point
 
 
 def _mounts(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ociworks._linux.numbers import CLONE_NEWCGROUP
 from ociworks.errors import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ociworks.runtime.checkpoint import CheckpointOptions, RestoreOptions
     from ociworks.runtime.launcher import Spawned
     from ociworks.runtime.plan import Plan
+    from ociworks.runtime.plan.ops import Hierarchy
     from ociworks.runtime.state import Record
     from ociworks.spec.runtime import Spec
 
@@ -135,6 +136,7 @@ class Making:
             place=requests.Place(
                 root=f"{self.place}/{INNER}" if trees else self.place,
                 groups=planned.cgroup.membership,
+                bound=tuple(_bound(planned)),
                 first_fd=CHANNEL + 1,
                 mapped={
                     at: os.path.normpath(f"{self.place}/{number}/{each.within}")
@@ -234,6 +236,16 @@ def _place(making: Making) -> Iterator[None]:
         os.rmdir(making.place)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(making.pid_file)
+
+
+def _bound(planned: Plan) -> Iterator[tuple[str, str]]:
+    """The control groups of the host's that are bound into the container: where, and which."""
+    if planned.namespaces.private & CLONE_NEWCGROUP:
+        return
+    for op in planned.operations:
+        if op.name == "cgroup_tree":
+            target, layout = cast("str", op.args[0]), cast("tuple[Hierarchy, ...]", op.args[1])
+            yield from ((f"{target}/{name}", host) for name, _, _, host, _ in layout if name)
 
 
 def _groups(planned: Plan, options: RestoreOptions) -> tuple[tuple[str, ...], int]:
