@@ -21,7 +21,7 @@ import struct
 from ociworks._linux import calls
 from ociworks._linux.calls import CallList
 from ociworks._linux.memfd import sealed
-from ociworks._linux.process import CLONE_INTO_CGROUP, CLONE_PARENT
+from ociworks._linux.process import CLONE_INTO_CGROUP, CLONE_NEWTIME, CLONE_PARENT
 from ociworks.runtime._init import wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.listed import (
@@ -106,6 +106,7 @@ def _fits(request: Mapping[str, Any]) -> bool:
         calls.SUPPORTED
         and request["join_kinds"]
         and not any(request[name] for name in other)
+        and not (request["unified"] and request["join_kinds"] & CLONE_NEWTIME)  # not for who shares memory
         and all(operation[0] in OPERATIONS for operation in request["ops"])
     )
 
