@@ -5,7 +5,7 @@ only the modules in ``ALLOWED_IMPORTS`` and ``ociworks._linux``; ``tests/test_im
 
 - ``wire``: the messages between caller, launcher and init, drawn as a table
 - ``launcher``: the loop of the helper process; owns what must go when the caller dies
-- ``detaching``: the same, with shims
+- ``detaching``: the same, with shims and lists of system calls; ``entering``: with such lists
 - ``reaper``: the loop of another helper, the parent of containers that other runtimes made
 - ``programs``: starts those runtimes' programs; ``beside``: starts criu, with a root filesystem that it alone sees
 - ``porter``: the parent, for a moment, of an exec that outlives its caller

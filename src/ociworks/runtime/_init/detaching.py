@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ociworks.runtime._init import launcher
+from ociworks.runtime._init import entry, launcher
+from ociworks.runtime._init.runners import Runners
 from ociworks.runtime.shim import supervise
 
 __all__ = ["main"]
@@ -10,4 +11,4 @@ __all__ = ["main"]
 
 def main(control: int, caller: int) -> None:
     """Run it on its control channel; never returns."""
-    launcher.main(control, caller, supervise.main)
+    launcher.main(control, caller, supervise.main, entry.spawn, Runners())

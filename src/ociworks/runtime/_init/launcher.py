@@ -24,13 +24,15 @@ from ociworks.runtime import _cgroupbpf, _cgroupfs, _cgroupkill
 from ociworks.runtime._init import porter, spawn, wire
 from ociworks.runtime._init.context import StepError
 from ociworks.runtime._init.network import Ahead
-from ociworks.runtime._init.runners import Runners
 from ociworks.runtime._init.trust import Trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final, NoReturn, TypeAlias
+
+    from ociworks.runtime._init.runners import Runners
+    from ociworks.runtime._init.spawn import Enter
 
     Shim: TypeAlias = Callable[[Mapping[str, Any], Sequence[int], int], NoReturn]
 
@@ -70,7 +72,14 @@ class Process:
 class Launcher:
     """The loop's state: the control channel, the children by pidfd, and the trusts by name."""
 
-    def __init__(self, control: _socket.socket, caller: int, shim: Shim | None) -> None:
+    def __init__(
+        self,
+        control: _socket.socket,
+        caller: int,
+        shim: Shim | None,
+        enter: Enter | None,
+        runners: Runners | None,
+    ) -> None:
         self.control = control
         self.caller = caller
         self.shim = shim
@@ -84,8 +93,9 @@ class Launcher:
         """Parents of control groups that stay, while we do, for the next container."""
         self.poll = select.epoll()
         self.last_capability = capabilities.last_capability()
-        self.network, self.runners = Ahead(), Runners()
-        self.ahead = (self.network, self.runners)
+        self.enter = enter
+        self.network, self.runners = Ahead(), runners
+        self.ahead = (self.network,) if runners is None else (self.network, runners)
 
     def run(self) -> None:
         """Serve until the caller is gone, then remove everything."""
@@ -95,7 +105,8 @@ class Launcher:
             while self._serve():
                 pass
         finally:
-            self.runners.close()
+            if self.runners is not None:
+                self.runners.close()
             self._abandon()
 
     def _serve(self) -> bool:
@@ -164,7 +175,7 @@ class Launcher:
         """Fork the porter of a detached exec; it answers the caller itself."""
         pid, pidfd = process.clone(0)
         if pid == 0:
-            porter.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability)
+            porter.main(request, (monitor.fileno(), self.caller, *fds), self.last_capability, self.enter)
         monitor.close()
         self.shims[pidfd] = ""
         self.poll.register(pidfd, select.EPOLLIN)
@@ -216,7 +227,7 @@ class Launcher:
             trust.close_gate()
             trust.init = pidfd
         else:
-            pid, pidfd = spawn.spawn(request, fds, self.last_capability)
+            pid, pidfd = spawn.spawn(request, fds, self.last_capability, enter=self.enter)
         is_init = bool(request["claim"])
         child = Process(pid, monitor, trust, is_init=is_init, request=request)
         self.children[pidfd] = child
@@ -225,6 +236,8 @@ class Launcher:
 
     def _first_process(self, trust: Trust, request: Mapping[str, Any], fds: Sequence[int]) -> tuple[int, int]:
         if request["list"]:
+            if self.runners is None:
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), wire.LISTED)
             return trust.run(request, fds, self.runners.take(request))
         network = self.network.take(request["flags"], request["ops"])
         try:
@@ -379,10 +392,17 @@ def _fail(monitor: _socket.socket, number: int, step: str, text: str, name: str)
     _tell(monitor, wire.FAILED, wire.pack_failure(number, 0, step, text, name))
 
 
-def main(control_fd: int, caller_pid: int, shim: Shim | None = None) -> None:
+def main(
+    control_fd: int,
+    caller_pid: int,
+    shim: Shim | None = None,
+    enter: Enter | None = None,
+    runners: Runners | None = None,
+) -> None:
     """Run the launcher on its control channel; never returns.
 
-    ``shim`` is what a fork becomes that is to hold a detached container.
+    ``shim`` is what a fork becomes that is to hold a detached container. ``enter`` and ``runners`` make processes by
+    lists of system calls; without them, all are made by interpreters.
     """
     process.prctl(_PR_SET_NAME, address(_NAME))
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):
@@ -392,7 +412,7 @@ def main(control_fd: int, caller_pid: int, shim: Shim | None = None) -> None:
     sys.meta_path.clear()
     gc.disable()
     try:
-        Launcher(control, os.pidfd_open(caller_pid), shim).run()
+        Launcher(control, os.pidfd_open(caller_pid), shim, enter, runners).run()
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: the caller hears of it
         control.send(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[:1024])
     finally:

@@ -21,16 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final, NoReturn
 
+    from ociworks.runtime._init.spawn import Enter
+
 __all__ = ["main"]
 
 _SIGKILL: Final = 9
 
 
-def main(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) -> NoReturn:
-    """Make the process, wait until it is let go. ``fds``: the monitor, the caller's pidfd, and those of the spawn."""
+def main(
+    request: Mapping[str, Any], fds: Sequence[int], last_capability: int, enter: Enter | None
+) -> NoReturn:
+    """Make the process, wait until it is let go.
+
+    ``fds``: the monitor, the caller's pidfd, and those of the spawn; ``enter`` as :func:`spawn.spawn` has it.
+    """
     try:
         monitor, caller, *given = process.keep_only(fds)
-        _carry(_socket.socket(fileno=monitor), caller, request, given, last_capability)
+        _carry(_socket.socket(fileno=monitor), caller, request, given, last_capability, enter)
     finally:
         os._exit(0)
 
@@ -41,9 +48,10 @@ def _carry(
     request: Mapping[str, Any],
     given: Sequence[int],
     last_capability: int,
+    enter: Enter | None,
 ) -> None:
     try:
-        pid, pidfd = spawn.spawn(request, given, last_capability)
+        pid, pidfd = spawn.spawn(request, given, last_capability, enter=enter)
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else ""
         wire.send(

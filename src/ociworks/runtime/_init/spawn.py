@@ -18,14 +18,16 @@ import resource
 
 from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
-from ociworks.runtime._init import entry, execute, maps, sources, users, wire
+from ociworks.runtime._init import execute, maps, sources, users, wire
 from ociworks.runtime._init.context import Context, StepError
 from ociworks.runtime._init.network import clone_inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, Final
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final, TypeAlias
+
+    Enter: TypeAlias = Callable[[Mapping[str, Any], Sequence[int], int], tuple[int, int] | None]
 
 __all__ = ["admit", "spawn"]
 
@@ -48,6 +50,7 @@ def spawn(
     groups: int = -1,
     gate: int = -1,
     network: int = -1,
+    enter: Enter | None = None,
 ) -> tuple[int, int]:
     """Make the process that ``request`` describes; returns ``(pid, pidfd)``.
 
@@ -55,13 +58,13 @@ def spawn(
     inherits from descriptor 3 on. ``gate`` is the
     socket at which an init waits to be started, ``groups`` the one over which it gets the files of its control groups
     (:func:`admit`); without that they are there already. ``network`` is a network namespace that was made ahead.
+    ``enter`` makes what it can in another way (``entry.spawn``).
     Raises OSError or StepError when there is no process; what fails later comes over the sync channel.
     """
     if request["owner"] >= 0:
         users.give_pipes(fds[1:_STREAMS], request["owner"])
-    listed = entry.spawn(request, fds, last_capability)
-    if listed is not None:
-        return listed
+    if enter is not None and (made := enter(request, fds, last_capability)) is not None:
+        return made
     tasks = [] if groups >= 0 else _cgroupfs.open_tasks(request["tasks"])
     joins: list[tuple[int, int]] = []
     mapped = os.pipe2(os.O_CLOEXEC) if request["maps"] else None

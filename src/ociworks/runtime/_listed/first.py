@@ -33,7 +33,8 @@ from ociworks._linux.numbers import (
 )
 from ociworks.errors import CreateFailed
 from ociworks.runtime._init import listed, wire
-from ociworks.runtime._listed.mounting import OPERATIONS, Mounting, NotListed
+from ociworks.runtime._listed.building import First, NotListed
+from ociworks.runtime._listed.mounting import OPERATIONS
 from ociworks.runtime._progress import GaveUp
 from ociworks.runtime._same import kept
 
@@ -164,9 +165,12 @@ def write(request: SpawnRequest, pipes: tuple[bool, ...]) -> bytes:
     here.call("close_range", 3, _FIRST_SYNC - 1)
     listed.default_signals(here)
     groups = _FIRST_GROUPS if has_groups else -1
-    mounting = Mounting(here, _FIRST_SYNC, groups, pipes, _last_capability(), len(request.tasks))
-    for index, operation in enumerate(request.ops):
-        mounting.operation(index, operation)
+    first = First(here, _FIRST_SYNC, groups, pipes, _last_capability(), len(request.tasks))
+    for index, (name, *arguments) in enumerate(request.ops):
+        here.report(_FIRST_SYNC, wire.FAILED + wire.pack_failure(0, index, wire.LISTED, name, ""))
+        if name not in ("make_device", "dev_link"):
+            first.devices_done()
+        OPERATIONS[name](first, *arguments)
     return here.finish()
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["begin", "end", "take"]
 
 _PLAIN: Final = "ociworks.runtime._init.launcher"
+_ENTERING: Final = "ociworks.runtime._init.entering"
 _WITH_SHIMS: Final = "ociworks.runtime._init.detaching"
-"""What the helper runs; only a Runtime of somebody else's asks for shims."""
+"""What the helper runs: ``create`` enters no container, and only a Runtime of somebody else's asks for shims."""
 _NEEDED_BY: Final = frozenset({"create", "run", "exec", "restore"})
 _started: list[tuple[int, int]] = []
 
@@ -25,7 +26,7 @@ def begin(words: Sequence[str]) -> None:
     """Start it if a command of these words is likely to need it; what prevents that is reported when it is taken."""
     if not _NEEDED_BY.isdisjoint(words):
         try:
-            _started.append(_start(_PLAIN))
+            _started.append(_start(_PLAIN if "create" in words else _ENTERING))
         except Exception:  # noqa: BLE001 - tried again, and reported, where there is somebody to report it
             return
 
@@ -34,7 +35,7 @@ def take(*, shims: bool) -> tuple[int, int]:
     """Its pid and our end of its control channel. Raises what starting one raises."""
     if shims:
         return _start(_WITH_SHIMS)
-    return _started.pop() if _started else _start(_PLAIN)
+    return _started.pop() if _started else _start(_ENTERING)
 
 
 def end() -> None:
