@@ -53,6 +53,8 @@ _PARENT_SETTID: Final = 0x100000
 _WRITE, _PLACE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _PIDS: Final = struct.Struct("=iB4xi")
 """Of the process, in an answer whose second half is a failure with room for the pid of the second."""
+_BORN: Final = struct.Struct("=4xi")
+"""Of the second, said by the first: the beginning of a failure, and shorter than any."""
 _ENTERED: Final = ("join_kinds", "tasks", "unified", "oom_score_adj", "outlives")
 """Of a request, what decides about how the container is entered."""
 _MOST_KEPT: Final = 4
@@ -75,13 +77,17 @@ def spawn(request: Mapping[str, Any], fds: Sequence[int], last_capability: int) 
             first = start(theirs.fileno(), fds)
         finally:
             theirs.close()
+        second = 0
         try:
             kind, body, _ = wire.receive(ours)
+            if kind == wire.FAILED and len(body) == _BORN.size:
+                (second,) = _BORN.unpack(body)
+                kind, body, _ = wire.receive(ours)
         finally:
             os.waitpid(first, 0)
     finally:
         ours.close()
-    return _answered(kind, body)
+    return _answered(kind, body, second)
 
 
 def _said(
@@ -128,7 +134,8 @@ def start(channel: int, fds: Sequence[int] = (), name: str = "ociworks-entry") -
         os.close(program)
 
 
-def _answered(kind: bytes, body: bytes) -> tuple[int, int]:
+def _answered(kind: bytes, body: bytes, second: int) -> tuple[int, int]:
+    """``second`` is its pid where the first told it; whoever answers says it, too."""
     if kind == wire.SPAWNED and len(body) == _PIDS.size:
         pid, _, second = _PIDS.unpack(body)
         if second:
@@ -140,6 +147,8 @@ def _answered(kind: bytes, body: bytes) -> tuple[int, int]:
         if second:
             os.waitpid(second, 0)
         raise StepError(f"{step}: {text or os.strerror(number)}", path, number)
+    if second:  # it was killed in its control group: for want of memory, or with the container
+        os.waitpid(second, 0)
     raise StepError("the process that joins namespaces ended early")
 
 
@@ -201,6 +210,7 @@ def _become_second(calls_: CallList, unified: bytes, told: int) -> None:
     _failed(calls_, "clone3", os.fsdecode(unified))
     calls_.call("openat", _AT_FDCWD, calls_.text(unified), _PLACE, expected=1)
     entry = _clone(calls_, _CLONE_VM | _PARENT_SETTID | CLONE_INTO_CGROUP, told, cgroup=1)
+    calls_.call("write", _CHANNEL, told - 5, 1 + _BORN.size)
     calls_.call("exit_group", 0)
     calls_.land(entry)
     calls_.call("prctl", SET_PDEATHSIG, SIGKILL)
