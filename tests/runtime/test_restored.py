@@ -21,7 +21,7 @@ from ociworks.runtime import CheckpointOptions, Container, Detach, RestoreOption
 from ociworks.runtime._criu import running as running_
 from ociworks.runtime._criu import within
 from ociworks.runtime._host import Host
-from ociworks.spec.runtime import Capabilities, Mount, Namespace, Seccomp, User
+from ociworks.spec.runtime import Capabilities, Mount, Namespace, NetDevice, Seccomp, User
 from tests.runtime.boxes import changed, nothing_left, with_linux, with_process
 from tests.runtime.criu_stand_in import install
 from tests.runtime.shims import shim_of, until_ended
@@ -41,6 +41,7 @@ class Restoring:
     def __init__(self, tmp_path: Path, bundle: spec.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place, self._patch = tmp_path, monkeypatch
         self.bundle = with_linux(bundle, cgroups_path="/criu-box", namespaces=(Namespace(type="mount"),))
+        self.moves: dict[str, NetDevice] = {}
         self.log = tmp_path / "log"
         (tmp_path / "images").mkdir()
         (tmp_path / "images/descriptors.json").write_text('["/dev/null", "pipe:[1]", "pipe:[2]"]')
@@ -56,7 +57,8 @@ class Restoring:
         procs = runtime.plan(self.bundle, "back").cgroup.procs
         self.criu(does, procs, script)
         options = RestoreOptions(image_path=str(self.place / "images"), **(more or {}))
-        return runtime.restore("back", self.bundle, options, **keywords)
+        bundle = with_linux(self.bundle, net_devices=self.moves)
+        return runtime.restore("back", bundle, options, **keywords)
 
     def criu(self, does: str, procs: Sequence[str] = (), script: str = "", interrupts: int = 0) -> None:
         """Put the stand-in into the place of criu."""
@@ -95,6 +97,15 @@ def test_it_is_held_by_a_shim(restoring: Restoring, tmp_path: Path) -> None:
             assert found.exit.status == 3
             assert [record.data for record in found.logs()] == [b"got it\n"]
             found.delete()
+
+
+def test_devices_that_were_moved(restoring: Restoring, tmp_path: Path) -> None:
+    """They are in the container's network, and the host has them no more."""
+    with nothing_left(tmp_path / "root"), Runtime(tmp_path / "root") as runtime:
+        restoring.moves = {"gone0": NetDevice(name="inner0")}
+        held = restoring.held(runtime, "restore", "read x")
+        assert held.status == "running"
+        held.delete(force=True)
 
 
 @pytest.mark.parametrize("does", ["fail", "hang"])

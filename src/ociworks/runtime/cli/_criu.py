@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
-from attrs import evolve, fields
+from attrs import fields
 
 from ociworks._linux.process import PR_SET_CHILD_SUBREAPER, prctl
 from ociworks.runtime import CheckpointOptions, Container, RestoreOptions, Runtime
@@ -45,7 +45,7 @@ def _checkpoint(call: Call) -> int:
 
 
 def _restore(call: Call) -> int:
-    flags, bundle = call.flags, _with_its_devices(Bundle.load(call.flags.text("bundle") or "."))
+    flags, bundle = call.flags, Bundle.load(call.flags.text("bundle") or ".")
     options = _options(call, RestoreOptions, bundle.spec)
     detach, process = flags.flag("detach"), bundle.spec.process
     terminal = process is not None and bool(process.terminal)
@@ -55,14 +55,6 @@ def _restore(call: Call) -> int:
             _detached(call, runtime, bundle, options)
         return 0
     return _to_its_end(call, bundle, options)
-
-
-def _with_its_devices(bundle: Bundle) -> Bundle:
-    """Without the network devices to move: they are in the container's namespace since it was made."""
-    linux = bundle.spec.linux
-    if linux is None or not linux.net_devices:
-        return bundle
-    return bundle.replace(evolve(bundle.spec, linux=evolve(linux, net_devices={})))
 
 
 def _detached(call: Call, runtime: Runtime, bundle: Bundle, options: RestoreOptions) -> None:
