@@ -39,10 +39,19 @@ def readable_copy(library: Path, *packages: str) -> None:
         assert found.origin is not None
         origin = Path(found.origin)
         if origin.name == "__init__.py":
-            shutil.copytree(origin.parent, library / package, copy_function=_copy)
+            _copy_tree(origin.parent, library / package)
         else:
             shutil.copy(origin, library)
     subprocess.run(["chmod", "-R", "a+rX", library], check=True)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy a package; directories of compiled code may go meanwhile, too."""
+    try:
+        shutil.copytree(source, target, copy_function=_copy)
+    except shutil.Error as error:
+        if any("/__pycache__" not in place for place, _, _ in error.args[0]):
+            raise
 
 
 def _copy(source: str, target: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,15 @@ def test_a_restore_that_takes_too_long(restoring: Restoring, tmp_path: Path, doe
         restoring.ended()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """What SIGINT does in a program that was started by hand; here it may be ignored, as in a background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("impatient", "ctrl_c")
 @pytest.mark.parametrize("held", [True, False])
 def test_a_restore_that_is_interrupted(restoring: Restoring, tmp_path: Path, held: bool) -> None:
     """By Ctrl+C, say, while criu hangs: the caller is not held up by it, and nothing stays."""
@@ -170,7 +179,7 @@ def test_what_cannot_be_written_down_is_ended(
         assert runtime.list() == ()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "ctrl_c")
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_a_checkpoint_that_takes_too_long(restoring: Restoring, tmp_path: Path, *, interrupted: bool) -> None:
     """Criu is ended, and the container that it had stopped goes on."""

@@ -8,6 +8,7 @@ import pwd
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -343,10 +344,9 @@ def test_a_killed_owner_leaves_no_unit(systemd: Runtime, bundle: spec.Bundle) ->
     Path(boxed.path, "config.json").write_bytes(spec.to_json(boxed.spec))
     call = [sys.executable, "-c", OWNER, systemd.root, str(boxed.path)]
     assert subprocess.run(call, check=False, timeout=60).returncode == -9
-    for _ in range(500):
-        if show("box-orphan.scope", "LoadState")["LoadState"] == "not-found":
-            break
-    assert show("box-orphan.scope", "LoadState")["LoadState"] == "not-found"
+    deadline = time.monotonic() + 60
+    while (state := show("box-orphan.scope", "LoadState", "ActiveState"))["LoadState"] != "not-found":
+        assert time.monotonic() < deadline, state
     assert systemd.list() == ()
 
 
