@@ -114,6 +114,21 @@ class Making:
         for path in given:
             _give(path, owner)
 
+    def left_to_systemd(self, timeout: float = 1.0) -> None:
+        """Wait until systemd has removed the group that it made, if there is one and it is empty.
+
+        Were it removed by us first, systemd might never hear that it is empty, and keep the unit: the kernel says so a
+        moment later, of a group that is still there.
+        """
+        unified = self._plain[7] if self._plain[9] else ""
+        if not unified or processes([unified]):
+            return
+        delay = 0.001
+        while timeout > 0 and os.path.lexists(unified):
+            pause(delay)
+            timeout -= delay
+            delay = min(delay * 2, 0.05)
+
     def _make(self, directory: str) -> None:
         above = _make(directory, self._plain[1], adopt=self._plain[9])
         self._above = [path for path in above if path not in self._above] + self._above

@@ -125,6 +125,7 @@ class Trust:
         """
         if self.making is not None:
             made = [group for group in self.making.made if group not in self.shared]
+            self.making.left_to_systemd()
             if _cgroupfs.remove(made, timeout=0):
                 _cgroupfs.kill(self.groups)
                 busy = _cgroupfs.remove(made)
