@@ -15,7 +15,7 @@ from ociworks._linux import calls
 from ociworks._linux.calls import CallList
 from ociworks._linux.process import CLONE_NEWUTS, clone
 from ociworks.runtime import cgroups
-from ociworks.runtime._init import entry
+from ociworks.runtime._init import entry, spawn
 from ociworks.runtime._init.context import StepError
 
 pytestmark = [
@@ -67,6 +67,35 @@ def test_a_second_process_that_is_killed(group: str, target: int, monkeypatch: p
     finally:
         os.close(null)
     assert children() == before
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_parent_that_ended_before_its_child_asked(ended: bool) -> None:
+    """No signal comes of its death any more, so the child looks once, and does nothing."""
+    parent = ended_process() if ended else os.pidfd_open(os.getpid())
+    reader, writer = os.pipe()
+    child = spawn._Child.__new__(spawn._Child)
+    child.parent, child.tasks = parent, [writer]
+    try:
+        pid, pidfd = clone(0)
+        if pid == 0:
+            child.run()
+        os.close(writer)
+        assert os.read(reader, 1) == (b"" if ended else b"0")
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+    finally:
+        os.close(reader)
+        os.close(parent)
+
+
+def ended_process() -> int:
+    """A pidfd of one that is no more."""
+    pid, pidfd = clone(0)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pidfd
 
 
 def request(group: str) -> dict[str, Any]:

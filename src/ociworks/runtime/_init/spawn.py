@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import resource
+import select
 
 from ociworks._linux import process
 from ociworks.runtime import _cgroupfs
@@ -145,6 +146,8 @@ class _Child:
         self.last_capability = last_capability
         self.mapped = mapped
         self.groups = self.gate = -1
+        self.parent = -1
+        """A pidfd of it: one that ends before we ask for a signal at its death sends none."""
         self.given: Sequence[int] = ()
         self.in_joined_users = any(kind & process.CLONE_NEWUSER for kind, _ in request["joins"])
         self.passed = fds[len(fds) - request["passed"] :]
@@ -158,6 +161,8 @@ class _Child:
         """Never returns."""
         try:
             process.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+            if self.parent >= 0 and _has_ended(self.parent):
+                os._exit(255)
             for fd in self.tasks:
                 os.write(fd, b"0")
             if self.mapped is not None:
@@ -216,13 +221,23 @@ def _wait_mapped(reader: int, writer: int) -> None:
 
 
 def _clone(child: _Child, unified: int, network: int) -> tuple[int, int]:
-    if network >= 0:
-        pid, pidfd = clone_inside(network, child.flags, unified)
-    else:
-        pid, pidfd = process.clone(child.flags, cgroup=unified)
-    if pid == 0:
-        child.run()
+    child.parent = os.pidfd_open(os.getpid())
+    try:
+        if network >= 0:
+            pid, pidfd = clone_inside(network, child.flags, unified)
+        else:
+            pid, pidfd = process.clone(child.flags, cgroup=unified)
+        if pid == 0:
+            child.run()
+    finally:
+        os.close(child.parent)
     return pid, pidfd
+
+
+def _has_ended(pidfd: int) -> bool:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _clone_joined(
