@@ -52,6 +52,10 @@ LATER_SPACE: Final = _DATA + _MOST - LATER
 SCRATCH: Final = CURRENT_DIRECTORY + PATH_SPACE
 """The address of :data:`SCRATCH_SPACE` bytes for what calls give; zero at first."""
 SCRATCH_SPACE: Final = 0x4000
+_RIGHTS: Final = SCRATCH + 0x3000
+_RIGHTS_SPACE: Final = 0x1000
+"""Where descriptors are received, at the end of it."""
+_CMSG_CLOEXEC: Final = 0x40000000
 _SPACE: Final = _MOST + PATH_SPACE + SCRATCH_SPACE
 ANY: Final = 0xFFFFFFFF
 _UNUSED: Final = tuple((0,) * (6 - used) for used in range(7))
@@ -177,6 +181,12 @@ class CallList:
         unused = _UNUSED[len(arguments)]
         words += (self._calls[name], *arguments, *unused, *pardoned, *self._report, expected, then)
         return len(words) // _WORDS - 1
+
+    def receive(self, fd: int, address: int, size: int) -> int:
+        """Append a recvmsg(2) of so many bytes, to this address; descriptors that come with them are close-on-exec."""
+        piece = self.put(struct.pack("=QQ", address, size))
+        header = self.put(struct.pack("=QQQQQQQ", 0, 0, piece, 1, _RIGHTS, _RIGHTS_SPACE, 0))
+        return self.call("recvmsg", fd, header, _CMSG_CLOEXEC)
 
     def land(self, entry: int) -> None:
         """A call whose result is 0 goes on here: at the entry that is appended next."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 
+from ociworks._values import evolve
 from ociworks.errors import CreateFailed, InvalidSpec, Problem, quote
 from ociworks.runtime._rtnetlink import Netlink
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ociworks.runtime._rtnetlink import Link
+    from ociworks.spec import Bundle
     from ociworks.spec.runtime import NetDevice
 
-__all__ = ["check_devices", "move_devices"]
+__all__ = ["check_devices", "move_devices", "without_devices"]
 
 
 def check_devices(devices: Mapping[str, NetDevice]) -> None:
@@ -35,6 +37,14 @@ def check_devices(devices: Mapping[str, NetDevice]) -> None:
             for name in missing
         ]
         raise InvalidSpec(problems)
+
+
+def without_devices(bundle: Bundle) -> Bundle:
+    """The bundle of a container that has them: they are in its namespace since it was made."""
+    linux = bundle.spec.linux
+    if linux is None or not linux.net_devices:
+        return bundle
+    return bundle.replace(evolve(bundle.spec, linux=evolve(linux, net_devices={})))
 
 
 def move_devices(devices: Mapping[str, NetDevice], pid: int, channel: int) -> None:

@@ -209,7 +209,9 @@ class Runtime(Running, Seams):
 
         Raises ContainerExists, CheckpointFailed, NotSupported, MissingDependency; nothing is left behind then.
         """
-        planned = self._plan(_with_its_devices(bundle), check_id(container_id), detached=detach is True)
+        from ociworks.runtime.netdevices import without_devices
+
+        planned = self._plan(without_devices(bundle), check_id(container_id), detached=detach is True)
         if self._steps(planned):
             raise NotSupported("restore: criu does not stop where this runtime's host steps would be done")
         if isinstance(detach, bool):
@@ -481,14 +483,6 @@ class Runtime(Running, Seams):
                 follower.console.close()
             raise
         return record
-
-
-def _with_its_devices(bundle: Bundle) -> Bundle:
-    """Without the network devices to move: they are in the container's namespace since it was made."""
-    linux = bundle.spec.linux
-    if linux is None or not linux.net_devices:
-        return bundle
-    return bundle.replace(attrs.evolve(bundle.spec, linux=attrs.evolve(linux, net_devices={})))
 
 
 def _check_no_streams(*streams: Stream) -> None:

@@ -15,7 +15,7 @@ import struct
 from ociworks._linux import calls, process
 from ociworks._linux.calls import CallList
 from ociworks.runtime import _cgroupfs
-from ociworks.runtime._init import entry, wire
+from ociworks.runtime._init import entry, listed, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,15 +27,7 @@ __all__ = ["Runner", "Runners"]
 _PATIENCE: Final = 10.0
 """Seconds."""
 _CHANNEL: Final = 0
-_EVERY: Final = 0xFFFFFFFF
-_SET_PDEATHSIG, _SET_DUMPABLE = 1, 4
-_SIGKILL: Final = 9
 _AF_INET, _SOCK_DGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1
-_CLOSE_ON_EXEC: Final = 0x40000000
-"""MSG_CMSG_CLOEXEC."""
-_RIGHTS: Final = calls.SCRATCH + 0x3000
-_RIGHTS_SPACE: Final = 256
-"""Where descriptors are received."""
 _PID: Final = struct.Struct("=i")
 
 
@@ -90,7 +82,7 @@ class Runner:
             _, pidfd = self.end()
         except OSError:
             return
-        _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        _signal.pidfd_send_signal(pidfd, listed.SIGKILL)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
 
@@ -155,18 +147,16 @@ def _waiting(*, network: bool) -> bytes:
     """The list of a runner that waits: what it needs for itself, then the list that it receives."""
     here = CallList()
     here.report(_CHANNEL, wire.FAILED + wire.pack_failure(0, 0, wire.LISTED, "runner", ""))
-    here.call("prctl", _SET_PDEATHSIG, _SIGKILL)
-    here.call("prctl", _SET_DUMPABLE, 0)
+    here.call("prctl", listed.SET_PDEATHSIG, listed.SIGKILL)
+    here.call("prctl", listed.SET_DUMPABLE, 0)
     here.call("umask", 0)
-    here.call("close_range", _CHANNEL + 1, _EVERY)
+    here.call("close_range", _CHANNEL + 1, listed.EVERY)
     if network:
         here.call("unshare", process.CLONE_NEWNET)
         here.call("socket", _AF_INET, _SOCK_DGRAM, 0, expected=_CHANNEL + 1)
         here.call("ioctl", _CHANNEL + 1, _SIOCSIFFLAGS, here.put(struct.pack("=16sh14x", b"lo", _IFF_UP)))
         here.call("close", _CHANNEL + 1)
-    piece = here.put(struct.pack("=QQ", calls.LATER, calls.LATER_SPACE))
-    header = struct.pack("=QQQQQQQ", 0, 0, piece, 1, _RIGHTS, _RIGHTS_SPACE, 0)
-    over = here.call("recvmsg", _CHANNEL, here.put(header), _CLOSE_ON_EXEC)
+    over = here.receive(_CHANNEL, calls.LATER, calls.LATER_SPACE)
     here.call("go", calls.LATER)
     here.land(over)
     here.call("exit_group", 0)

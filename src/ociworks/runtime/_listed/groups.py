@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 
 from ociworks._linux import calls
 from ociworks._linux import mount as api
@@ -20,10 +19,6 @@ _EXPECTED: Final = calls.SCRATCH
 """What the launcher says of control groups; then, what the kernel does."""
 _FOUND: Final = calls.SCRATCH + 0x1000
 _TEXT: Final = 0xFFF
-_RIGHTS: Final = calls.SCRATCH + 0x3000
-_RIGHTS_SPACE: Final = 0x1000
-_CLOSE_ON_EXEC: Final = 0x40000000
-"""MSG_CMSG_CLOEXEC."""
 
 
 def _join_cgroups(here: First, membership: Sequence[tuple[str, str]]) -> None:
@@ -43,9 +38,7 @@ def _join_cgroups(here: First, membership: Sequence[tuple[str, str]]) -> None:
 
 def _enter(here: First) -> None:
     """Wait for the files of the control groups, and for what the kernel is to say once we are in."""
-    piece = here.list.put(struct.pack("=QQ", _EXPECTED, _TEXT + 1))
-    header = here.list.put(struct.pack("=QQQQQQQ", 0, 0, piece, 1, _RIGHTS, _RIGHTS_SPACE, 0))
-    nothing = here.list.call("recvmsg", here.groups, header, _CLOSE_ON_EXEC)
+    nothing = here.list.receive(here.groups, _EXPECTED, _TEXT + 1)
     came = here.jump()
     here.list.land(nothing)
     here.list.call("fail")
